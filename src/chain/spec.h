@@ -1,0 +1,59 @@
+// What a chain YAML file says, parsed and checked; not yet bound to a base or a record.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+#include "engine/engine.h"
+#include "prompt/soft_prompt.h"
+
+namespace onepass {
+
+// How what an earlier stage wrote reaches the next one.
+//   kText        a new cache: prompt, shared input, text of the outputs read, own input: all prefilled
+//   kTextCached  the same, but the shared input's KV is kept, as a prefix cache would
+//   kKv          FTHSS: the outputs' KV is attended to where it lies; nothing is recomputed
+enum class Handoff { kText, kTextCached, kKv };
+std::string_view NameOf(Handoff handoff);
+Result<Handoff> ParseHandoff(std::string_view text);
+
+// Templates: literal text with {FIELD} placeholders, "{{" for a brace. Special tokens written in the
+// template are tokens; those in a record's field are plain text.
+struct StageSpec {
+  std::string name;
+  std::string prompt;                      // folder, resolved against the YAML's; empty: no prompt
+  std::string input;                       // own input I_i; may be empty
+  std::string read_as = "{text}\n";        // how a text hand-off writes this stage's output
+  std::string start;                       // e.g. "<bos>"; may be empty
+  std::vector<std::string> stop_tokens;
+  std::vector<std::string> stop_strings;
+  std::optional<std::vector<std::string>> reads;  // earlier stages' names; default: all
+  std::optional<Handoff> handoff;          // how it receives what it reads; default: the chain's
+  int64_t max_tokens = 256;
+  SamplingOptions sampling;
+};
+
+enum class Overlong { kRefuse, kCut };
+
+struct ChainSpec {
+  std::string file;                        // where it was read from, for messages
+  std::string name;
+  std::string base;                        // folder, resolved against the YAML's
+  Placement placement = Placement::kFront;
+  Handoff handoff = Handoff::kKv;
+  std::string shared;                      // template of the shared input S; may be empty
+  std::vector<StageSpec> stages;
+  // A record that does not fit the context: refuse it, or cut the end of `cut_field` to fit.
+  Overlong overlong = Overlong::kRefuse;
+  std::string cut_field;
+
+  Status Validate() const;
+};
+
+Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file);
+Result<ChainSpec> LoadChainSpec(const std::string& path);
+
+}  // namespace onepass

@@ -1,0 +1,107 @@
+// Runs segments over a base: prefill, ragged decode, counters. Knows nothing of chains; the views,
+// positions and provenances that it is given come from a plan.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "engine/sampler.h"
+#include "kernels/ops.h"
+#include "kv/segment.h"
+#include "model/transformer.h"
+#include "prompt/soft_prompt.h"
+#include "tokenizer/tokenizer.h"
+
+namespace onepass {
+
+// A base model ready to run: weights, tokenizer, backend. Thread-compatible (the backend has scratch).
+struct Base {
+  std::unique_ptr<Ops<float>> ops;
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::unique_ptr<Transformer<float>> model;
+  std::unique_ptr<const Tokenizer> tokenizer;
+
+  const ModelConfig& config() const { return checkpoint->config(); }
+};
+struct BaseOptions {
+  std::string backend = "cpu";  // "cpu", "ref"
+  int thread_count = 0;
+};
+// DIR holds config.json, safetensors and tokenizer.json.
+Result<std::unique_ptr<Base>> LoadBase(const std::string& dir, const BaseOptions& options);
+
+// One segment to write: its tokens (or a prompt's vectors) at start_position under a view.
+struct PrefillRequest {
+  KvView view;
+  std::vector<int32_t> tokens;
+  View<const float> vectors;     // a soft prompt instead of tokens
+  int64_t start_position = 0;
+  Provenance provenance;         // content_hash is filled in by the engine
+  bool want_logits = false;
+
+  // Results.
+  SegmentRef segment;
+  std::vector<float> logits;     // [V] after the last token, if wanted
+};
+
+struct StopRule {
+  std::vector<TokenId> tokens;        // any of these ends the output and is not part of it
+  std::vector<std::string> strings;   // the output's text is cut before the first of these
+  int64_t max_tokens = 256;           // sampled tokens, the stop token not counted
+};
+
+enum class FinishReason { kStopToken, kStopString, kLength };
+std::string_view NameOf(FinishReason reason);
+
+// One output to generate. It starts with start_tokens (fed, not sampled), or, where there are none,
+// with first_logits of the token before it. The last sampled token is not fed: it is in no view.
+struct DecodeRequest {
+  KvView view;
+  std::vector<TokenId> start_tokens;
+  std::vector<float> first_logits;
+  int64_t start_position = 0;
+  Provenance provenance;
+  StopRule stop;
+  SamplingOptions sampling;
+  // Called for every sampled token; may be empty.
+  std::function<void(TokenId)> on_token;
+
+  // Results.
+  SegmentRef segment;               // KV of start tokens and sampled tokens but the last; null if none
+  std::vector<TokenId> tokens;      // sampled, the stop token left out
+  std::string text;                 // decoded, special tokens skipped, cut at a stop string
+  FinishReason finish = FinishReason::kLength;
+  double first_token_seconds = 0;   // from the call to the first sampled token
+  double decode_seconds = 0;        // from the first sampled token to the end
+};
+
+struct EngineCounters {
+  int64_t tokens_computed = 0;  // rows that went through the model
+  int64_t forward_calls = 0;
+};
+
+// Thread-compatible.
+class Engine {
+ public:
+  // Both must outlive it.
+  Engine(Base& base, PagePool& pool) : base_(&base), pool_(&pool) {}
+
+  Base& base() const { return *base_; }
+  PagePool& pool() const { return *pool_; }
+  const EngineCounters& counters() const { return counters_; }
+
+  // Writes all segments, in one ragged batch. kExhausted: too few pages, nothing was written.
+  Status Prefill(std::span<PrefillRequest> requests);
+  // Generates all outputs together, each until it stops. kExhausted as above.
+  Status Decode(std::span<DecodeRequest> requests);
+
+ private:
+  Base* base_;
+  PagePool* pool_;
+  EngineCounters counters_;
+};
+
+}  // namespace onepass

@@ -1,0 +1,32 @@
+// Picks the next token from logits.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/rng.h"
+#include "core/status.h"
+
+namespace onepass {
+
+struct SamplingOptions {
+  double temperature = 0;  // 0: greedy
+  int64_t top_k = 0;       // 0: all
+  double top_p = 1;        // in (0, 1]
+  uint64_t seed = 0;
+
+  Status Validate() const;
+};
+
+// Greedy ties go to the smallest id. Same seed and logits, same tokens. Thread-compatible.
+class Sampler {
+ public:
+  explicit Sampler(const SamplingOptions& options);
+  int32_t Next(std::span<const float> logits);
+
+ private:
+  SamplingOptions options_;
+  Rng rng_;
+};
+
+}  // namespace onepass

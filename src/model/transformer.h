@@ -1,0 +1,95 @@
+// The forward pass that inference and training share, and its backward to inputs.
+// A call appends the new tokens of many sequences (a ragged batch) to their tail segments while each
+// attends to its view. With a Tape it also keeps what the backward needs. Weights are const: no
+// gradient of a weight exists anywhere.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/status.h"
+#include "kernels/ops.h"
+#include "kv/segment.h"
+#include "model/checkpoint.h"
+
+namespace onepass {
+
+// New tokens of one sequence. They must already be in the tail (Segment::Extend), whose last
+// `new_count` tokens they are.
+template <class Real>
+struct ForwardItem {
+  const KvView* view = nullptr;  // what they attend to besides earlier tokens of the tail
+  Segment* tail = nullptr;
+  int64_t new_count = 0;
+  View<const Real> vectors;      // [new_count, C] in place of embeddings (a soft prompt); or empty
+};
+
+template <class Real>
+class Tape;
+
+// Thread-compatible: one call at a time (it owns scratch memory).
+template <class Real>
+class Transformer {
+ public:
+  // Prepares every weight for the backend. Both must outlive it.
+  static Result<std::unique_ptr<Transformer>> Create(std::shared_ptr<const Checkpoint> checkpoint,
+                                                     Ops<Real>& ops);
+  ~Transformer();
+
+  const ModelConfig& config() const;
+  const Checkpoint& checkpoint() const;
+  Ops<Real>& ops() const;
+
+  // Embedding rows of ids -> out[ids.size(), C].
+  void Embed(std::span<const int32_t> ids, View<Real> out) const;
+
+  // Runs the items' new tokens and writes their K and V into the tails. Returns the residual stream
+  // after the last layer, [T, C], rows in the items' order, valid until the next call. With a tape,
+  // the call is recorded; its items' tails and views must outlive the tape.
+  View<const Real> Forward(std::span<const ForwardItem<Real>> items, Tape<Real>* tape);
+
+  // logits[n, V] of rows of the residual stream (final norm and head included).
+  void Logits(View<const Real> hidden, View<Real> logits);
+
+  // losses[i] = cross entropy of targets[i] given hidden row i; dhidden[i] += scale[i] * gradient
+  // (skipped where dhidden is empty). Works in blocks of rows: never [T, V] at once.
+  void Loss(View<const Real> hidden, std::span<const int32_t> targets, std::span<const Real> scale,
+            std::span<Real> losses, View<Real> dhidden);
+
+  // Walks the tape's calls in reverse: from the d(hidden) of each (Tape::dhidden) to the gradients
+  // of the vectors that entered it (Tape::dvectors).
+  void Backward(Tape<Real>& tape);
+
+ private:
+  struct Impl;
+  explicit Transformer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// What the backward needs of recorded calls: activations of taped segments and gradients of their
+// K and V. A segment that was written without a tape is a constant: it costs nothing here.
+template <class Real>
+class Tape {
+ public:
+  Tape();
+  ~Tape();
+  Tape(Tape&&) noexcept;
+  Tape& operator=(Tape&&) noexcept;
+
+  int64_t call_count() const;
+  // d(loss)/d(hidden) [T, C] of call i, zeroed when recorded; the caller adds to it before Backward.
+  View<Real> dhidden(int64_t call);
+  // After Backward: d(loss)/d(input embedding) [T, C] of call i.
+  View<const Real> dvectors(int64_t call) const;
+  // Activation and gradient bytes held.
+  int64_t bytes() const;
+
+ private:
+  template <class>
+  friend class Transformer;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace onepass

@@ -1,0 +1,52 @@
+// A soft prompt: P learned vectors that take the place of token embeddings, in PEFT's files:
+//   adapter_config.json        PEFT's keys (peft_type PROMPT_TUNING, num_virtual_tokens, token_dim ...)
+//   adapter_model.safetensors  "prompt_embeddings" [P, C]
+//   onepass.json               our own facts; absent in adapters that others wrote
+// PEFT reads what we write and the other way round.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "core/status.h"
+#include "tensor/tensor.h"
+
+namespace onepass {
+
+// Where a prompt stands among the segments (docs/method.md, section 2).
+enum class Placement { kFront, kInline };
+std::string_view NameOf(Placement placement);           // "front", "inline"
+Result<Placement> ParsePlacement(std::string_view text);
+
+// onepass.json.
+struct PromptFacts {
+  Placement placement = Placement::kFront;
+  std::string stage;             // name of the stage that it was trained for
+  std::string trained_as;        // "standard", "fthss", "distill"
+  std::string base_fingerprint;  // Checkpoint::Fingerprint() of the base
+  std::string recipe_json;       // the training recipe, as JSON; may be empty
+};
+
+// Movable; Copy() of the vectors is explicit. Immutable after loading but for its trainer.
+struct SoftPrompt {
+  Buffer<float> vectors;              // [P, C]
+  std::optional<PromptFacts> facts;   // none: an adapter that others wrote
+  std::string base_model_name;        // PEFT's base_model_name_or_path
+  uint64_t content_hash = 0;          // over the vectors' bytes
+
+  int64_t length() const { return vectors.rows(); }
+  int64_t width() const { return vectors.cols(); }
+};
+
+// Accepts F32, F16 and BF16 vectors, with or without PEFT's "base_model." style key prefixes.
+Result<SoftPrompt> LoadSoftPrompt(const std::string& dir);
+// Writes the three files, each atomically.
+Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir);
+
+// The clear error where a prompt does not fit its place: wrong width, base or placement. A prompt
+// without facts is only checked for width.
+Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, int64_t width,
+                       const std::string& base_fingerprint, Placement placement);
+
+}  // namespace onepass

@@ -1,0 +1,80 @@
+// Text <-> token ids, as Hugging Face tokenizer.json (model BPE) and tiktoken rank files say.
+// It is not a chat template, and it never adds or drops anything that was not asked for.
+// Immutable after loading; thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+
+namespace onepass {
+
+using TokenId = int32_t;
+
+struct EncodeOptions {
+  // Run the post-processor's template (usually: <bos> in front).
+  bool add_special_tokens = false;
+  // Whether the text of special added tokens ("<eos>") becomes their ids. Off for anything that
+  // comes from outside: a document must not be able to end a turn. Added tokens that are not
+  // marked special are always matched.
+  bool parse_special = false;
+};
+
+struct TokenizerInfo {
+  std::string kind;     // "BPE (tokenizer.json)", "tiktoken"
+  int64_t vocab_size = 0;  // largest id + 1, added tokens included
+  int64_t merges = 0;
+  int64_t added_tokens = 0;
+};
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  virtual std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options) const = 0;
+  // The text of ids. Special tokens are left out if skip_special. Unknown ids give nothing. Bytes
+  // that are not UTF-8 come out as U+FFFD, as the reference decoder writes them.
+  virtual std::string Decode(std::span<const TokenId> ids, bool skip_special) const = 0;
+  // The id whose (added or vocabulary) token text is exactly this.
+  virtual std::optional<TokenId> IdOf(std::string_view token) const = 0;
+  // The token text of an id as the file spells it; empty if there is none.
+  virtual std::string TokenOf(TokenId id) const = 0;
+  virtual bool IsSpecial(TokenId id) const = 0;
+  virtual TokenizerInfo Info() const = 0;
+};
+
+// Decodes a growing stream of ids to text without ever splitting a UTF-8 character: Push returns
+// the text that became certain. Thread-compatible.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  std::string Push(TokenId id);
+  // What is left (possibly with U+FFFD for an incomplete character).
+  std::string Finish();
+
+ private:
+  const Tokenizer* tokenizer_;
+  std::vector<TokenId> ids_;
+  size_t emitted_ = 0;
+};
+
+// Loads tokenizer.json. Errors name the file, the place in it, what was wanted and found.
+Result<std::unique_ptr<const Tokenizer>> LoadTokenizerJson(const std::string& path);
+// The same from bytes; `name` stands for the path in messages.
+Result<std::unique_ptr<const Tokenizer>> ParseTokenizerJson(std::string_view json, const std::string& name);
+
+struct TiktokenOptions {
+  // The pre-tokenizer pattern (PCRE2 syntax); the default is Llama-3's.
+  std::string pattern;
+  // Special tokens, with ids following the ranks in this order.
+  std::vector<std::string> special_tokens;
+};
+Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path, const TiktokenOptions& options);
+
+}  // namespace onepass
