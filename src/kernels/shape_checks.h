@@ -1,0 +1,57 @@
+// What every backend requires of its arguments, in one place. A wrong shape is our own bug: CHECK.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/check.h"
+#include "kernels/ops.h"
+#include "tensor/tensor.h"
+
+namespace onepass {
+
+template <class A, class B>
+void CheckSameShape(const View<A>& a, const View<B>& b, const char* what) {
+  ONEPASS_CHECK(a.rows() == b.rows() && a.cols() == b.cols(), what);
+}
+
+template <class Real>
+void CheckMatMul(const View<const Real>& x, const PreparedWeight& w, std::span<const Real> bias,
+                 const View<Real>& y) {
+  ONEPASS_CHECK(x.cols() == w.cols(), "MatMul: x is [T, K]");
+  ONEPASS_CHECK(y.rows() == x.rows() && y.cols() == w.rows(), "MatMul: y is [T, N]");
+  ONEPASS_CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == w.rows(),
+                "MatMul: bias is [N]");
+}
+
+template <class Real>
+void CheckMatMulBackward(const View<const Real>& dy, const PreparedWeight& w,
+                         const View<Real>& dx) {
+  ONEPASS_CHECK(dy.cols() == w.rows(), "MatMulBackward: dy is [T, N]");
+  ONEPASS_CHECK(dx.rows() == dy.rows() && dx.cols() == w.cols(), "MatMulBackward: dx is [T, K]");
+}
+
+// Number of keys a sequence sees.
+template <class Real>
+int64_t KeyCount(const AttentionSequence<Real>& sequence) {
+  int64_t count = 0;
+  for (const KvRun<Real>& run : sequence.runs) count += run.count;
+  return count;
+}
+
+template <class Real>
+void CheckAttention(const View<const Real>& q, const AttentionShape& shape,
+                    std::span<const AttentionSequence<Real>> sequences) {
+  ONEPASS_CHECK(shape.kv_heads > 0 && shape.heads > 0 && shape.heads % shape.kv_heads == 0,
+                "Attention: H is a multiple of G");
+  ONEPASS_CHECK(q.cols() == shape.heads * shape.head_dim, "Attention: q is [T, H * D]");
+  for (const AttentionSequence<Real>& sequence : sequences) {
+    ONEPASS_CHECK(sequence.query_begin >= 0 && sequence.query_count >= 0 &&
+                      sequence.query_begin + sequence.query_count <= q.rows(),
+                  "Attention: a sequence's queries are rows of q");
+    ONEPASS_CHECK(sequence.query_count <= KeyCount(sequence),
+                  "Attention: a sequence's own tokens are among its keys");
+  }
+}
+
+}  // namespace onepass
