@@ -1,0 +1,154 @@
+// Records: the JSON objects that fill a chain's templates, read from JSONL or from a JSON array.
+// Keys are free (the authors' are I_ALL, I_A, O_A ...); values are data and never become special
+// tokens.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chain/plan.h"
+#include "chain/spec.h"
+#include "chain/template.h"
+#include "core/file.h"
+#include "core/status.h"
+#include "tokenizer/tokenizer.h"
+
+namespace onepass {
+
+// One value of a record.
+struct RecordField {
+  enum class Kind {
+    kText,   // a string, or a number or boolean as JSON writes it
+    kList,   // an array of such
+    kOther,  // null, an object, a nested array: cannot be used
+  };
+  std::string name;
+  Kind kind = Kind::kText;
+  std::string text;
+  std::vector<std::string> list;
+  std::string json_type;  // "string", "number", ...: for messages
+};
+
+// Plain data. Messages name it by number and line.
+struct Record {
+  int64_t number = 0;  // counts from 1
+  int64_t line = 0;    // where it begins in the file
+  std::vector<RecordField> fields;
+
+  // Null if there is none.
+  const RecordField* Find(std::string_view name) const;
+  // kInvalidArgument names the record, the field and the fields that exist.
+  Result<std::string_view> Text(std::string_view name) const;
+  // "record 7 (line 7)"
+  std::string Where() const;
+};
+
+struct RecordLimits {
+  int64_t max_record_bytes = int64_t{16} << 20;
+  int64_t max_fields = 1024;
+  int max_depth = 32;
+};
+
+// A record from the text of one JSON object. Refuses invalid UTF-8, duplicate keys and nesting
+// beyond the limit. `line` is where the text begins, for messages.
+Result<Record> ParseRecord(std::string_view json, int64_t number, int64_t line,
+                           const RecordLimits& limits = {});
+
+// Walks the records of a mapped file; holds one record at a time. Thread-compatible.
+class RecordReader {
+ public:
+  static Result<std::unique_ptr<RecordReader>> Open(const std::string& path,
+                                                    const RecordLimits& limits = {});
+  // The same over bytes that must outlive it; `name` stands for the path in messages.
+  RecordReader(std::string_view text, std::string name, const RecordLimits& limits);
+
+  // The next record, or none at the end. A fault concerns this record alone, and the next call goes
+  // on behind it, unless the file's own structure is broken: then the next call says the end.
+  Result<std::optional<Record>> Next();
+
+  // Number of the record that the last Next() returned or refused.
+  int64_t number() const { return number_; }
+  // Bytes walked and in all: for a progress line.
+  int64_t bytes_read() const { return static_cast<int64_t>(at_); }
+  int64_t bytes_total() const { return static_cast<int64_t>(text_.size()); }
+
+ private:
+  Result<std::optional<Record>> NextLine();
+  Result<std::optional<Record>> NextElement();
+  Result<Record> ParseAt(size_t begin, size_t end, int64_t line);
+  void SkipSpace();
+
+  std::shared_ptr<const MappedFile> file_;
+  std::string_view text_;
+  std::string name_;
+  RecordLimits limits_;
+  size_t at_ = 0;
+  int64_t line_ = 1;
+  int64_t number_ = 0;
+  bool is_array_ = false;
+  bool done_ = false;
+};
+
+// All records of a file; the first faulty one is an error.
+Result<std::vector<Record>> LoadRecords(const std::string& path, const RecordLimits& limits = {});
+
+// --- Records to tokens ---
+
+// A chain's templates, parsed once and bound to a tokenizer. Immutable; thread-safe.
+class ChainTemplates {
+ public:
+  // The tokenizer must outlive it. Refuses start and stop tokens that the tokenizer does not have.
+  static Result<ChainTemplates> Create(const ChainSpec& spec, const Tokenizer& tokenizer);
+
+  Result<std::vector<TokenId>> SharedInput(const Record& record) const;
+  Result<std::vector<TokenId>> OwnInput(int stage, const Record& record) const;
+  // The text of earlier stages' outputs as a text hand-off writes them (each stage's read_as), one
+  // after the other. output_texts is indexed by stage.
+  std::vector<TokenId> ReadAgain(std::span<const int> stages,
+                                 std::span<const std::string> output_texts) const;
+  // What an output starts with; may be empty.
+  const std::vector<TokenId>& StartTokens(int stage) const { return stages_[stage].start; }
+  const std::vector<TokenId>& StopTokens(int stage) const { return stages_[stage].stop; }
+  // Names of the fields that the templates use, each once.
+  std::vector<std::string> FieldNames() const;
+
+ private:
+  struct Stage {
+    std::vector<TemplatePiece> input;
+    std::vector<TemplatePiece> read_as;
+    std::vector<TokenId> start;
+    std::vector<TokenId> stop;
+  };
+  explicit ChainTemplates(const Tokenizer& tokenizer) : encoder_(tokenizer) {}
+  Result<std::vector<TokenId>> Render(const std::vector<TemplatePiece>& pieces,
+                                      const Record& record) const;
+  TemplateEncoder encoder_;
+  std::vector<TemplatePiece> shared_;
+  std::vector<Stage> stages_;
+};
+
+// Teacher forcing: the tokens of every planned segment of a record whose stages write output_texts
+// (indexed by stage; a stage beyond its end writes only its start tokens). An output is its start
+// and text tokens, without the stop token, which is in no view (the loss adds it as the last
+// target). A segment that reads texts again holds read_as of output_texts. A prompt's list is
+// empty.
+Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainTemplates& templates,
+                                                       const Plan& plan, const Record& record,
+                                                       std::span<const std::string> output_texts);
+
+// The same in one call, for few records (it parses the templates anew).
+Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainSpec& spec, const Plan& plan,
+                                                       const Record& record,
+                                                       std::span<const std::string> output_texts,
+                                                       const Tokenizer& tokenizer);
+
+// Start position of every planned segment, given the token count of each (a prompt's is its
+// length).
+std::vector<int64_t> PositionsOfPlan(const Plan& plan, std::span<const int64_t> token_counts);
+
+}  // namespace onepass
