@@ -1,0 +1,103 @@
+// onepass data world | babi: writes samples in the authors' format, one line of JSON each.
+#include <fmt/format.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "commands.h"
+#include "core/file.h"
+#include "eval/babi.h"
+#include "world/world.h"
+
+namespace onepass {
+namespace {
+
+// Writes line(0) .. line(count - 1) to `out`, whole or not at all.
+Status WriteLines(const std::string& out, int64_t count,
+                  const std::function<std::string(int64_t)>& line) {
+  ASSIGN_OR_RETURN(auto writer, AtomicFileWriter::Create(out));
+  for (int64_t i = 0; i < count; ++i) RETURN_IF_ERROR(writer->Write(line(i) + "\n"));
+  RETURN_IF_ERROR(writer->Commit());
+  fmt::print("{}: {} samples\n", out, count);
+  return Status::Ok();
+}
+
+struct WorldFlags {
+  WorldOptions options;
+  std::string task = "compress-qa";
+  std::string split = "train";
+  std::string out;
+};
+
+Status RunWorld(WorldFlags flags) {
+  WorldOptions& options = flags.options;
+  if (!ParseWorldTask(flags.task, options.task)) {
+    return InvalidArgument(
+        fmt::format("task: want compress-qa, pretrain or own-formats, found \"{}\"", flags.task));
+  }
+  if (!ParseSplit(flags.split, options.split)) {
+    return InvalidArgument(
+        fmt::format("split: want pretrain, train, validation or test, found \"{}\"", flags.split));
+  }
+  if (const std::string fault = options.Validate(); !fault.empty()) return InvalidArgument(fault);
+  return WriteLines(flags.out, options.count, [&](int64_t i) { return WorldLine(options, i); });
+}
+
+struct BabiFlags {
+  BabiOptions options;
+  std::string input;
+  std::string split = "train";
+  std::string out;
+};
+
+Status RunBabi(BabiFlags flags) {
+  ASSIGN_OR_RETURN(flags.options.split, ParseBabiSplit(flags.split));
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.input, int64_t{1} << 28));
+  ASSIGN_OR_RETURN(const auto samples, ReadBabi(text, flags.input, flags.options));
+  return WriteLines(flags.out, static_cast<int64_t>(samples.size()),
+                    [&](int64_t i) { return ToJson(samples[static_cast<size_t>(i)]); });
+}
+
+void AddWorldCommand(CLI::App& data, int* exit_code) {
+  CLI::App* app = data.add_subcommand("world", "the generated world's samples");
+  auto flags = std::make_shared<WorldFlags>();
+  app->add_option("--task", flags->task, "compress-qa, pretrain or own-formats")
+      ->capture_default_str();
+  app->add_option("--split", flags->split, "pretrain, train, validation or test")
+      ->capture_default_str();
+  app->add_option("--count", flags->options.count, "samples to write")->capture_default_str();
+  app->add_option("--seed", flags->options.seed, "same seed, same file")->capture_default_str();
+  app->add_option("--level", flags->options.level,
+                  "pretraining formats: 1 short texts, 2 middle, 3 all")
+      ->capture_default_str();
+  app->add_option("--format", flags->options.only_format, "pretraining formats: only this one");
+  app->add_option("--out", flags->out, "file to write (JSONL)")->required();
+  app->callback([flags, exit_code] { *exit_code = ReportStatus(RunWorld(*flags)); });
+}
+
+void AddBabiCommand(CLI::App& data, int* exit_code) {
+  CLI::App* app = data.add_subcommand("babi", "a bAbI file's questions as compress & QA samples");
+  auto flags = std::make_shared<BabiFlags>();
+  app->add_option("--input", flags->input, "a bAbI task's text file")->required();
+  app->add_option("--task", flags->options.task, "the task's number")->required();
+  app->add_option("--split", flags->split,
+                  "test: the last 100 questions; validation: the 100 before; train: the rest")
+      ->capture_default_str();
+  app->add_option("--last-sentences", flags->options.last_sentences,
+                  "keep only the end of longer stories (0: all)")
+      ->capture_default_str();
+  app->add_option("--out", flags->out, "file to write (JSONL)")->required();
+  app->callback([flags, exit_code] { *exit_code = ReportStatus(RunBabi(*flags)); });
+}
+
+}  // namespace
+
+void AddDataCommand(CLI::App& app, int* exit_code) {
+  CLI::App* data = app.add_subcommand("data", "write samples for training and evaluation");
+  data->require_subcommand(1);
+  AddWorldCommand(*data, exit_code);
+  AddBabiCommand(*data, exit_code);
+}
+
+}  // namespace onepass
