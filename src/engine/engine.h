@@ -57,7 +57,7 @@ enum class FinishReason { kStopToken, kStopString, kLength };
 std::string_view NameOf(FinishReason reason);
 
 // One output to generate. It starts with start_tokens (fed, not sampled), or, where there are none,
-// with first_logits of the token before it. The last sampled token is not fed: it is in no view.
+// with first_logits of the token before it. Its stop token is not fed: it is in no view.
 struct DecodeRequest {
   KvView view;
   std::vector<TokenId> start_tokens;
@@ -66,15 +66,17 @@ struct DecodeRequest {
   Provenance provenance;
   StopRule stop;
   SamplingOptions sampling;
+  // A later stage reads the KV: when the output ends without a stop token its last token is fed too.
+  bool read_later = false;
   // Called for every sampled token; may be empty.
   std::function<void(TokenId)> on_token;
 
   // Results.
-  SegmentRef segment;               // KV of start tokens and sampled tokens but the last; null if none
+  SegmentRef segment;               // KV of the tokens that were fed; null if none were
   std::vector<TokenId> tokens;      // sampled, the stop token left out
   std::string text;                 // decoded, special tokens skipped, cut at a stop string
   FinishReason finish = FinishReason::kLength;
-  double first_token_seconds = 0;   // from the call to the first sampled token
+  double first_token_seconds = 0;   // from the call to the first sampled token; -1: none was
   double decode_seconds = 0;        // from the first sampled token to the end
 };
 

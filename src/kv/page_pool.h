@@ -53,7 +53,10 @@ class PagePool {
 
   // First element of a page. Real must be the layout's dtype.
   template <class Real>
-  Real* page(int32_t id) const;
+  Real* page(int32_t id) const {
+    ONEPASS_CHECK(DTypeOf<Real>::kValue == layout_.dtype, "a page read as another type");
+    return reinterpret_cast<Real*>(page_bytes(id));
+  }
 
   int64_t pages_used() const;
   int64_t pages_peak() const;   // since the last ResetPeak
@@ -64,15 +67,17 @@ class PagePool {
  private:
   friend class PageList;
   void Return(const std::vector<int32_t>& ids);
+  std::byte* page_bytes(int32_t id) const;
 
   const KvLayout layout_;
   const int64_t page_count_;
-  mutable std::mutex mutex_;
-  std::vector<int32_t> free_;
+  mutable std::mutex mutex_;  // guards everything below but the content of pages
+  std::vector<int32_t> free_;  // returned pages, reused first (last in, first out)
+  int64_t next_fresh_ = 0;     // pages from here on were never handed out
   int64_t used_ = 0;
   int64_t peak_ = 0;
   int64_t pages_per_chunk_ = 1;
-  std::vector<std::unique_ptr<std::byte, void (*)(void*)>> chunks_;
+  std::vector<Buffer<std::byte>> chunks_;  // sized once; memory committed on first use
 };
 
 }  // namespace onepass

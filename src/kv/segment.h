@@ -6,7 +6,8 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "kv/page_pool.h"
@@ -21,8 +22,9 @@ struct Provenance {
   SegmentKind kind = SegmentKind::kSharedInput;
   int32_t stage = -1;       // owner's index in the chain; -1: nobody (shared input)
   int32_t round = 0;        // which turn of its stage (0 in single-round chains)
-  // Hash of everything that the KV depends on: base, prompt, placement, tokens, start position and
-  // the hashes of the segments in its view. Equal hashes mean equal KV.
+  // Hash of everything that the KV depends on: kind, tokens or prompt vectors, start position and the
+  // hashes of the segments in its view. Within one pool, which serves one base, equal hashes mean
+  // equal KV.
   uint64_t content_hash = 0;
 };
 
@@ -67,9 +69,13 @@ class Segment {
 
   // K or V rows of one layer in one page: [G][page_tokens][D].
   template <class Real>
-  Real* k_plane(int64_t page_index, int64_t layer) const;
+  Real* k_plane(int64_t page_index, int64_t layer) const {
+    return pool_->page<Real>(pages_.id(page_index)) + layer * 2 * pool_->layout().PlaneElements();
+  }
   template <class Real>
-  Real* v_plane(int64_t page_index, int64_t layer) const;
+  Real* v_plane(int64_t page_index, int64_t layer) const {
+    return k_plane<Real>(page_index, layer) + pool_->layout().PlaneElements();
+  }
 
  private:
   Status Grow(int64_t count);

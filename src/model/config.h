@@ -42,7 +42,8 @@ struct ModelConfig {
   Status Validate() const;
   // Parameters, in elements, a tied head counted once.
   int64_t ParameterCount() const;
-  KvLayout Layout(int64_t page_tokens) const;
+  // KV pages of this model with elements of `dtype`.
+  KvLayout Layout(int64_t page_tokens, DType dtype) const;
 };
 
 // Parses config.json. Refuses unsupported architectures, activations and a sliding window that the

@@ -1,0 +1,24 @@
+#include <filesystem>
+
+#include "engine/engine.h"
+#include "kernels/registry.h"
+
+namespace onepass {
+
+Result<std::unique_ptr<Base>> LoadBase(const std::string& dir, const BaseOptions& options) {
+  auto base = std::make_unique<Base>();
+  ASSIGN_OR_RETURN(base->ops, MakeOps(options.backend, {.thread_count = options.thread_count}));
+  ASSIGN_OR_RETURN(base->checkpoint, Checkpoint::Open(dir));
+  ASSIGN_OR_RETURN(base->tokenizer,
+                   LoadTokenizerJson((std::filesystem::path(dir) / "tokenizer.json").string()));
+  const int64_t tokens = base->tokenizer->Info().vocab_size;
+  if (tokens > base->config().vocab_size) {
+    return InvalidArgument("base: the tokenizer has ids up to " + std::to_string(tokens - 1) +
+                           ", the embedding [" + std::to_string(base->config().vocab_size) +
+                           " rows] has not (" + dir + ")");
+  }
+  ASSIGN_OR_RETURN(base->model, Transformer<float>::Create(base->checkpoint, *base->ops));
+  return base;
+}
+
+}  // namespace onepass

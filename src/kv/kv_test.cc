@@ -1,0 +1,90 @@
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "kv/segment.h"
+
+namespace onepass {
+namespace {
+
+KvLayout SmallLayout() {
+  return {.layers = 2, .kv_heads = 3, .head_dim = 4, .page_tokens = 8, .dtype = DType::kF32};
+}
+
+TEST(KvLayout, BytesFollowTheShape) {
+  const KvLayout layout = SmallLayout();
+  EXPECT_EQ(layout.PageElements(), 2 * 2 * 3 * 8 * 4);
+  EXPECT_EQ(layout.TokenBytes(), 2 * 2 * 3 * 4 * 4);
+}
+
+TEST(PagePool, AllocatesAllOrNone) {
+  PagePool pool(SmallLayout(), 3);
+  Result<PageList> two = pool.Allocate(9);
+  ASSERT_TRUE(two.ok());
+  EXPECT_EQ(two->size(), 2);
+  Result<PageList> more = pool.Allocate(9);
+  ASSERT_FALSE(more.ok());
+  EXPECT_EQ(more.status().code(), StatusCode::kExhausted);
+  EXPECT_EQ(more.status().message(), "kv pages: want 2, 1 of 3 are free");
+  EXPECT_EQ(pool.pages_used(), 2);
+}
+
+TEST(PagePool, PagesComeBackWhenTheirListDies) {
+  PagePool pool(SmallLayout(), 4);
+  {
+    PageList list = std::move(pool.Allocate(32)).value();
+    EXPECT_EQ(pool.pages_used(), 4);
+    PageList moved = std::move(list);
+    EXPECT_EQ(pool.pages_used(), 4);
+  }
+  EXPECT_EQ(pool.pages_used(), 0);
+  EXPECT_EQ(pool.pages_peak(), 4);
+  pool.ResetPeak();
+  EXPECT_EQ(pool.pages_peak(), 0);
+  EXPECT_TRUE(pool.Allocate(32).ok());
+}
+
+TEST(PagePool, PagesNeverOverlap) {
+  PagePool pool(SmallLayout(), 5);
+  PageList list = std::move(pool.Allocate(40)).value();
+  const int64_t n = pool.layout().PageElements();
+  for (int64_t p = 0; p < list.size(); ++p) {
+    std::fill_n(pool.page<float>(list.id(p)), n, static_cast<float>(p));
+  }
+  for (int64_t p = 0; p < list.size(); ++p) {
+    const float* page = pool.page<float>(list.id(p));
+    for (int64_t i = 0; i < n; ++i) ASSERT_EQ(page[i], static_cast<float>(p));
+  }
+}
+
+TEST(Segment, GrowsByPagesAndKeepsItsTokens) {
+  PagePool pool(SmallLayout(), 4);
+  Segment segment(pool, 100, {.kind = SegmentKind::kOutput, .stage = 1});
+  const std::vector<int32_t> seven(7, 5);
+  ASSERT_TRUE(segment.Extend(seven).ok());
+  EXPECT_EQ(segment.page_count(), 1);
+  ASSERT_TRUE(segment.ExtendWithVectors(2).ok());
+  EXPECT_EQ(segment.page_count(), 2);
+  EXPECT_EQ(segment.token_count(), 9);
+  EXPECT_EQ(segment.end_position(), 109);
+  EXPECT_EQ(segment.tokens().back(), -1);
+  EXPECT_EQ(segment.v_plane<float>(1, 1) - segment.k_plane<float>(1, 1),
+            pool.layout().PlaneElements());
+}
+
+TEST(Segment, AFailedExtensionChangesNothing) {
+  PagePool pool(SmallLayout(), 1);
+  Segment segment(pool, 0, {});
+  const std::vector<int32_t> eight(8, 1);
+  ASSERT_TRUE(segment.Extend(eight).ok());
+  EXPECT_EQ(segment.Extend(eight).code(), StatusCode::kExhausted);
+  EXPECT_EQ(segment.token_count(), 8);
+  EXPECT_EQ(segment.tokens().size(), 8u);
+}
+
+TEST(HashCombine, OrderMatters) {
+  EXPECT_NE(HashCombine(HashCombine(1, 2), 3), HashCombine(HashCombine(1, 3), 2));
+}
+
+}  // namespace
+}  // namespace onepass

@@ -1,0 +1,58 @@
+#include "kv/segment.h"
+
+namespace onepass {
+
+std::string_view NameOf(SegmentKind kind) {
+  switch (kind) {
+    case SegmentKind::kSharedInput:
+      return "shared input";
+    case SegmentKind::kPrompt:
+      return "prompt";
+    case SegmentKind::kOwnInput:
+      return "own input";
+    case SegmentKind::kOutput:
+      return "output";
+  }
+  return "?";
+}
+
+int64_t KvView::token_count() const {
+  int64_t count = 0;
+  for (const SegmentRef& segment : segments_) count += segment->token_count();
+  return count;
+}
+
+Segment::Segment(PagePool& pool, int64_t start_position, Provenance provenance)
+    : pool_(&pool), start_position_(start_position), provenance_(provenance) {}
+
+Status Segment::Extend(std::span<const int32_t> tokens) {
+  RETURN_IF_ERROR(Grow(static_cast<int64_t>(tokens.size())));
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  return Status::Ok();
+}
+
+Status Segment::ExtendWithVectors(int64_t count) {
+  RETURN_IF_ERROR(Grow(count));
+  tokens_.insert(tokens_.end(), count, -1);
+  return Status::Ok();
+}
+
+Status Segment::Grow(int64_t count) {
+  const int64_t room = pages_.size() * pool_->layout().page_tokens - token_count_;
+  if (count > room) {
+    ASSIGN_OR_RETURN(PageList more, pool_->Allocate(count - room));
+    pages_.Append(std::move(more));
+  }
+  token_count_ += count;
+  return Status::Ok();
+}
+
+uint64_t HashCombine(uint64_t hash, uint64_t value) {
+  // The finaliser of SplitMix64 over the running sum; order matters.
+  uint64_t z = hash * 0x9e3779b97f4a7c15ULL + value + 0x632be59bd9b4e019ULL;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+  return z ^ (z >> 31);
+}
+
+}  // namespace onepass
