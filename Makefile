@@ -1,0 +1,49 @@
+# One command each, on a fresh Debian 12 machine too: what is missing gets installed first.
+# The real build is CMake's (CMakePresets.json); these are its shortest spellings.
+JOBS ?= $(shell nproc)
+BUILD := cmake --build --parallel $(JOBS) --preset
+
+.PHONY: all setup setup-dev build demo test bench lint format fuzz asan tsan clean
+
+all: build
+
+setup:
+	@tools/setup.sh
+
+setup-dev:
+	@tools/setup.sh dev
+
+build: setup
+	@cmake --preset release >/dev/null
+	@$(BUILD) release
+
+# Loads the base and prompts that ship, trains one prompt briefly, and compares all methods.
+demo: build
+	@tools/demo.sh
+
+test: build
+	@ctest --preset release -j $(JOBS)
+
+bench: build
+	@tools/bench.sh
+
+# clang-format, clang-tidy and the dependency rule of docs/architecture.md.
+lint: setup-dev
+	@tools/lint.sh
+
+format: setup-dev
+	@tools/lint.sh --fix
+
+# Every fuzz target for FUZZ_SECONDS seconds.
+FUZZ_SECONDS ?= 60
+fuzz: setup-dev
+	@tools/fuzz.sh $(FUZZ_SECONDS)
+
+# The unit tests under sanitizers.
+asan tsan: setup-dev
+	@cmake --preset $@ >/dev/null
+	@$(BUILD) $@ --target unit_tests
+	@ctest --preset $@ -j $(JOBS)
+
+clean:
+	rm -rf build out
