@@ -15,10 +15,10 @@ namespace onepass {
 // One segment of the plan. Ids are indices in Plan::segments, which is the order of writing.
 struct PlannedSegment {
   SegmentKind kind = SegmentKind::kSharedInput;
-  int stage = -1;                 // owner; -1: the shared input
+  int stage = -1;  // owner; -1: the shared input
   // A text hand-off: this own-input segment is the text of these stages' outputs, read again.
   std::vector<int> text_of;
-  std::vector<int> view;          // ids that its tokens attend to besides themselves, by position
+  std::vector<int> view;  // ids that its tokens attend to besides themselves, by position
   // It starts where segment `after` ends, or, for after == -1, at position `offset`. (The front
   // prompts' lengths are known before any record, so fixed offsets exist only there.)
   int after = -1;
@@ -43,13 +43,14 @@ struct Plan {
 
 // Compiles a chain whose prompts have these lengths (0: the stage has no prompt).
 //
-// Positions. front: prompts stand at 0 .. sum(P_i) in stage order, S after them; inline: S at 0. Then
-// one running index in the order of writing. A text hand-off places its stage's prompt and S where
-// the kv hand-off would, and runs on from the end of S: the policies differ in what KV they reuse and in
-// nothing else.
+// Positions. front: prompts stand at 0 .. sum(P_i) in stage order, S after them; inline: S at 0.
+// Then one running index in the order of writing. A text hand-off places its stage's prompt and S
+// where the kv hand-off would, and runs on from the end of S: the policies differ in what KV they
+// reuse and in nothing else.
 //
-// Views. The table of docs/method.md, section 2. Under a text hand-off the re-read text is a segment
-// of its own ({kind own input, text_of}), which sees P_i and S (front) or S (inline, then P_i sees it).
+// Views. The table of docs/method.md, section 2. Under a text hand-off the re-read text is a
+// segment of its own ({kind own input, text_of}), which sees P_i and S (front) or S (inline, then
+// P_i sees it).
 Result<Plan> CompilePlan(const ChainSpec& spec, const std::vector<int64_t>& prompt_lengths);
 
 }  // namespace onepass

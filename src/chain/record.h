@@ -111,6 +111,8 @@ class ChainTemplates {
   // after the other. output_texts is indexed by stage.
   std::vector<TokenId> ReadAgain(std::span<const int> stages,
                                  std::span<const std::string> output_texts) const;
+  // The tokens of an output's text, as a stage would write them: plain text.
+  std::vector<TokenId> OutputText(std::string_view text) const;
   // What an output starts with; may be empty.
   const std::vector<TokenId>& StartTokens(int stage) const { return stages_[stage].start; }
   const std::vector<TokenId>& StopTokens(int stage) const { return stages_[stage].stop; }

@@ -13,25 +13,25 @@
 namespace onepass {
 
 // How what an earlier stage wrote reaches the next one.
-//   kText        a new cache: prompt, shared input, text of the outputs read, own input: all prefilled
-//   kTextCached  the same, but the shared input's KV is kept, as a prefix cache would
-//   kKv          FTHSS: the outputs' KV is attended to where it lies; nothing is recomputed
+//   kText        a new cache: prompt, shared input, text of the outputs read, own input: all
+//   prefilled kTextCached  the same, but the shared input's KV is kept, as a prefix cache would kKv
+//   FTHSS: the outputs' KV is attended to where it lies; nothing is recomputed
 enum class Handoff { kText, kTextCached, kKv };
 std::string_view NameOf(Handoff handoff);
 Result<Handoff> ParseHandoff(std::string_view text);
 
-// Templates: literal text with {FIELD} placeholders, "{{" for a brace. Special tokens written in the
-// template are tokens; those in a record's field are plain text.
+// Templates: literal text with {FIELD} placeholders, "{{" for a brace. Special tokens written in
+// the template are tokens; those in a record's field are plain text.
 struct StageSpec {
   std::string name;
-  std::string prompt;                      // folder, resolved against the YAML's; empty: no prompt
-  std::string input;                       // own input I_i; may be empty
-  std::string read_as = "{text}\n";        // how a text hand-off writes this stage's output
-  std::string start;                       // e.g. "<bos>"; may be empty
+  std::string prompt;                // folder, resolved against the YAML's; empty: no prompt
+  std::string input;                 // own input I_i; may be empty
+  std::string read_as = "{text}\n";  // how a text hand-off writes this stage's output
+  std::string start;                 // e.g. "<bos>"; may be empty
   std::vector<std::string> stop_tokens;
   std::vector<std::string> stop_strings;
   std::optional<std::vector<std::string>> reads;  // earlier stages' names; default: all
-  std::optional<Handoff> handoff;          // how it receives what it reads; default: the chain's
+  std::optional<Handoff> handoff;  // how it receives what it reads; default: the chain's
   int64_t max_tokens = 256;
   SamplingOptions sampling;
 };
@@ -39,12 +39,12 @@ struct StageSpec {
 enum class Overlong { kRefuse, kCut };
 
 struct ChainSpec {
-  std::string file;                        // where it was read from, for messages
+  std::string file;  // where it was read from, for messages
   std::string name;
-  std::string base;                        // folder, resolved against the YAML's
+  std::string base;  // folder, resolved against the YAML's
   Placement placement = Placement::kFront;
   Handoff handoff = Handoff::kKv;
-  std::string shared;                      // template of the shared input S; may be empty
+  std::string shared;  // template of the shared input S; may be empty
   std::vector<StageSpec> stages;
   // A record that does not fit the context: refuse it, or cut the end of `cut_field` to fit.
   Overlong overlong = Overlong::kRefuse;

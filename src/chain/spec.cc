@@ -1,0 +1,242 @@
+#include "chain/spec.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+
+#include "chain/template.h"
+#include "chain/yaml.h"
+#include "core/file.h"
+
+namespace onepass {
+namespace {
+
+constexpr size_t kMaxStages = 64;
+constexpr int64_t kMaxTokens = int64_t{1} << 20;
+
+std::string Resolve(const std::string& file, const std::string& path) {
+  if (path.empty()) return path;
+  const std::filesystem::path folder = std::filesystem::path(file).parent_path();
+  return (folder / path).lexically_normal().string();
+}
+
+void ReadHandoff(YamlMap& map, std::optional<Handoff>* out) {
+  const YamlNode* node = map.Scalar("handoff");
+  if (node == nullptr) return;
+  const Result<Handoff> handoff = ParseHandoff(node->scalar);
+  if (!handoff.ok()) return map.Fail(node->line, "handoff", handoff.status().message());
+  *out = *handoff;
+}
+
+// A template is parsed here only so that its fault has a line.
+void ReadTemplate(YamlMap& map, const char* key, std::string* out) {
+  const YamlNode* node = map.Scalar(key);
+  if (node == nullptr) return;
+  const Result<std::vector<TemplatePiece>> pieces = ParseTemplate(node->scalar);
+  if (!pieces.ok()) return map.Fail(node->line, key, pieces.status().message());
+  *out = node->scalar;
+}
+
+Status ReadStage(const YamlNode& node, const std::string& file, size_t index, StageSpec* stage) {
+  const std::string place = "stages[" + std::to_string(index) + "].";
+  YamlMap map(node, file, place);
+  map.Require("name");
+  map.Text("name", &stage->name);
+  map.Text("prompt", &stage->prompt);
+  stage->prompt = Resolve(file, stage->prompt);
+  ReadTemplate(map, "input", &stage->input);
+  ReadTemplate(map, "read_as", &stage->read_as);
+  map.Text("start", &stage->start);
+  std::optional<std::vector<std::string>> list;
+  map.TextList("stop_tokens", &list);
+  if (list) stage->stop_tokens = *list;
+  list.reset();
+  map.TextList("stop_strings", &list);
+  if (list) stage->stop_strings = *list;
+  map.TextList("reads", &stage->reads);
+  ReadHandoff(map, &stage->handoff);
+  map.Integer("max_tokens", 1, kMaxTokens, &stage->max_tokens);
+  const YamlNode* sampling = map.Child("sampling", YamlNode::Kind::kMap);
+  RETURN_IF_ERROR(map.Finish());
+  if (sampling == nullptr) return Status::Ok();
+  YamlMap options(*sampling, file, place + "sampling.");
+  options.Real("temperature", 0, 100, &stage->sampling.temperature);
+  options.Integer("top_k", 0, std::numeric_limits<int64_t>::max(), &stage->sampling.top_k);
+  options.Real("top_p", 0, 1, &stage->sampling.top_p);
+  options.Unsigned("seed", &stage->sampling.seed);
+  RETURN_IF_ERROR(options.Finish());
+  return stage->sampling.Validate().WithPrefix(file + ":" + std::to_string(sampling->line) + ": " +
+                                               place + "sampling");
+}
+
+Status ValidateStage(const ChainSpec& spec, size_t index) {
+  const StageSpec& stage = spec.stages[index];
+  const std::string where = "stage \"" + stage.name + "\": ";
+  if (stage.name.empty() || stage.name.size() > 128) {
+    return InvalidArgument("stages[" + std::to_string(index) +
+                           "].name: want 1 to 128 bytes, found " +
+                           std::to_string(stage.name.size()));
+  }
+  std::vector<std::string> earlier;
+  for (size_t i = 0; i < index; ++i) earlier.push_back(spec.stages[i].name);
+  if (std::ranges::find(earlier, stage.name) != earlier.end()) {
+    return InvalidArgument("stages[" + std::to_string(index) + "].name: want a name of its own, " +
+                           "found \"" + stage.name + "\" again");
+  }
+  std::vector<std::string> seen;
+  for (const std::string& name : stage.reads.value_or(std::vector<std::string>{})) {
+    if (std::ranges::find(earlier, name) == earlier.end()) {
+      const bool later = std::ranges::any_of(
+          spec.stages, [&](const StageSpec& other) { return other.name == name; });
+      std::string names;
+      for (const std::string& each : earlier) names += (names.empty() ? "" : ", ") + each;
+      return InvalidArgument(where + "reads: want earlier stages (" +
+                             (names.empty() ? "there are none" : names) + "), found \"" + name +
+                             "\", " + (later ? "which is not earlier" : "which is no stage"));
+    }
+    if (std::ranges::find(seen, name) != seen.end()) {
+      return InvalidArgument(where + "reads: \"" + name + "\" stands twice");
+    }
+    seen.push_back(name);
+  }
+  for (const std::string& stop : stage.stop_tokens) {
+    if (stop.empty()) return InvalidArgument(where + "stop_tokens: found an empty string");
+  }
+  for (const std::string& stop : stage.stop_strings) {
+    if (stop.empty()) return InvalidArgument(where + "stop_strings: found an empty string");
+  }
+  if (stage.max_tokens < 1 || stage.max_tokens > kMaxTokens) {
+    return InvalidArgument(where + "max_tokens: want 1 to " + std::to_string(kMaxTokens) +
+                           ", found " + std::to_string(stage.max_tokens));
+  }
+  RETURN_IF_ERROR(stage.sampling.Validate().WithPrefix(where + "sampling"));
+  const Result<std::vector<TemplatePiece>> input = ParseTemplate(stage.input);
+  RETURN_IF_ERROR(input.status().WithPrefix(where + "input"));
+  const Result<std::vector<TemplatePiece>> read_as = ParseTemplate(stage.read_as);
+  RETURN_IF_ERROR(read_as.status().WithPrefix(where + "read_as"));
+  int64_t text_count = 0;
+  for (const TemplatePiece& piece : *read_as) {
+    if (!piece.is_field) continue;
+    ++text_count;
+    if (piece.text != "text") {
+      return InvalidArgument(where + "read_as: want the field {text} alone, found {" + piece.text +
+                             "}");
+    }
+  }
+  if (text_count != 1) {
+    return InvalidArgument(where + "read_as: want {text} once, found it " +
+                           std::to_string(text_count) + " times");
+  }
+  return Status::Ok();
+}
+
+bool UsesField(const std::string& text, const std::string& field) {
+  const Result<std::vector<TemplatePiece>> pieces = ParseTemplate(text);
+  return pieces.ok() && std::ranges::any_of(*pieces, [&](const TemplatePiece& piece) {
+           return piece.is_field && piece.text == field;
+         });
+}
+
+}  // namespace
+
+std::string_view NameOf(Handoff handoff) {
+  switch (handoff) {
+    case Handoff::kText:
+      return "text";
+    case Handoff::kTextCached:
+      return "text-cached";
+    case Handoff::kKv:
+      return "kv";
+  }
+  return "";
+}
+
+Result<Handoff> ParseHandoff(std::string_view text) {
+  for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
+    if (text == NameOf(handoff)) return handoff;
+  }
+  return InvalidArgument("want text, text-cached or kv, found \"" + std::string(text) + "\"");
+}
+
+Status ChainSpec::Validate() const {
+  const std::string where = file.empty() ? "chain" : file;
+  if (stages.empty() || stages.size() > kMaxStages) {
+    return InvalidArgument(where + ": stages: want 1 to " + std::to_string(kMaxStages) +
+                           ", found " + std::to_string(stages.size()));
+  }
+  RETURN_IF_ERROR(ParseTemplate(shared).status().WithPrefix(where + ": shared"));
+  for (size_t i = 0; i < stages.size(); ++i) {
+    RETURN_IF_ERROR(ValidateStage(*this, i).WithPrefix(where));
+  }
+  if (overlong == Overlong::kRefuse && !cut_field.empty()) {
+    return InvalidArgument(where + ": cut_field: only `overlong: cut` has one, found \"" +
+                           cut_field + "\"");
+  }
+  if (overlong == Overlong::kCut) {
+    bool used = UsesField(shared, cut_field);
+    for (const StageSpec& stage : stages) used = used || UsesField(stage.input, cut_field);
+    if (!used) {
+      return InvalidArgument(where + ": cut_field: want a field that a template uses, found \"" +
+                             cut_field + "\"");
+    }
+  }
+  return Status::Ok();
+}
+
+Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file) {
+  ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(yaml, file));
+  ChainSpec spec;
+  spec.file = file;
+  YamlMap map(root, file, "");
+  map.Require("base");
+  map.Require("stages");
+  map.Text("name", &spec.name);
+  map.Text("base", &spec.base);
+  spec.base = Resolve(file, spec.base);
+  if (const YamlNode* node = map.Scalar("placement")) {
+    const Result<Placement> placement = ParsePlacement(node->scalar);
+    if (placement.ok()) {
+      spec.placement = *placement;
+    } else {
+      map.Fail(node->line, "placement", "want front or inline, found " + Describe(*node));
+    }
+  }
+  std::optional<Handoff> handoff;
+  ReadHandoff(map, &handoff);
+  spec.handoff = handoff.value_or(Handoff::kKv);
+  ReadTemplate(map, "shared", &spec.shared);
+  if (const YamlNode* node = map.Scalar("overlong")) {
+    if (node->scalar == "cut") {
+      spec.overlong = Overlong::kCut;
+    } else if (node->scalar != "refuse") {
+      map.Fail(node->line, "overlong", "want refuse or cut, found " + Describe(*node));
+    }
+  }
+  map.Text("cut_field", &spec.cut_field);
+  const YamlNode* stages = map.Child("stages", YamlNode::Kind::kList);
+  RETURN_IF_ERROR(map.Finish());
+  if (stages->items.size() > kMaxStages) {
+    return InvalidArgument(file + ":" + std::to_string(stages->line) + ": stages: want 1 to " +
+                           std::to_string(kMaxStages) + ", found " +
+                           std::to_string(stages->items.size()));
+  }
+  for (size_t i = 0; i < stages->items.size(); ++i) {
+    StageSpec stage;
+    RETURN_IF_ERROR(ReadStage(stages->items[i], file, i, &stage));
+    spec.stages.push_back(std::move(stage));
+    // Faults that concern one stage get its line.
+    RETURN_IF_ERROR(
+        ValidateStage(spec, i).WithPrefix(file + ":" + std::to_string(stages->items[i].line)));
+  }
+  if (spec.name.empty()) spec.name = std::filesystem::path(file).stem().string();
+  RETURN_IF_ERROR(spec.Validate());
+  return spec;
+}
+
+Result<ChainSpec> LoadChainSpec(const std::string& path) {
+  constexpr int64_t kMaxFileBytes = int64_t{1} << 20;
+  ASSIGN_OR_RETURN(const std::string yaml, ReadFile(path, kMaxFileBytes));
+  return ParseChainSpec(yaml, path);
+}
+
+}  // namespace onepass
