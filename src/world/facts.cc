@@ -1,0 +1,222 @@
+#include "world/facts.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <utility>
+
+namespace onepass {
+namespace {
+
+// {s} is the subject, {o} the object. statements[0] is canonical and ends in the object. An empty phrase: the object has
+// no facts of its own.
+struct RelationText {
+  Kind subject_kind;
+  Kind object_kind;
+  std::array<std::string_view, 4> statements;
+  std::array<std::string_view, 2> questions;
+  std::array<std::string_view, 2> phrases;
+  std::string_view yes_no;
+};
+
+constexpr std::array<RelationText, 14> kRelations = {{
+    {Kind::kPerson, Kind::kCompany,
+     {"{s} works for {o}.", "{s} has a job at {o}.", "{o} employs {s}.", "The employer of {s} is {o}."},
+     {"Which company does {s} work for?", "What is the employer of {s}?"},
+     {"the company that {s} works for", "the employer of {s}"},
+     "Does {s} work for {o}?"},
+    {Kind::kPerson, Kind::kCity,
+     {"{s} lives in {o}.", "The home of {s} is in {o}.", "{s} has a house in {o}.", "{s} moved to {o} and lives there."},
+     {"In which city does {s} live?", "Where is the home of {s}?"},
+     {"the city where {s} lives", "the home city of {s}"},
+     "Does {s} live in {o}?"},
+    {Kind::kPerson, Kind::kCity,
+     {"{s} was born in {o}.", "{o} is the birthplace of {s}.", "The birthplace of {s} is {o}.", "{s} came to the world in {o}."},
+     {"In which city was {s} born?", "What is the birthplace of {s}?"},
+     {"the city where {s} was born", "the birthplace of {s}"},
+     "Was {s} born in {o}?"},
+    {Kind::kPerson, Kind::kPerson,
+     {"{s} learned from {o}.", "{o} was the mentor of {s}.", "The mentor of {s} was {o}.", "{s} had {o} as a mentor."},
+     {"Who was the mentor of {s}?", "From whom did {s} learn?"},
+     {"the mentor of {s}", "the person from whom {s} learned"},
+     "Did {s} learn from {o}?"},
+    {Kind::kPerson, Kind::kProfession,
+     {"The job of {s} is {o}.", "{s} earns money as a {o}.", "By profession {s} is a {o}.", "People know {s} as a {o}."},
+     {"What is the job of {s}?", "What is the profession of {s}?"},
+     {"", ""},
+     "Is {s} a {o}?"},
+    {Kind::kPerson, Kind::kHobby,
+     {"The hobby of {s} is {o}.", "{s} likes {o}.", "{s} spends free days with {o}.", "In the evening {s} enjoys {o}."},
+     {"What is the hobby of {s}?", "What does {s} like to do?"},
+     {"", ""},
+     "Is {o} the hobby of {s}?"},
+    {Kind::kPerson, Kind::kPet,
+     {"The pet of {s} is a {o}.", "{s} owns a {o}.", "{s} keeps a {o}.", "A {o} belongs to {s}."},
+     {"Which animal is the pet of {s}?", "Which animal does {s} own?"},
+     {"", ""},
+     "Does {s} own a {o}?"},
+    {Kind::kCompany, Kind::kCity,
+     {"{s} is based in {o}.", "The main office of {s} is in {o}.", "{s} has its seat in {o}.", "{o} is the seat of {s}."},
+     {"In which city is {s} based?", "Where is the main office of {s}?"},
+     {"the city where {s} is based", "the seat of {s}"},
+     "Is {s} based in {o}?"},
+    {Kind::kCompany, Kind::kPerson,
+     {"{s} was founded by {o}.", "{o} founded {s}.", "The founder of {s} is {o}.", "{o} started {s} long ago."},
+     {"Who founded {s}?", "Who is the founder of {s}?"},
+     {"the founder of {s}", "the person who founded {s}"},
+     "Was {s} founded by {o}?"},
+    {Kind::kCompany, Kind::kProduct,
+     {"{s} makes {o}.", "{s} sells {o} of its own.", "The product of {s} is {o}.", "Customers buy {o} from {s}."},
+     {"What does {s} make?", "What is the product of {s}?"},
+     {"", ""},
+     "Does {s} make {o}?"},
+    {Kind::kCity, Kind::kCountry,
+     {"{s} is a city in {o}.", "{s} lies in {o}.", "{o} is the country of {s}.", "{s} belongs to {o}."},
+     {"In which country is {s}?", "To which country does {s} belong?"},
+     {"", ""},
+     "Is {s} a city in {o}?"},
+    {Kind::kCity, Kind::kPerson,
+     {"The mayor of {s} is {o}.", "{o} is mayor of {s}.", "{s} has {o} as mayor.", "The people of {s} elected {o} as mayor."},
+     {"Who is the mayor of {s}?", "Who was elected mayor of {s}?"},
+     {"the mayor of {s}", "the person elected mayor of {s}"},
+     "Is {o} the mayor of {s}?"},
+    {Kind::kCity, Kind::kRiver,
+     {"{s} stands on the river {o}.", "The river {o} runs through {s}.", "{s} has bridges over the {o}.", "The {o} flows past {s}."},
+     {"Which river runs through {s}?", "On which river does {s} stand?"},
+     {"", ""},
+     "Does {s} stand on the river {o}?"},
+    {Kind::kCity, Kind::kDish,
+     {"{s} is known for {o}.", "Visitors of {s} praise its {o}.", "{s} is famous for its {o}.", "The best {o} comes from {s}."},
+     {"For which food is {s} known?", "Which food made {s} famous?"},
+     {"", ""},
+     "Is {s} known for {o}?"},
+}};
+
+const RelationText& TextOf(Relation relation) { return kRelations[static_cast<size_t>(relation)]; }
+
+std::string Fill(std::string_view pattern, std::string_view subject, std::string_view object) {
+  std::string out;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '{') {
+      out += pattern[i + 1] == 's' ? subject : object;
+      i += 2;
+    } else {
+      out += pattern[i];
+    }
+  }
+  return out;
+}
+
+std::vector<Relation> RelationsOf(Kind kind) {
+  std::vector<Relation> relations;
+  for (size_t i = 0; i < kRelations.size(); ++i) {
+    if (kRelations[i].subject_kind == kind) relations.push_back(static_cast<Relation>(i));
+  }
+  return relations;
+}
+
+// Adds a fresh name of this kind.
+std::string FreshName(Kind kind, Split split, std::vector<std::string>& used, Rng& rng) {
+  while (true) {
+    std::string name = RandomName(kind, split, rng);
+    if (std::find(used.begin(), used.end(), name) != used.end()) continue;
+    used.push_back(name);
+    return name;
+  }
+}
+
+}  // namespace
+
+Kind ObjectKind(Relation relation) { return TextOf(relation).object_kind; }
+
+MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
+  constexpr double kObjectInside = 0.75;  // an entity object that has facts of its own
+  MicroWorld world;
+  std::vector<std::pair<std::string, Kind>> entities;
+  std::vector<std::string> used;
+  const std::array<std::pair<Kind, int>, 3> counts = {{{Kind::kPerson, options.person_count},
+                                                      {Kind::kCompany, options.company_count},
+                                                      {Kind::kCity, options.city_count}}};
+  for (const auto& [kind, count] : counts) {
+    for (int i = 0; i < count; ++i) entities.emplace_back(FreshName(kind, options.split, used, rng), kind);
+  }
+  for (const auto& [name, kind] : entities) world.entities.push_back(name);
+
+  // Relation by relation in random order: all subjects of the kind receive it, until the facts are enough.
+  std::vector<Relation> order;
+  for (const auto& [kind, count] : counts) {
+    if (count == 0) continue;
+    for (const Relation relation : RelationsOf(kind)) order.push_back(relation);
+  }
+  rng.Shuffle(order);
+  for (const Relation relation : order) {
+    for (const auto& [subject, kind] : entities) {
+      if (kind != TextOf(relation).subject_kind) continue;
+      if (static_cast<int>(world.facts.size()) >= options.fact_count) break;
+      if (rng.Chance(0.1)) continue;
+      std::vector<std::string> inside;
+      const Kind wanted = TextOf(relation).object_kind;
+      for (const auto& [name, other_kind] : entities) {
+        if (other_kind == wanted && name != subject) inside.push_back(name);
+      }
+      std::string object;
+      if (!HasFacts(wanted)) {
+        object = RandomName(wanted, options.split, rng);
+      } else if (!inside.empty() && rng.Chance(kObjectInside)) {
+        object = rng.Pick(inside);
+      } else {
+        object = FreshName(wanted, options.split, used, rng);
+      }
+      world.facts.push_back({relation, subject, std::move(object)});
+    }
+  }
+  rng.Shuffle(world.facts);
+  return world;
+}
+
+std::string CanonicalSentence(const Fact& fact) {
+  return Fill(TextOf(fact.relation).statements[0], fact.subject, fact.object);
+}
+
+std::string ParaphrasedSentence(const Fact& fact, Rng& rng) {
+  return Fill(rng.Pick(TextOf(fact.relation).statements), fact.subject, fact.object);
+}
+
+std::string SentenceStart(const Fact& fact) {
+  const std::string_view pattern = TextOf(fact.relation).statements[0];
+  return Fill(pattern.substr(0, pattern.find("{o}") - 1), fact.subject, "");
+}
+
+std::string YesNoQuestion(const Fact& fact) { return Fill(TextOf(fact.relation).yes_no, fact.subject, fact.object); }
+
+Question OneStepQuestion(const Fact& fact, Rng& rng) {
+  return {Fill(rng.Pick(TextOf(fact.relation).questions), fact.subject, ""), {fact}, fact.object};
+}
+
+std::vector<Question> DrawQuestions(const MicroWorld& world, int steps, Rng& rng) {
+  std::vector<Question> questions;
+  for (const Fact& first : world.facts) {
+    if (steps == 1) {
+      questions.push_back(OneStepQuestion(first, rng));
+      continue;
+    }
+    const RelationText& text = TextOf(first.relation);
+    if (text.phrases[0].empty()) continue;
+    for (const Fact& second : world.facts) {
+      if (second.subject != first.object || second.object == first.subject) continue;
+      const std::string phrase = Fill(rng.Pick(text.phrases), first.subject, "");
+      const std::string_view pattern = rng.Pick(TextOf(second.relation).questions);
+      questions.push_back({Fill(pattern, phrase, ""), {first, second}, second.object});
+    }
+  }
+  rng.Shuffle(questions);
+  return questions;
+}
+
+bool HasDistractor(const MicroWorld& world, const Fact& fact) {
+  return std::any_of(world.facts.begin(), world.facts.end(), [&](const Fact& other) {
+    return other.relation == fact.relation && other.object != fact.object;
+  });
+}
+
+}  // namespace onepass

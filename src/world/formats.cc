@@ -1,0 +1,335 @@
+#include "world/formats.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <iterator>
+#include <string_view>
+#include <utility>
+
+#include "world/documents.h"
+#include "world/facts.h"
+#include "world/layout.h"
+#include "world/moves.h"
+
+namespace onepass {
+namespace {
+
+// What a format is built from.
+struct Scene {
+  const FormatOptions& options;
+  int level;
+  MicroWorld world;
+  std::vector<Document> documents;  // empty for a single passage
+  std::vector<Fact> told;           // the facts in the order of the text
+  std::string text;
+};
+
+// A world and its text, of one of the sizes that the level allows.
+Scene DrawScene(const FormatOptions& options, bool want_documents, Rng& rng) {
+  constexpr std::array<std::array<int, 2>, 3> kFactCounts = {{{3, 6}, {7, 12}, {13, 22}}};
+  int level = options.level;
+  if (level > 1 && rng.Chance(level == 3 ? 0.5 : 0.4)) level -= static_cast<int>(rng.UniformInt(1, level - 1));
+  MicroWorldOptions world_options;
+  world_options.split = options.split;
+  world_options.person_count = static_cast<int>(rng.UniformInt(level == 1 ? 1 : 2, level == 3 ? 4 : 3));
+  world_options.company_count = static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
+  world_options.city_count = static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
+  const auto& range = kFactCounts[static_cast<size_t>(level - 1)];
+  world_options.fact_count = static_cast<int>(rng.UniformInt(range[0], range[1]));
+  Scene scene{options, level, {}, {}, {}, ""};
+  while (scene.world.facts.size() < 2) scene.world = DrawMicroWorld(world_options, rng);
+  const bool documents = want_documents || (level == 3 ? rng.Chance(0.7) : level == 2 && rng.Chance(0.4));
+  if (documents) {
+    scene.documents = WriteDocuments(scene.world, static_cast<int>(rng.UniformInt(2, 2 * level)), rng);
+    scene.text = JoinDocuments(scene.documents);
+    for (const Document& document : scene.documents) {
+      scene.told.insert(scene.told.end(), document.facts.begin(), document.facts.end());
+    }
+  } else {
+    scene.told = scene.world.facts;
+    scene.text = WritePassage(scene.told, rng);
+  }
+  return scene;
+}
+
+// Up to `count` questions of mixed steps; at least one, unless the world has no fact.
+std::vector<Question> MixedQuestions(const MicroWorld& world, size_t count, double two_step_share, Rng& rng) {
+  std::vector<Question> one = DrawQuestions(world, 1, rng);
+  std::vector<Question> two = DrawQuestions(world, 2, rng);
+  std::vector<Question> mixed;
+  while (mixed.size() < count && (!one.empty() || !two.empty())) {
+    std::vector<Question>& from = two.empty() || (!one.empty() && !rng.Chance(two_step_share)) ? one : two;
+    mixed.push_back(std::move(from.back()));
+    from.pop_back();
+  }
+  return mixed;
+}
+
+FormatSample Single(std::string prompt, std::string output, int hops) {
+  return {"", hops, {{std::move(prompt), false}, {std::move(output), true}}};
+}
+
+FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  const Question question = MixedQuestions(scene.world, 1, two_step_share, rng).front();
+  std::string output = ' ' + question.answer;
+  if (ask == Ask::kFacts) output = WriteSummary(question.support);
+  if (ask == Ask::kFactsThenAnswer) output = WriteSummary(question.support) + " Answer:" + output;
+  if (ask == Ask::kSteps && question.support.size() == 2) output = ' ' + question.support[0].object + ',' + output;
+  const Layout layout(ask, rng);
+  return Single(layout.Prompt(scene.text, question.text, rng), output, static_cast<int>(question.support.size()));
+}
+
+FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  const size_t count = static_cast<size_t>(rng.UniformInt(3, 4 + 2 * scene.level));
+  Layout layout(ask, rng);
+  layout.PutTextFirst();
+  FormatSample sample;
+  for (const Question& question : MixedQuestions(scene.world, count, two_step_share, rng)) {
+    if (sample.parts.empty()) {
+      sample.parts.push_back({layout.Prompt(scene.text, question.text, rng), false});
+    } else {
+      sample.parts.back().text += '\n';
+      sample.parts.push_back({layout.Turn(question.text), false});
+    }
+    sample.parts.push_back({ask == Ask::kFactsSeveral ? WriteSummary(question.support) : ' ' + question.answer, true});
+    sample.hops = static_cast<int>(question.support.size());
+  }
+  return sample;
+}
+
+// One or two supporting facts among at most three others, in any order and mostly in canonical words.
+FormatSample AnswerFacts(const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  const Question question = MixedQuestions(scene.world, 1, 0.6, rng).front();
+  std::vector<Fact> facts = question.support;
+  const int others = static_cast<int>(rng.UniformInt(0, 3));
+  for (int i = 0; i < others; ++i) {
+    const Fact& other = rng.Pick(scene.world.facts);
+    if (std::find(facts.begin(), facts.end(), other) == facts.end()) facts.push_back(other);
+  }
+  if (rng.Chance(0.6)) rng.Shuffle(facts);
+  const std::string text = rng.Chance(0.7) ? WriteSummary(facts) : WritePassage(facts, rng);
+  const Layout layout(Ask::kAnswer, rng);
+  return Single(layout.Prompt(text, question.text, rng), ' ' + question.answer, static_cast<int>(question.support.size()));
+}
+
+FormatSample Answer(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kAnswer, 0.0, options, rng); }
+FormatSample AnswerTwo(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kAnswer, 1.0, options, rng); }
+FormatSample Facts(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kFacts, 0.55, options, rng); }
+FormatSample FactsAnswer(const FormatOptions& options, Rng& rng) {
+  return AboutText(Ask::kFactsThenAnswer, 0.6, options, rng);
+}
+FormatSample Steps(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kSteps, 1.0, options, rng); }
+FormatSample AnswerTurns(const FormatOptions& options, Rng& rng) { return Turns(Ask::kAnswerSeveral, 0.15, options, rng); }
+FormatSample FactsTurns(const FormatOptions& options, Rng& rng) { return Turns(Ask::kFactsSeveral, 0.5, options, rng); }
+
+FormatSample YesNo(const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  Fact fact = rng.Pick(scene.world.facts);
+  const bool truth = rng.Chance(0.5);
+  if (!truth) {
+    std::vector<std::string> wrong;
+    for (const Fact& other : scene.world.facts) {
+      const bool same_kind = ObjectKind(other.relation) == ObjectKind(fact.relation);
+      if (same_kind && other.object != fact.object && other.object != fact.subject) wrong.push_back(other.object);
+    }
+    std::string object = wrong.empty() ? fact.object : rng.Pick(wrong);
+    while (object == fact.object) object = RandomName(ObjectKind(fact.relation), options.split, rng);
+    fact.object = object;
+  }
+  const Layout layout(Ask::kYesNo, rng);
+  return Single(layout.Prompt(scene.text, YesNoQuestion(fact), rng), truth ? " yes" : " no", 1);
+}
+
+FormatSample Complete(const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  const Fact& fact = rng.Pick(scene.world.facts);
+  const Layout layout(Ask::kComplete, rng);
+  return Single(layout.Prompt(scene.text, SentenceStart(fact), rng), ' ' + fact.object + '.', 1);
+}
+
+// Written here, sentence by sentence, so that the wording of the wanted one is known.
+FormatSample Quote(const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  const size_t wanted = rng.Uniform(scene.told.size());
+  std::string text;
+  std::string output;
+  for (size_t i = 0; i < scene.told.size(); ++i) {
+    const std::string sentence = ' ' + ParaphrasedSentence(scene.told[i], rng);
+    text += sentence;
+    if (i == wanted) output = sentence;
+  }
+  const Layout layout(Ask::kQuote, rng);
+  return Single(layout.Prompt(text, OneStepQuestion(scene.told[wanted], rng).text, rng), output, 1);
+}
+
+FormatSample About(const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  const std::string name = rng.Pick(scene.told).subject;
+  std::vector<Fact> facts;
+  std::copy_if(scene.told.begin(), scene.told.end(), std::back_inserter(facts),
+               [&](const Fact& fact) { return fact.subject == name; });
+  const Layout layout(Ask::kAbout, rng);
+  return Single(layout.Prompt(scene.text, name, rng), WriteSummary(facts), 1);
+}
+
+FormatSample Locate(const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, true, rng);
+  const size_t number = rng.Uniform(scene.documents.size());
+  const std::string name = rng.Pick(scene.documents[number].facts).subject;
+  const Layout layout(Ask::kLocate, rng);
+  return Single(layout.Prompt(scene.text, name, rng), ' ' + std::to_string(number + 1), 1);
+}
+
+FormatSample Names(const FormatOptions& options, Rng& rng) {
+  const Scene scene = DrawScene(options, false, rng);
+  std::vector<std::string> names;
+  for (const Fact& fact : scene.told) {
+    if (std::find(names.begin(), names.end(), fact.subject) == names.end()) names.push_back(fact.subject);
+  }
+  std::string output;
+  for (const std::string& name : names) output += (output.empty() ? " " : ", ") + name;
+  const Layout layout(Ask::kNames, rng);
+  return Single(layout.Prompt(scene.text, "", rng), output, 0);
+}
+
+FormatSample Restate(const FormatOptions& options, Rng& rng) {
+  Scene scene = DrawScene(options, false, rng);
+  if (scene.told.size() > 6) scene.told.resize(static_cast<size_t>(rng.UniformInt(1, 6)));
+  const Layout layout(Ask::kRestate, rng);
+  return Single(layout.Prompt(WritePassage(scene.told, rng), "", rng), WriteSummary(scene.told), 0);
+}
+
+FormatSample Copy(const FormatOptions& options, Rng& rng) {
+  FormatOptions short_options = options;
+  short_options.level = std::min(options.level, 2);
+  const Scene scene = DrawScene(short_options, false, rng);
+  const std::string text = WritePassage(scene.told, rng);
+  const Layout layout(Ask::kCopy, rng);
+  return Single(layout.Prompt(text, "", rng), text, 0);
+}
+
+// Sentences of a story, as they stand there.
+std::string Sentences(const MoveStory& story, const std::vector<size_t>& numbers) {
+  std::string text;
+  for (const size_t number : numbers) text += story.sentences[number];
+  return text;
+}
+
+std::string StoryText(const MoveStory& story) {
+  std::string text;
+  for (const std::string& sentence : story.sentences) text += sentence;
+  return text;
+}
+
+MoveStory DrawStory(const FormatOptions& options, Rng& rng) {
+  return DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 6 * options.level)), rng);
+}
+
+// Questions that need more sentences are drawn more often than they occur.
+const MoveQuestion& PickMoveQuestion(const MoveStory& story, Rng& rng) {
+  const MoveQuestion& first = rng.Pick(story.questions);
+  const MoveQuestion& second = rng.Pick(story.questions);
+  return first.support.size() >= second.support.size() ? first : second;
+}
+
+FormatSample MoveAnswer(const FormatOptions& options, Rng& rng) {
+  const MoveStory story = DrawStory(options, rng);
+  const MoveQuestion& question = PickMoveQuestion(story, rng);
+  const Layout layout(Ask::kAnswer, rng);
+  // The whole story for one-step questions; for the others mostly only what they need.
+  const bool whole = question.support.size() == 1 || rng.Chance(0.25);
+  const std::string text = whole ? StoryText(story) : Sentences(story, question.support);
+  return Single(layout.Prompt(text, question.text, rng), ' ' + question.answer, static_cast<int>(question.support.size()));
+}
+
+FormatSample MoveQuote(const FormatOptions& options, Rng& rng) {
+  const MoveStory story = DrawStory(options, rng);
+  const MoveQuestion& question = PickMoveQuestion(story, rng);
+  const Layout layout(Ask::kQuote, rng);
+  return Single(layout.Prompt(StoryText(story), question.text, rng), Sentences(story, question.support),
+                static_cast<int>(question.support.size()));
+}
+
+FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
+  const MoveStory story = DrawStory(options, rng);
+  const bool quote = rng.Chance(0.6);
+  Layout layout(quote ? Ask::kQuote : Ask::kFactsThenAnswer, rng);
+  layout.PutTextFirst();
+  FormatSample sample;
+  for (const MoveQuestion& question : story.questions) {
+    std::string output = Sentences(story, question.support);
+    if (!quote) output += " Answer: " + question.answer;
+    if (!sample.parts.empty()) sample.parts.back().text += '\n';
+    sample.parts.push_back({sample.parts.empty() ? layout.Prompt(StoryText(story), question.text, rng) : layout.Turn(question.text), false});
+    sample.parts.push_back({output, true});
+    sample.hops = static_cast<int>(question.support.size());
+  }
+  return sample;
+}
+
+FormatSample Bare(const FormatOptions& options, Rng& rng) {
+  return {"", 0, {{DrawScene(options, false, rng).text, false}}};
+}
+
+struct Format {
+  std::string_view name;
+  FormatSample (*make)(const FormatOptions&, Rng&);
+  std::array<int, 3> weights;  // by level
+};
+
+constexpr std::array<Format, 20> kFormats = {{{"answer", Answer, {12, 8, 7}},
+                                              {"answer-facts", AnswerFacts, {14, 14, 14}},
+                                              {"answer-turns", AnswerTurns, {24, 18, 17}},
+                                              {"facts", Facts, {10, 14, 15}},
+                                              {"facts-turns", FactsTurns, {14, 14, 13}},
+                                              {"facts-answer", FactsAnswer, {4, 6, 6}},
+                                              {"steps", Steps, {2, 3, 3}},
+                                              {"answer-two", AnswerTwo, {1, 2, 2}},
+                                              {"yes-no", YesNo, {1, 3, 3}},
+                                              {"complete", Complete, {4, 4, 4}},
+                                              {"quote", Quote, {4, 3, 3}},
+                                              {"about", About, {2, 4, 4}},
+                                              {"locate", Locate, {0, 1, 2}},
+                                              {"names", Names, {1, 1, 2}},
+                                              {"restate", Restate, {4, 3, 3}},
+                                              {"copy", Copy, {2, 1, 1}},
+                                              {"move-answer", MoveAnswer, {4, 4, 5}},
+                                              {"move-quote", MoveQuote, {3, 4, 5}},
+                                              {"move-turns", MoveTurns, {4, 5, 6}},
+                                              {"bare", Bare, {1, 1, 1}}}};
+
+const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {
+  for (const Format& format : kFormats) {
+    if (format.name == options.only_format) return format;
+  }
+  const size_t level = static_cast<size_t>(options.level - 1);
+  int total = 0;
+  for (const Format& format : kFormats) total += format.weights[level];
+  auto ticket = static_cast<int>(rng.Uniform(static_cast<uint64_t>(total)));
+  size_t i = 0;
+  while (ticket >= kFormats[i].weights[level]) ticket -= kFormats[i++].weights[level];
+  return kFormats[i];
+}
+
+}  // namespace
+
+std::vector<std::string> FormatNames() {
+  std::vector<std::string> names;
+  for (const Format& format : kFormats) names.emplace_back(format.name);
+  return names;
+}
+
+FormatSample MakeFormatSample(const FormatOptions& options, Rng& rng) {
+  while (true) {
+    const Format& format = ChooseFormat(options, rng);
+    FormatSample sample = format.make(options, rng);
+    sample.format = format.name;
+    if (!options.single_output || sample.parts.back().is_output) return sample;
+  }
+}
+
+}  // namespace onepass

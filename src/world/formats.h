@@ -1,0 +1,50 @@
+// The plain formats on which the base is pretrained: an instruction in words (mostly first), then a text and a question
+// under varied labels and in either order, then the output.
+//
+// The mix at level 3, in parts of 100: answering a question about a text 7, from a few facts 14, several questions about
+// one text 17; extracting the supporting facts of a question 15, of several questions 13; facts first, then the answer
+// 6; both steps' answers 3; a two-step answer straight from a long text 2; yes or no 3, completing a sentence 4, quoting
+// the sentence that answers 3, all that a text says of someone 4, which document 2, naming everyone 2, restating 3,
+// copying 1, a bare text 1. Two-step questions are asked mostly of a few facts or together with their facts, seldom
+// of a long text: finding facts and reasoning over facts are both well known, doing both silently is known less well.
+// Never the chain's own layouts, which have no instruction and no label: question, documents, <bos>, summary; or
+// question, summary, <bos>, answer.
+#ifndef ONEPASS_WORLD_FORMATS_H_
+#define ONEPASS_WORLD_FORMATS_H_
+
+#include <string>
+#include <vector>
+
+#include "core/rng.h"
+#include "world/vocabulary.h"
+
+namespace onepass {
+
+// A piece of a sample. Outputs are what the base learns to write; the trainer ends the last one with <eos>.
+struct FormatPart {
+  std::string text;
+  bool is_output = false;
+};
+
+struct FormatSample {
+  std::string format;
+  int hops = 0;  // steps of the (last) question; 0 where there is none
+  std::vector<FormatPart> parts;
+};
+
+struct FormatOptions {
+  Split split = Split::kPretrain;
+  int level = 3;             // 1: up to 6 facts; 2: up to 12; 3: up to 22
+  std::string only_format;   // empty: the mix
+  bool single_output = false;  // for scoring: no bare texts, so every sample ends in an output
+};
+
+// The names of all formats, in a fixed order.
+std::vector<std::string> FormatNames();
+
+// REQUIRES: only_format is empty or one of FormatNames().
+FormatSample MakeFormatSample(const FormatOptions& options, Rng& rng);
+
+}  // namespace onepass
+
+#endif  // ONEPASS_WORLD_FORMATS_H_

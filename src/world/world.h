@@ -1,0 +1,67 @@
+// The synthetic world's samples: what `onepass data world` writes.
+// Sample i of (task, split, seed) depends on nothing else, so a longer file begins with the shorter one.
+// Thread-compatible; no state is kept between calls.
+//
+// Two kinds of sample:
+// * CompressQaSample: the chain's task in the authors' format. Half of the questions need one fact, half two; four to six
+//   documents hold 15 to 25 sentences, among them others of the same relation.
+// * FormatSample: a text in one of many plain formats on which the base is pretrained (formats.h).
+//
+// Every generated output (summary, answer) begins with a space: a byte-level vocabulary then needs one token for a word
+// wherever it stands.
+#ifndef ONEPASS_WORLD_WORLD_H_
+#define ONEPASS_WORLD_WORLD_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "world/formats.h"
+#include "world/vocabulary.h"
+
+namespace onepass {
+
+enum class WorldTask { kCompressQa, kPretrain, kOwnFormats };
+
+// What `onepass data world` was asked for.
+struct WorldOptions {
+  WorldTask task = WorldTask::kCompressQa;
+  Split split = Split::kTrain;
+  int64_t count = 1000;
+  uint64_t seed = 1;
+  int level = 3;            // pretraining formats only: 1 short texts, 2 middle, 3 all
+  std::string only_format;  // pretraining formats only: a name of formats.h; empty: the mix
+
+  // Empty when the options make sense; otherwise what is wrong, in one line.
+  std::string Validate() const;
+};
+
+// Both return false, and leave the value alone, for a name that does not exist.
+// Tasks: compress-qa, pretrain, own-formats. Splits: pretrain, train, validation, test.
+bool ParseWorldTask(const std::string& name, WorldTask& task);
+bool ParseSplit(const std::string& name, Split& split);
+
+// Keys as in the authors' files. I_B is left out where it is empty.
+struct CompressQaSample {
+  std::string shared_input;          // I_ALL: the question
+  std::string documents;             // I_A
+  std::string summary;               // O_A: the one or two supporting facts, canonical, in the order of reasoning
+  std::string own_input_b;           // I_B: empty in this task
+  std::string answer;                // O_B
+  std::vector<std::string> answers;  // accepted answers, without the leading space
+  int hops = 1;
+};
+
+CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index);
+
+// One line of JSON, without the newline.
+std::string ToJson(const CompressQaSample& sample);
+std::string ToJson(const FormatSample& sample);
+
+// Sample `index` of the file that the options describe, as a line of JSON without the newline.
+// REQUIRES: options.Validate() is empty.
+std::string WorldLine(const WorldOptions& options, int64_t index);
+
+}  // namespace onepass
+
+#endif  // ONEPASS_WORLD_WORLD_H_

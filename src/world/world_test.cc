@@ -1,0 +1,232 @@
+#include "world/world.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/rng.h"
+#include "gtest/gtest.h"
+#include "world/documents.h"
+#include "world/facts.h"
+#include "world/moves.h"
+
+namespace onepass {
+namespace {
+
+constexpr uint64_t kSeed = 20;
+constexpr int kSamples = 300;
+
+MicroWorld TestWorld(uint64_t seed) {
+  Rng rng(seed);
+  MicroWorldOptions options;
+  options.split = Split::kTest;
+  options.fact_count = 20;
+  return DrawMicroWorld(options, rng);
+}
+
+TEST(World, SameSeedGivesTheSameLineWhateverTheOrder) {
+  WorldOptions options;
+  options.seed = kSeed;
+  const std::string fifth = WorldLine(options, 5);
+  WorldLine(options, 6);
+  EXPECT_EQ(fifth, WorldLine(options, 5));
+  EXPECT_NE(fifth, WorldLine(options, 6));
+  options.split = Split::kTest;
+  EXPECT_NE(fifth, WorldLine(options, 5));
+}
+
+TEST(World, SummaryAnswersAndDocumentsHoldIt) {
+  int two_step = 0;
+  for (int i = 0; i < kSamples; ++i) {
+    const CompressQaSample sample = MakeCompressQaSample(Split::kTrain, kSeed, i);
+    SCOPED_TRACE(sample.shared_input + '\n' + sample.documents);
+    ASSERT_EQ(sample.answer, ' ' + sample.answers.at(0));
+    EXPECT_NE(sample.summary.find(sample.answer), std::string::npos);
+    EXPECT_NE(sample.documents.find(sample.answers[0]), std::string::npos);
+    EXPECT_EQ(std::count(sample.summary.begin(), sample.summary.end(), '.'), sample.hops);
+    EXPECT_EQ(sample.shared_input.find(sample.answers[0]), std::string::npos);
+    two_step += sample.hops == 2;
+  }
+  EXPECT_GT(two_step, kSamples / 3);
+  EXPECT_LT(two_step, kSamples * 2 / 3);
+}
+
+TEST(World, DocumentsHaveTheSizeThatTheHeaderPromises) {
+  for (int i = 0; i < kSamples; ++i) {
+    const std::string documents = MakeCompressQaSample(Split::kTrain, kSeed, i).documents;
+    const auto lines = std::count(documents.begin(), documents.end(), '\n') + 1;
+    const auto sentences = std::count(documents.begin(), documents.end(), '.');
+    EXPECT_GE(lines, 4);
+    EXPECT_LE(lines, 6);
+    EXPECT_GE(sentences, 15);
+    EXPECT_LE(sentences, 25);
+  }
+}
+
+TEST(World, AnswerStandsAnywhereInTheDocuments) {
+  int first_half = 0;
+  for (int i = 0; i < kSamples; ++i) {
+    const CompressQaSample sample = MakeCompressQaSample(Split::kTrain, kSeed, i);
+    first_half += sample.documents.find(sample.answers[0]) < sample.documents.size() / 2;
+  }
+  // First occurrences lean to the front; a fixed place would be far outside.
+  EXPECT_GT(first_half, kSamples / 3);
+  EXPECT_LT(first_half, kSamples * 9 / 10);
+}
+
+TEST(World, SplitsShareNoEntity) {
+  for (const Split split : {Split::kPretrain, Split::kTrain, Split::kValidation, Split::kTest}) {
+    for (uint64_t seed = 1; seed <= 50; ++seed) {
+      Rng rng(seed);
+      MicroWorldOptions options;
+      options.split = split;
+      for (const Fact& fact : DrawMicroWorld(options, rng).facts) {
+        EXPECT_EQ(SplitOfName(fact.subject), split) << fact.subject;
+        if (HasFacts(ObjectKind(fact.relation))) {
+          EXPECT_EQ(SplitOfName(fact.object), split) << fact.object;
+        }
+      }
+    }
+  }
+}
+
+TEST(World, JsonEscapesWhatItMust) {
+  CompressQaSample sample;
+  sample.shared_input = "say \"a\\b\"\n\x01";
+  EXPECT_EQ(ToJson(sample).substr(0, 37), "{\"I_ALL\": \"say \\\"a\\\\b\\\"\\n\\u0001\", \"I_");
+}
+
+TEST(World, OptionsRefuseWhatMakesNoSense) {
+  EXPECT_EQ(WorldOptions{}.Validate(), "");
+  EXPECT_NE(WorldOptions{.count = 0}.Validate(), "");
+  EXPECT_NE(WorldOptions{.level = 4}.Validate(), "");
+  EXPECT_NE(WorldOptions{.task = WorldTask::kPretrain}.Validate(), "");
+  WorldOptions unknown{.task = WorldTask::kOwnFormats, .only_format = "song"};
+  EXPECT_NE(unknown.Validate().find("\"song\"; there are: answer "), std::string::npos);
+}
+
+TEST(Facts, SubjectAndRelationDetermineTheObject) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    std::set<std::pair<std::string, Relation>> seen;
+    for (const Fact& fact : TestWorld(seed).facts) {
+      EXPECT_TRUE(seen.emplace(fact.subject, fact.relation).second);
+      EXPECT_NE(fact.subject, fact.object);
+    }
+  }
+}
+
+TEST(Facts, TwoStepQuestionsChainThroughAnEntity) {
+  int questions = 0;
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    Rng rng(seed);
+    for (const Question& question : DrawQuestions(TestWorld(seed), 2, rng)) {
+      ++questions;
+      ASSERT_EQ(question.support.size(), 2u);
+      EXPECT_EQ(question.support[0].object, question.support[1].subject);
+      EXPECT_EQ(question.answer, question.support[1].object);
+      EXPECT_NE(question.answer, question.support[0].subject);
+      EXPECT_EQ(question.text.find(question.support[0].object), std::string::npos) << question.text;
+      EXPECT_NE(question.text.find(question.support[0].subject), std::string::npos) << question.text;
+    }
+  }
+  EXPECT_GT(questions, 100);
+}
+
+TEST(Documents, EveryFactIsToldOnce) {
+  const MicroWorld world = TestWorld(3);
+  Rng rng(3);
+  size_t told = 0;
+  for (const Document& document : WriteDocuments(world, 5, rng)) {
+    EXPECT_FALSE(document.facts.empty());
+    for (const Fact& fact : document.facts) {
+      EXPECT_NE(std::find(world.facts.begin(), world.facts.end(), fact), world.facts.end());
+    }
+    told += document.facts.size();
+  }
+  EXPECT_EQ(told, world.facts.size());
+}
+
+TEST(Formats, EveryFormatIsMadeAtEveryLevel) {
+  for (const std::string& name : FormatNames()) {
+    for (int level = 1; level <= 3; ++level) {
+      Rng rng(kSeed);
+      const FormatSample sample = MakeFormatSample({.level = level, .only_format = name}, rng);
+      EXPECT_EQ(sample.format, name);
+      ASSERT_FALSE(sample.parts.empty());
+      EXPECT_EQ(sample.parts.back().is_output, name != "bare");
+      for (const FormatPart& part : sample.parts) {
+        if (part.is_output) {
+          EXPECT_EQ(part.text.front(), ' ') << name;
+        }
+      }
+    }
+  }
+}
+
+TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
+  // They would be a question, a newline and a text, or a text and nothing else, right before a bare <bos>.
+  for (int i = 0; i < 2000; ++i) {
+    Rng rng = Rng(kSeed).Fork(static_cast<uint64_t>(i));
+    const FormatSample sample = MakeFormatSample({}, rng);
+    const std::string& prompt = sample.parts.front().text;
+    if (!prompt.ends_with("<bos>")) continue;
+    const std::string first = prompt.substr(0, prompt.find('\n'));
+    const bool bare_question = first.ends_with('?') && first.find(':') == std::string::npos;
+    const std::string before_output = prompt.substr(0, prompt.size() - 6);
+    const std::string last = before_output.substr(before_output.rfind('\n') + 1);
+    const bool instruction_last = last.find(':') == std::string::npos;
+    EXPECT_TRUE(!bare_question || instruction_last || first.starts_with("Is it") || first.starts_with("Which facts") ||
+                first.starts_with("Which document") || first.starts_with("Of whom"))
+        << prompt;
+  }
+}
+
+TEST(Moves, LatestPlaceWins) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    Rng rng(seed);
+    const MoveStory story = DrawMoveStory(15, rng);
+    ASSERT_EQ(story.sentences.size(), 15u);
+    ASSERT_FALSE(story.questions.empty());
+    for (const MoveQuestion& question : story.questions) {
+      EXPECT_TRUE(std::is_sorted(question.support.begin(), question.support.end()));
+      std::string support;
+      for (const size_t number : question.support) support += story.sentences.at(number);
+      EXPECT_NE(support.find(question.answer), std::string::npos);
+      if (question.support.size() != 1) continue;
+      // No later sentence puts this person elsewhere.
+      const std::string person = support.substr(0, support.find(' ', 1) + 1);
+      for (size_t i = question.support[0] + 1; i < story.sentences.size(); ++i) {
+        if (story.sentences[i].starts_with(person)) {
+          EXPECT_EQ(story.sentences[i].find(" to the "), std::string::npos) << story.sentences[i];
+        }
+      }
+    }
+  }
+}
+
+TEST(Rng, UniformStaysBelowAndReachesAll) {
+  Rng rng(kSeed);
+  std::vector<int> seen(7);
+  for (int i = 0; i < 700; ++i) ++seen.at(rng.Uniform(7));
+  for (const int count : seen) EXPECT_GT(count, 50);
+}
+
+TEST(Rng, StateContinuesTheStream) {
+  Rng rng(kSeed);
+  rng.Normal();
+  Rng copy(rng.state());
+  for (int i = 0; i < 9; ++i) EXPECT_EQ(rng.Normal(), copy.Normal());
+  EXPECT_EQ(rng.Fork(3).Next(), copy.Fork(3).Next());
+  EXPECT_NE(rng.Fork(3).Next(), rng.Fork(4).Next());
+}
+
+TEST(Rng, KnownFirstWords) {
+  // Pinned: files made with a seed must stay the same for ever.
+  Rng rng(1);
+  EXPECT_EQ(rng.Next(), 0xb3f2af6d0fc710c5ULL);
+  EXPECT_EQ(rng.Next(), 0x853b559647364ceaULL);
+}
+
+}  // namespace
+}  // namespace onepass

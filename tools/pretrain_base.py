@@ -1,0 +1,207 @@
+"""Pretrains the base that ships in models/: a small Llama on the synthetic world's plain formats.
+
+    python tools/pretrain_base.py --generator "build/release/onepass data world" --out models/base
+
+Everything is seeded. Texts grow with the share of tokens done: level 1, then 2, then 3. Matrices learn by Muon, the
+embedding and the norms by Adam; the learning rate warms up, stays, and falls to zero over the last part.
+"""
+import argparse
+import json
+import math
+import pathlib
+import random
+import time
+from typing import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import eval_base
+import world_data
+from base_model import Base, init_weights, make_config, save_base
+
+
+def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Newton-Schulz: [N, rows, cols] to nearly orthogonal matrices of the same singular spaces (Jordan et al., Muon)."""
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return (x.mT if tall else x).float()
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, then an orthogonalised step; matrices of one shape are handled together."""
+
+    def __init__(self, matrices: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01):
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "decay": decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[nn.Parameter]] = {}
+            for p in group["params"]:
+                shapes.setdefault(p.shape, []).append(p)
+            for shape, matrices in shapes.items():
+                self._step_shape(matrices, math.sqrt(max(1.0, shape[0] / shape[1])), group)
+
+    def _step_shape(self, matrices: list[nn.Parameter], scale: float, group: dict) -> None:
+        updates = []
+        for p in matrices:
+            buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+            buffer.lerp_(p.grad, 1 - group["momentum"])
+            updates.append(p.grad.lerp(buffer, group["momentum"]))
+        for p, update in zip(matrices, orthogonalize(torch.stack(updates))):
+            p.mul_(1 - group["lr"] * group["decay"]).add_(update, alpha=-group["lr"] * scale)
+
+
+def batch_loss(model: Base, batch: world_data.Batch, bf16: bool) -> tuple[Tensor, float]:
+    """Weighted sum of token losses, and the sum of weights. Only positions that count reach the output matrix."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        states = model.hidden(model.embed(batch.ids[:, :-1]))
+        weights = batch.weights[:, 1:].reshape(-1)
+        kept = weights.nonzero().squeeze(1)
+        logits = model.logits(states.reshape(-1, states.shape[-1])[kept])
+    losses = F.cross_entropy(logits.float(), batch.ids[:, 1:].reshape(-1)[kept], reduction="none")
+    return (losses * weights[kept]).sum(), float(weights.sum())
+
+
+def level_at(done: float, args: argparse.Namespace) -> int:
+    return 1 + (done >= args.level2_at) + (done >= args.level3_at)
+
+
+def rate_at(done: float, step: int, args: argparse.Namespace) -> float:
+    return min(1.0, (step + 1) / args.warmup) * min(1.0, (1.0 - done) / args.decay_share)
+
+
+def thin_text(samples: list[world_data.Sample], keep: float, rng: random.Random) -> None:
+    """Drops the loss of most plain-text tokens and raises it on the rest: the same expectation, less work."""
+    for sample in samples:
+        sample.weights = [w if w in (0.0, 1.0) else (w / keep if rng.random() < keep else 0.0) for w in sample.weights]
+
+
+def stream(tokenizer, args: argparse.Namespace, progress: dict) -> Iterator[world_data.Batch]:
+    """Micro-batches of fresh samples, at the level that the progress asks for, without end."""
+    seed = args.seed * 100000
+    while True:
+        rng = random.Random(seed)
+        rows = world_data.generate(args.generator, "pretrain", "pretrain", args.chunk, seed, level_at(progress["done"], args))
+        samples = world_data.encode(tokenizer, rows, args.text_weight)
+        thin_text(samples, 0.2, rng)
+        samples = world_data.join_some(samples, args.join_share if progress["done"] >= args.level3_at else 0.0, rng)
+        yield from world_data.micro_batches(samples, args.micro_tokens, rng)
+        seed += 1
+
+
+def build_tokenizer(args: argparse.Namespace):
+    rows = world_data.generate(args.generator, "pretrain", "pretrain", 40000, args.seed, 3)
+    tokenizer = world_data.train_tokenizer(rows, args.vocab)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(args.out / "tokenizer.json"))
+    kinds = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "model_max_length": 1024,
+             "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    (args.out / "tokenizer_config.json").write_text(json.dumps(kinds, indent=2) + "\n")
+    return tokenizer
+
+
+def make_optimizers(model: Base, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.dim() == 1 or "embed" in name]
+    optimizers = [Muon(matrices, args.muon_lr), torch.optim.Adam(others, args.adam_lr, betas=(0.9, 0.95), eps=1e-10)]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def train(model: Base, tokenizer, args: argparse.Namespace) -> None:
+    optimizers = make_optimizers(model, args)
+    progress = {"done": 0.0}
+    batches = stream(tokenizer, args, progress)
+    held_out = eval_base.held_out(args.generator, tokenizer, args.eval_count, 3)
+    tokens, step, start, next_eval = 0, 0, time.time(), args.eval_every
+    shown_loss, shown_tokens, shown_time = 0.0, 0, start
+    while tokens < args.tokens:
+        goal = args.batch_tokens[min(len(args.batch_tokens) - 1, int(progress["done"] * len(args.batch_tokens)))]
+        batch_tokens, total_weight, total_loss = 0, 0.0, 0.0
+        while batch_tokens < goal:
+            batch = next(batches)
+            loss, weight = batch_loss(model, batch, args.bf16)
+            loss.backward()
+            total_loss, total_weight = total_loss + loss.item(), total_weight + weight
+            batch_tokens += batch.ids.numel()
+        parameters = list(model.parameters())
+        for p in parameters:
+            p.grad /= total_weight
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * rate_at(progress["done"], step, args)
+            optimizer.step()
+            optimizer.zero_grad()
+        tokens, step = tokens + batch_tokens, step + 1
+        shown_tokens, shown_loss = shown_tokens + batch_tokens, shown_loss + total_loss / total_weight
+        progress["done"] = tokens / args.tokens
+        if step % 50 == 0:
+            now = time.time()
+            print(f"step {step} tokens {tokens / 1e6:.2f}M level {level_at(progress['done'], args)} loss {shown_loss / 50:.4f} "
+                  f"tok/s {shown_tokens / (now - shown_time):.0f} minutes {(now - start) / 60:.1f}", flush=True)
+            shown_loss, shown_tokens, shown_time = 0.0, 0, now
+        if tokens >= next_eval:
+            next_eval += args.eval_every
+            save_base(model, args.out)
+            print("  " + eval_base.summary(eval_base.score(model, held_out, args.bf16)), flush=True)
+    save_base(model, args.out)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generator", default="build/release/onepass data world", help="command that writes samples")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models/base"))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=float, default=40e6, help="tokens to train on, padding included")
+    parser.add_argument("--vocab", type=int, default=2048)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=5)
+    parser.add_argument("--hidden", type=int, default=576)
+    parser.add_argument("--muon-lr", type=float, default=0.02)
+    parser.add_argument("--adam-lr", type=float, default=0.004)
+    parser.add_argument("--warmup", type=int, default=50, help="steps")
+    parser.add_argument("--decay-share", type=float, default=0.5, help="share of the tokens over which the rate falls to 0")
+    parser.add_argument("--level2-at", type=float, default=0.1)
+    parser.add_argument("--level3-at", type=float, default=0.3)
+    parser.add_argument("--text-weight", type=float, default=0.1)
+    parser.add_argument("--join-share", type=float, default=0.1)
+    parser.add_argument("--chunk", type=int, default=8192, help="samples generated at a time")
+    parser.add_argument("--micro-tokens", type=int, default=4096)
+    parser.add_argument("--batch-tokens", type=int, nargs="+", default=[8192, 16384, 16384, 32768])
+    parser.add_argument("--eval-every", type=float, default=2e6, help="tokens")
+    parser.add_argument("--eval-count", type=int, default=600)
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="do without torch.compile")
+    parser.add_argument("--f32", dest="bf16", action="store_false", help="train without bf16 autocast")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    tokenizer = build_tokenizer(args)
+    cfg = make_config(tokenizer.get_vocab_size(), args.width, args.layers, args.hidden,
+                      world_data.BOS, world_data.EOS, world_data.PAD)
+    model = Base(cfg)
+    init_weights(model)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
+    if args.compile:
+        for layer in model.model.layers:
+            layer.compile(dynamic=True)
+    train(model, tokenizer, args)
+
+
+if __name__ == "__main__":
+    main()

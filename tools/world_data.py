@@ -1,0 +1,110 @@
+"""Samples of the synthetic world as token batches, for the base's pretraining and scoring."""
+import dataclasses
+import json
+import pathlib
+import random
+import shlex
+import subprocess
+import tempfile
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+
+BOS, EOS, PAD = 0, 1, 2
+SPECIAL_TOKENS = ["<bos>", "<eos>", "<pad>"]
+LENGTHS = [48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 448, 512]
+
+
+@dataclasses.dataclass
+class Sample:
+    """Token ids with a loss weight each: the weight of predicting that token. spans: [begin, end) of every output."""
+    ids: list[int]
+    weights: list[float]
+    spans: list[tuple[int, int]]
+    format: str
+    hops: int
+
+
+@dataclasses.dataclass
+class Batch:
+    ids: Tensor      # [B, T]
+    weights: Tensor  # [B, T], of predicting ids[:, t]; 0 on padding
+
+
+def generate(command: str, task: str, split: str, count: int, seed: int, level: int) -> list[dict]:
+    """Runs `onepass data world` and reads its lines. No file is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "samples.jsonl"
+        flags = {"--task": task, "--split": split, "--count": count, "--seed": seed, "--level": level, "--out": path}
+        arguments = shlex.split(command) + [str(x) for pair in flags.items() for x in pair]
+        subprocess.run(arguments, check=True)
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def train_tokenizer(rows: list[dict], vocab: int) -> Tokenizer:
+    """Byte-level BPE on generated text. Ids 0, 1, 2 are <bos>, <eos>, <pad>."""
+    texts = ["".join(part[0] for part in row["parts"]).replace("<bos>", "") for row in rows]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=SPECIAL_TOKENS, show_progress=False,
+                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, rows: list[dict], text_weight: float) -> list[Sample]:
+    """<bos>, the parts, <eos>. Outputs weigh 1 (the last one's <eos> too), everything else text_weight."""
+    flat = [part[0] for row in rows for part in row["parts"]]
+    encoded = iter(tokenizer.encode_batch_fast(flat, add_special_tokens=False))
+    samples = []
+    for row in rows:
+        sample = Sample([BOS], [0.0], [], row["format"], row["hops"])
+        for _, is_output in row["parts"]:
+            ids = next(encoded).ids
+            if is_output:
+                sample.spans.append((len(sample.ids), len(sample.ids) + len(ids)))
+            sample.ids += ids
+            sample.weights += [1.0 if is_output else text_weight] * len(ids)
+        sample.ids.append(EOS)
+        sample.weights.append(1.0 if sample.spans else text_weight)
+        if sample.spans:
+            sample.spans[-1] = (sample.spans[-1][0], len(sample.ids))
+        samples.append(sample)
+    return samples
+
+
+def pad_batch(samples: list[Sample], length: int) -> Batch:
+    ids = torch.full((len(samples), length), PAD)
+    weights = torch.zeros(len(samples), length)
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+        weights[row, : len(sample.ids)] = torch.tensor(sample.weights)
+    return Batch(ids, weights)
+
+
+def join_some(samples: list[Sample], share: float, rng: random.Random) -> list[Sample]:
+    """Joins some neighbours into one row, so that the base meets far positions and foreign text."""
+    joined: list[Sample] = []
+    for sample in samples:
+        if joined and len(joined[-1].ids) + len(sample.ids) <= LENGTHS[-1] and rng.random() < share:
+            before = joined.pop()
+            sample = Sample(before.ids + sample.ids, before.weights + sample.weights, [], "joined", 0)
+        joined.append(sample)
+    return joined
+
+
+def micro_batches(samples: list[Sample], tokens: int, rng: random.Random) -> list[Batch]:
+    """Groups samples of like length into batches of about `tokens` tokens, in random order. Overlong ones are left out."""
+    buckets: dict[int, list[Sample]] = {length: [] for length in LENGTHS}
+    for sample in samples:
+        fitting = [length for length in LENGTHS if len(sample.ids) <= length]
+        if fitting:
+            buckets[fitting[0]].append(sample)
+    batches = []
+    for length, bucket in buckets.items():
+        size = max(1, tokens // length)
+        batches += [pad_batch(bucket[i : i + size], length) for i in range(0, len(bucket), size)]
+    rng.shuffle(batches)
+    return batches
