@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/quote.h"
+
 namespace onepass {
 namespace {
 
 using nlohmann::json;
 
 constexpr std::string_view kSpace = " \t\r\n";
-
-std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
 
 // Builds the fields of one flat object from the parser's events: no tree, so nothing is nested.
 class RecordBuilder : public nlohmann::json_sax<json> {
@@ -58,7 +58,7 @@ class RecordBuilder : public nlohmann::json_sax<json> {
 
   bool key(string_t& name) override {
     if (depth_ > 1) return true;
-    if (record_->Find(name) != nullptr) return Fail("key " + Quoted(name) + " stands twice");
+    if (record_->Find(name) != nullptr) return Fail("key " + Quote(name) + " stands twice");
     if (std::ssize(record_->fields) >= limits_.max_fields) {
       return Fail("want at most " + std::to_string(limits_.max_fields) + " fields");
     }
@@ -148,11 +148,11 @@ Result<std::string_view> Record::Text(std::string_view name) const {
       existing += (i == 0 ? "" : ", ") + fields[i].name;
     }
     if (fields.size() > kMaxNamed) existing += ", ...";
-    return InvalidArgument(Where() + ": want field " + Quoted(name) + ", found " +
+    return InvalidArgument(Where() + ": want field " + Quote(name) + ", found " +
                            (fields.empty() ? "no fields" : "only " + existing));
   }
   if (field->kind != RecordField::Kind::kText) {
-    return InvalidArgument(Where() + ": field " + Quoted(name) +
+    return InvalidArgument(Where() + ": field " + Quote(name) +
                            ": want a string or a number, found " + field->json_type);
   }
   return std::string_view(field->text);
@@ -234,7 +234,7 @@ Result<std::optional<Record>> RecordReader::NextElement() {
     std::string found = "the end of the file";
     if (at_ < text_.size()) {
       const unsigned char c = static_cast<unsigned char>(text_[at_]);
-      found = c > 0x20 && c < 0x7F ? Quoted(text_.substr(at_, 1)) : "byte " + std::to_string(c);
+      found = c > 0x20 && c < 0x7F ? Quote(text_.substr(at_, 1)) : "byte " + std::to_string(c);
     }
     return InvalidArgument(name_ + ": line " + std::to_string(line_) + ": want " + want +
                            ", found " + found);

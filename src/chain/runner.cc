@@ -1,0 +1,265 @@
+#include "chain/runner.h"
+
+#include <algorithm>
+
+#include "chain/runner_job.h"
+#include "core/quote.h"
+
+namespace onepass {
+namespace {
+
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// The longest prefix of at most `size` bytes that does not split a character.
+size_t CharacterBorder(std::string_view text, size_t size) {
+  while (size > 0 && size < text.size() &&
+         (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) {
+    --size;
+  }
+  return size;
+}
+
+}  // namespace
+
+Status RunnerOptions::Validate() const {
+  if (batch < 1 || batch > 4096) {
+    return InvalidArgument("batch: want 1 to 4096, found " + std::to_string(batch));
+  }
+  if (max_kv_bytes < 0) {
+    return InvalidArgument("max_kv_bytes: want 0 or more, found " + std::to_string(max_kv_bytes));
+  }
+  if (page_tokens < 1 || page_tokens > 4096) {
+    return InvalidArgument("page_tokens: want 1 to 4096, found " + std::to_string(page_tokens));
+  }
+  return Status::Ok();
+}
+
+int64_t RecordResult::TokensComputed() const {
+  int64_t sum = 0;
+  for (const StageResult& stage : stages) sum += stage.tokens_computed;
+  return sum;
+}
+
+int64_t RecordResult::TokensReused() const {
+  int64_t sum = 0;
+  for (const StageResult& stage : stages) sum += stage.tokens_reused;
+  return sum;
+}
+
+int64_t RecordResult::TokensRecomputed() const {
+  int64_t sum = 0;
+  for (const StageResult& stage : stages) sum += stage.tokens_recomputed;
+  return sum;
+}
+
+ChainRunner::ChainRunner(Base& base, const ChainSpec& spec, const RunnerOptions& options)
+    : base_(base), spec_(spec), options_(options) {
+  if (options_.handoff) {
+    spec_.handoff = *options_.handoff;
+    for (StageSpec& stage : spec_.stages) stage.handoff.reset();
+  }
+}
+
+ChainRunner::~ChainRunner() = default;
+
+Result<std::unique_ptr<ChainRunner>> ChainRunner::Create(Base& base, const ChainSpec& spec,
+                                                         const RunnerOptions& options) {
+  std::vector<SoftPrompt> prompts;
+  for (const StageSpec& stage : spec.stages) {
+    SoftPrompt prompt;
+    if (!stage.prompt.empty()) {
+      ASSIGN_OR_RETURN(prompt, LoadSoftPrompt(stage.prompt));
+      const Status fits = CheckPromptFits(prompt, stage.prompt, base.config().width,
+                                          base.checkpoint->Fingerprint(), spec.placement);
+      RETURN_IF_ERROR(fits.WithPrefix(spec.file + ": stage " + Quote(stage.name)));
+    }
+    prompts.push_back(std::move(prompt));
+  }
+  return Create(base, spec, std::move(prompts), options);
+}
+
+Result<std::unique_ptr<ChainRunner>> ChainRunner::Create(Base& base, const ChainSpec& spec,
+                                                         std::vector<SoftPrompt> prompts,
+                                                         const RunnerOptions& options) {
+  RETURN_IF_ERROR(options.Validate());
+  std::unique_ptr<ChainRunner> runner(new ChainRunner(base, spec, options));
+  RETURN_IF_ERROR(runner->Init(std::move(prompts)));
+  return runner;
+}
+
+Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
+  RETURN_IF_ERROR(spec_.Validate());
+  ONEPASS_CHECK(prompts.size() == spec_.stages.size(), "one prompt a stage");
+  prompts_ = std::move(prompts);
+  const ModelConfig& config = base_.config();
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    if (prompts_[i].length() == 0 || prompts_[i].width() == config.width) continue;
+    return InvalidArgument(spec_.file + ": stage " + Quote(spec_.stages[i].name) +
+                           ": prompt: want width " + std::to_string(config.width) + ", found " +
+                           std::to_string(prompts_[i].width()));
+  }
+  ASSIGN_OR_RETURN(templates_, ChainTemplates::Create(spec_, *base_.tokenizer));
+  ASSIGN_OR_RETURN(plan_, CompilePlan(spec_, PromptLengths()));
+
+  // A record holds at most its line of positions and, at a text hand-off, once more what is read
+  // again.
+  const KvLayout layout = config.Layout(options_.page_tokens, DType::kF32);
+  const int64_t segment_count = static_cast<int64_t>(plan_.segments.size());
+  int64_t prompt_tokens = 0;
+  for (const SoftPrompt& prompt : prompts_) {
+    prompt_tokens += RoundUp(prompt.length(), options_.page_tokens);
+  }
+  const int64_t pages_a_record =
+      2 * (config.max_positions / options_.page_tokens + 1) + segment_count;
+  int64_t page_count = options_.batch * pages_a_record + prompt_tokens / options_.page_tokens;
+  if (options_.max_kv_bytes > 0) {
+    page_count = std::min(page_count, options_.max_kv_bytes / layout.PageBytes());
+  }
+  pool_ = std::make_unique<PagePool>(layout, page_count);
+  engine_ = std::make_unique<Engine>(base_, *pool_);
+
+  front_prompts_.resize(plan_.segments.size());
+  for (int id = 0; id < segment_count; ++id) {
+    const PlannedSegment& segment = plan_.segments[id];
+    if (segment.dies_after < std::ssize(plan_.stages) || options_.cold) continue;
+    RETURN_IF_ERROR(WriteFrontPrompt(id, &front_prompts_));
+  }
+  return Status::Ok();
+}
+
+std::vector<int64_t> ChainRunner::PromptLengths() const {
+  std::vector<int64_t> lengths;
+  for (const SoftPrompt& prompt : prompts_) lengths.push_back(prompt.length());
+  return lengths;
+}
+
+Status ChainRunner::WriteFrontPrompt(int id, std::vector<WrittenSegment>* written) {
+  const PlannedSegment& planned = plan_.segments[id];
+  PrefillRequest request;
+  request.vectors = prompts_[planned.stage].vectors.view();
+  request.start_position = planned.offset;
+  request.provenance = {.kind = planned.kind, .stage = planned.stage};
+  RETURN_IF_ERROR(engine_->Prefill({&request, 1})
+                      .WithPrefix("prompt of stage " + Quote(spec_.stages[planned.stage].name)));
+  (*written)[id] = {request.segment, request.segment->provenance().content_hash,
+                    request.segment->token_count()};
+  return Status::Ok();
+}
+
+Status ChainRunner::RenderInputs(const Record& record,
+                                 std::vector<std::vector<TokenId>>* tokens) const {
+  tokens->assign(plan_.segments.size(), {});
+  int shared_input = -1;
+  for (size_t id = 0; id < plan_.segments.size(); ++id) {
+    const PlannedSegment& segment = plan_.segments[id];
+    if (segment.kind == SegmentKind::kSharedInput) {
+      if (shared_input < 0) {
+        ASSIGN_OR_RETURN((*tokens)[id], templates_->SharedInput(record));
+        shared_input = static_cast<int>(id);
+      } else {
+        (*tokens)[id] = (*tokens)[shared_input];
+      }
+    } else if (segment.kind == SegmentKind::kOwnInput && segment.text_of.empty()) {
+      ASSIGN_OR_RETURN((*tokens)[id], templates_->OwnInput(segment.stage, record));
+    }
+  }
+  return Status::Ok();
+}
+
+// The position behind the last one that the chain could use, were every output as long as it may
+// be.
+int64_t ChainRunner::WorstCaseEnd(const std::vector<std::vector<TokenId>>& tokens) const {
+  std::vector<int64_t> counts(plan_.segments.size());
+  int64_t end = 0;
+  for (size_t id = 0; id < plan_.segments.size(); ++id) {
+    const PlannedSegment& segment = plan_.segments[id];
+    counts[id] = std::ssize(tokens[id]);
+    if (segment.kind == SegmentKind::kPrompt) counts[id] = prompts_[segment.stage].length();
+    if (segment.kind == SegmentKind::kOutput) {
+      counts[id] = std::ssize(templates_->StartTokens(segment.stage)) +
+                   spec_.stages[segment.stage].max_tokens;
+    }
+    if (!segment.text_of.empty()) {
+      counts[id] = std::ssize(templates_->ReadAgain(segment.text_of, {}));
+      for (const int stage : segment.text_of) counts[id] += spec_.stages[stage].max_tokens;
+    }
+  }
+  const std::vector<int64_t> starts = PositionsOfPlan(plan_, counts);
+  for (size_t id = 0; id < counts.size(); ++id) end = std::max(end, starts[id] + counts[id]);
+  return end;
+}
+
+Status ChainRunner::FitContext(Job* job) const {
+  const int64_t context = base_.config().max_positions;
+  const int64_t end = WorstCaseEnd(job->tokens);
+  if (end <= context) return Status::Ok();
+  int64_t input_tokens = 0;
+  for (const std::vector<TokenId>& tokens : job->tokens) input_tokens += std::ssize(tokens);
+  const std::string need = job->record->Where() + ": want at most " + std::to_string(context) +
+                           " positions (the base's context), found " + std::to_string(end) +
+                           " with " + std::to_string(input_tokens) +
+                           " input tokens and outputs as long as they may be";
+  if (spec_.overlong == Overlong::kRefuse) return InvalidArgument(need);
+
+  Record record = *job->record;
+  const auto field = std::ranges::find_if(
+      record.fields, [&](const RecordField& f) { return f.name == spec_.cut_field; });
+  ONEPASS_CHECK(field != record.fields.end(), "the templates were rendered with it");
+  const std::string whole = field->text;
+  // The longest prefix that fits lies in [fits, size - 1): token counts grow with the text.
+  size_t low = 0;
+  size_t high = whole.size();
+  std::vector<std::vector<TokenId>> tokens;
+  const auto fits = [&](size_t size) -> Result<bool> {
+    field->text = whole.substr(0, size);
+    RETURN_IF_ERROR(RenderInputs(record, &tokens));
+    return WorstCaseEnd(tokens) <= context;
+  };
+  ASSIGN_OR_RETURN(const bool empty_fits, fits(0));
+  if (!empty_fits) {
+    return InvalidArgument(need + "; cutting all of field " + Quote(spec_.cut_field) +
+                           " is not enough");
+  }
+  while (high - low > 1) {
+    const size_t middle = low + (high - low) / 2;
+    const size_t border = CharacterBorder(whole, middle);
+    if (border <= low) {
+      low = middle;
+      continue;
+    }
+    ASSIGN_OR_RETURN(const bool middle_fits, fits(border));
+    (middle_fits ? low : high) = middle;
+  }
+  low = CharacterBorder(whole, low);
+  ASSIGN_OR_RETURN(const bool low_fits, fits(low));
+  ONEPASS_CHECK(low_fits, "the search keeps what fits");
+  job->result->cut_bytes = static_cast<int64_t>(whole.size() - low);
+  job->tokens = std::move(tokens);
+  return Status::Ok();
+}
+
+Status ChainRunner::Prepare(Job* job) const {
+  job->written = front_prompts_;
+  job->output_texts.assign(spec_.stages.size(), "");
+  RETURN_IF_ERROR(RenderInputs(*job->record, &job->tokens));
+  return FitContext(job);
+}
+
+Result<std::vector<int64_t>> ChainRunner::CountTokens(const Record& record) const {
+  RecordResult result;
+  Job job;
+  job.record = &record;
+  job.result = &result;
+  RETURN_IF_ERROR(Prepare(&job));
+  std::vector<int64_t> counts;
+  for (size_t id = 0; id < plan_.segments.size(); ++id) {
+    const PlannedSegment& segment = plan_.segments[id];
+    int64_t count = std::ssize(job.tokens[id]);
+    if (segment.kind == SegmentKind::kPrompt) count = prompts_[segment.stage].length();
+    if (segment.kind == SegmentKind::kOutput || !segment.text_of.empty()) count = -1;
+    counts.push_back(count);
+  }
+  return counts;
+}
+
+}  // namespace onepass

@@ -1,0 +1,27 @@
+// What a runner knows of one record while it runs. Private to runner*.cc.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "chain/runner.h"
+
+namespace onepass {
+
+struct ChainRunner::Job {
+  size_t index = 0;  // in the Run's records
+  const Record* record = nullptr;
+  RecordResult* result = nullptr;
+  std::vector<std::vector<TokenId>>
+      tokens;                             // by planned id: inputs, rendered before the first stage
+  std::vector<WrittenSegment> written;    // by planned id
+  std::vector<std::string> output_texts;  // by stage
+  std::vector<float> first_logits;        // after the last input of the present stage
+  std::chrono::steady_clock::time_point begin;
+  std::chrono::steady_clock::time_point last_token;
+
+  bool failed() const { return !result->status.ok(); }
+};
+
+}  // namespace onepass

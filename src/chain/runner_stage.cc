@@ -1,0 +1,283 @@
+// Running: batches, stages, the prefills of a hand-off, decode, deaths.
+#include <algorithm>
+
+#include "chain/runner.h"
+#include "chain/runner_job.h"
+
+namespace onepass {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Milliseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+bool Contains(const std::vector<int>& values, int value) {
+  return std::ranges::find(values, value) != values.end();
+}
+
+// What a stage writes before its output, in groups whose members do not see each other: one forward
+// call a group.
+std::vector<std::vector<int>> IndependentGroups(const Plan& plan, const StagePlan& stage) {
+  std::vector<std::vector<int>> groups;
+  std::vector<int> group_of(plan.segments.size(), -1);
+  for (size_t i = 0; i + 1 < stage.writes.size(); ++i) {
+    const int id = stage.writes[i];
+    int group = 0;
+    for (const int seen : plan.segments[id].view) group = std::max(group, group_of[seen] + 1);
+    group_of[id] = group;
+    if (std::ssize(groups) <= group) groups.resize(group + 1);
+    groups[group].push_back(id);
+  }
+  return groups;
+}
+
+}  // namespace
+
+int64_t ChainRunner::StartPosition(const Job& job, int id) const {
+  int64_t position = 0;
+  for (int at = id;;) {
+    const PlannedSegment& segment = plan_.segments[at];
+    if (segment.after < 0) return position + segment.offset;
+    at = segment.after;
+    position += job.written[at].token_count;
+  }
+}
+
+void ChainRunner::FreeDead(int stage, Job* job) const {
+  for (size_t id = 0; id < plan_.segments.size(); ++id) {
+    if (plan_.segments[id].dies_after <= stage) job->written[id].segment = nullptr;
+  }
+}
+
+Status ChainRunner::PrefillStage(int stage, std::span<Job*> jobs) {
+  const StagePlan& stage_plan = plan_.stages[stage];
+  if (options_.cold) {
+    std::vector<WrittenSegment> prompts(plan_.segments.size());
+    for (int id = 0; id < std::ssize(plan_.segments); ++id) {
+      const PlannedSegment& planned = plan_.segments[id];
+      if (planned.dies_after < std::ssize(plan_.stages) || planned.stage != stage) continue;
+      RETURN_IF_ERROR(WriteFrontPrompt(id, &prompts));
+      for (Job* job : jobs) job->written[id] = prompts[id];
+      jobs.front()->result->stages[stage].tokens_computed += prompts[id].token_count;
+    }
+  }
+  const bool want_logits = templates_->StartTokens(stage).empty();
+  const int last = stage_plan.writes.size() < 2 ? -1 : stage_plan.writes.end()[-2];
+  for (const std::vector<int>& group : IndependentGroups(plan_, stage_plan)) {
+    std::vector<PrefillRequest> requests;
+    std::vector<std::pair<Job*, int>> targets;
+    for (Job* job : jobs) {
+      for (const int id : group) {
+        const PlannedSegment& planned = plan_.segments[id];
+        PrefillRequest request;
+        if (planned.kind == SegmentKind::kPrompt) {
+          request.vectors = prompts_[planned.stage].vectors.view();
+        } else {
+          request.tokens.assign(job->tokens[id].begin(), job->tokens[id].end());
+          if (request.tokens.empty()) continue;
+        }
+        request.view = AttachView(plan_, id, job->written);
+        RETURN_IF_ERROR(GuardRead(plan_, id, job->written, request.view));
+        request.start_position = StartPosition(*job, id);
+        request.provenance = {.kind = planned.kind, .stage = planned.stage};
+        request.want_logits = want_logits && id == last;
+        requests.push_back(std::move(request));
+        targets.emplace_back(job, id);
+      }
+    }
+    RETURN_IF_ERROR(engine_->Prefill(requests));
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const auto [job, id] = targets[i];
+      const SegmentRef& segment = requests[i].segment;
+      job->written[id] = {segment, segment->provenance().content_hash, segment->token_count()};
+      if (requests[i].want_logits) job->first_logits = std::move(requests[i].logits);
+      StageResult& result = job->result->stages[stage];
+      result.tokens_computed += segment->token_count();
+      const PlannedSegment& planned = plan_.segments[id];
+      if (!planned.text_of.empty() || (planned.kind == SegmentKind::kSharedInput && stage > 0)) {
+        result.tokens_recomputed += segment->token_count();
+      }
+    }
+  }
+  return Status::Ok();
+}
+
+Status ChainRunner::DecodeStage(int stage, std::span<Job*> jobs) {
+  const StagePlan& stage_plan = plan_.stages[stage];
+  const StageSpec& spec = spec_.stages[stage];
+  const int id = stage_plan.writes.back();
+  const PlannedSegment& planned = plan_.segments[id];
+  std::vector<DecodeRequest> requests;
+  for (Job* job : jobs) {
+    DecodeRequest request;
+    request.view = AttachView(plan_, id, job->written);
+    RETURN_IF_ERROR(GuardRead(plan_, id, job->written, request.view));
+    request.start_tokens = templates_->StartTokens(stage);
+    request.first_logits = std::move(job->first_logits);
+    job->first_logits.clear();
+    request.start_position = StartPosition(*job, id);
+    request.provenance = {.kind = planned.kind, .stage = planned.stage};
+    request.stop = {.tokens = templates_->StopTokens(stage),
+                    .strings = spec.stop_strings,
+                    .max_tokens = spec.max_tokens};
+    request.sampling = spec.sampling;
+    // A record's draws are its own, whatever stands in the batch beside it.
+    request.sampling.seed =
+        HashCombine(spec.sampling.seed, static_cast<uint64_t>(job->record->number));
+    request.read_later = planned.dies_after > stage;
+    if (on_token) {
+      request.on_token = [this, stage, index = job->index](TokenId token) {
+        on_token(index, stage, token);
+      };
+    }
+    for (const int seen : planned.view) {
+      const bool own_work =
+          Contains(stage_plan.writes, seen) ||
+          (options_.cold && plan_.segments[seen].dies_after == std::ssize(plan_.stages));
+      if (!own_work) job->result->stages[stage].tokens_reused += job->written[seen].token_count;
+    }
+    requests.push_back(std::move(request));
+  }
+  const Clock::time_point ready = Clock::now();
+  for (Job* job : jobs) {
+    if (stage > 0) job->result->stages[stage].handoff_ms = Milliseconds(ready - job->last_token);
+  }
+  RETURN_IF_ERROR(engine_->Decode(requests));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    DecodeRequest& request = requests[i];
+    Job* job = jobs[i];
+    StageResult& result = job->result->stages[stage];
+    if (request.segment != nullptr) {
+      const Segment& segment = *request.segment;
+      job->written[id] = {request.segment, segment.provenance().content_hash,
+                          segment.token_count()};
+      result.tokens_computed += segment.token_count();
+    }
+    result.tokens = std::move(request.tokens);
+    result.text = std::move(request.text);
+    result.finish = request.finish;
+    const bool any = request.first_token_seconds >= 0;
+    result.first_token_ms = any ? request.first_token_seconds * 1e3 : -1;
+    result.decode_ms = request.decode_seconds * 1e3;
+    job->output_texts[stage] = result.text;
+    // In lockstep a stage ends for all records when it ends for the last one.
+    job->last_token = Clock::now();
+  }
+  return Status::Ok();
+}
+
+Status ChainRunner::RunStage(int stage, std::span<Job*> jobs) {
+  const StagePlan& stage_plan = plan_.stages[stage];
+  for (Job* job : jobs) {
+    if (stage > 0) FreeDead(stage - 1, job);
+    job->result->stages.emplace_back();
+    for (const int id : stage_plan.writes) {
+      const PlannedSegment& planned = plan_.segments[id];
+      if (!planned.text_of.empty()) {
+        job->tokens[id] = templates_->ReadAgain(planned.text_of, job->output_texts);
+      }
+    }
+    // Nothing is in vain: a record that cannot finish the stage stops before it.
+    const StageSpec& spec = spec_.stages[stage];
+    int64_t end = std::ssize(templates_->StartTokens(stage)) + spec.max_tokens;
+    int at = stage_plan.writes.back();
+    while (plan_.segments[at].after >= 0) {
+      at = plan_.segments[at].after;
+      if (Contains(stage_plan.writes, at)) {
+        end += plan_.segments[at].kind == SegmentKind::kPrompt
+                   ? prompts_[stage].length()
+                   : static_cast<int64_t>(job->tokens[at].size());
+      } else {
+        end += job->written[at].token_count;
+      }
+    }
+    end += plan_.segments[at].offset;
+    const int64_t context = base_.config().max_positions;
+    const int last = stage_plan.writes.size() < 2 ? -1 : stage_plan.writes.end()[-2];
+    if (end > context) {
+      job->result->status =
+          InvalidArgument(job->record->Where() + ": stage \"" + spec.name + "\": want at most " +
+                          std::to_string(context) + " positions (the base's context), found " +
+                          std::to_string(end));
+    } else if (spec.start.empty() && plan_.segments[last].kind != SegmentKind::kPrompt &&
+               job->tokens[last].empty()) {
+      job->result->status = InvalidArgument(
+          job->record->Where() + ": stage \"" + spec.name +
+          "\": want an input that the output can follow (it has no start token), found none");
+    }
+    if (job->failed()) job->result->stages.pop_back();
+  }
+  std::vector<Job*> live;
+  for (Job* job : jobs) {
+    if (!job->failed()) live.push_back(job);
+  }
+  if (live.empty()) return Status::Ok();
+
+  const Clock::time_point begin = Clock::now();
+  RETURN_IF_ERROR(PrefillStage(stage, live));
+  const double prefill_ms = Milliseconds(Clock::now() - begin);
+  for (Job* job : live) job->result->stages[stage].prefill_ms = prefill_ms;
+  RETURN_IF_ERROR(DecodeStage(stage, live));
+
+  for (Job* job : live) {
+    int64_t bytes = 0;
+    for (const WrittenSegment& written : job->written) {
+      if (written.segment != nullptr) bytes += written.segment->bytes();
+    }
+    job->result->peak_kv_bytes = std::max(job->result->peak_kv_bytes, bytes);
+  }
+  return Status::Ok();
+}
+
+Status ChainRunner::RunBatch(std::span<Job*> jobs) {
+  const Clock::time_point begin = Clock::now();
+  for (Job* job : jobs) {
+    job->begin = begin;
+    job->result->status = Prepare(job);
+  }
+  for (int stage = 0; stage < std::ssize(plan_.stages); ++stage) {
+    std::vector<Job*> live;
+    for (Job* job : jobs) {
+      if (!job->failed()) live.push_back(job);
+    }
+    if (live.empty()) break;
+    RETURN_IF_ERROR(RunStage(stage, live));
+  }
+  for (Job* job : jobs) {
+    if (!job->failed()) job->result->total_ms = Milliseconds(job->last_token - job->begin);
+  }
+  return Status::Ok();
+}
+
+std::vector<RecordResult> ChainRunner::Run(std::span<const Record> records) {
+  std::vector<RecordResult> results(records.size());
+  // Runs records [begin, begin + count). Scarcity in a batch is retried record by record.
+  const auto run = [&](size_t begin, size_t count) {
+    std::vector<Job> jobs(count);
+    std::vector<Job*> pointers;
+    for (size_t i = 0; i < count; ++i) {
+      const size_t index = begin + i;
+      results[index] = {};
+      results[index].number = records[index].number;
+      jobs[i].index = index;
+      jobs[i].record = &records[index];
+      jobs[i].result = &results[index];
+      pointers.push_back(&jobs[i]);
+    }
+    return RunBatch(pointers);
+  };
+  const size_t batch = static_cast<size_t>(options_.batch);
+  for (size_t begin = 0; begin < records.size(); begin += batch) {
+    const size_t count = std::min(batch, records.size() - begin);
+    if (run(begin, count).ok()) continue;
+    for (size_t i = begin; i < begin + count; ++i) {
+      const Status status = run(i, 1);
+      if (!status.ok()) results[i].status = status.WithPrefix(records[i].Where());
+    }
+  }
+  return results;
+}
+
+}  // namespace onepass
