@@ -27,7 +27,7 @@ TEST_P(GreedyTest, SixtyFourTokensEqualTransformers) {
 
   auto base = LoadBase(folder, {.backend = backend, .thread_count = 2});
   ASSERT_TRUE(base.ok()) << base.status().message();
-  PagePool pool((*base)->config().Layout(32), 64);
+  PagePool pool((*base)->config().Layout(32, DType::kF32), 64);
   Engine engine(**base, pool);
 
   // All prompts of the model at once: the batch must not change what any of them gets.

@@ -67,7 +67,7 @@ class ParityTest : public testing::TestWithParam<std::tuple<std::string, std::st
     ASSERT_TRUE(model.ok()) << model.status().message();
     model_ = std::move(*model);
     ASSERT_EQ(model_->config().vocab_size, golden_.vocab);
-    pool_ = std::make_unique<PagePool>(model_->config().Layout(7), 64);
+    pool_ = std::make_unique<PagePool>(model_->config().Layout(7, DType::kF32), 64);
   }
 
   // Feeds golden ids [begin, begin + count) to `tail` under `view` and compares every row's logits.

@@ -1,0 +1,161 @@
+// onepass bench machine | prefill | decode | handoff | kv-memory | train-step: measurements.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "bench/bench_base.h"
+#include "bench/handoff.h"
+#include "bench/speed.h"
+#include "commands.h"
+#include "train/bench_train_step.h"
+
+namespace onepass {
+namespace {
+
+struct BenchFlags {
+  BenchBaseOptions base;
+  std::string dtype = "bf16";
+  bool json = false;
+  PrefillBenchOptions prefill;
+  DecodeBenchOptions decode;
+  HandoffBenchOptions handoff;
+  TrainStepOptions train_step;
+  std::string placement = "front";
+};
+
+Status Print(const BenchFlags& flags, const Result<BenchReport>& report) {
+  if (!report.ok()) return report.status();
+  fmt::print("{}", flags.json ? ToJson(*report) + "\n" : ToText(*report));
+  return Status::Ok();
+}
+
+Status RunTrainStep(const BenchFlags& flags) {
+  ASSIGN_OR_RETURN(const BenchFolder folder, BenchFolder::Create(flags.base));
+  TrainStepOptions options = flags.train_step;
+  options.base = folder.path();
+  options.backend = flags.base.backend;
+  options.thread_count = flags.base.thread_count;
+  ASSIGN_OR_RETURN(options.placement, ParsePlacement(flags.placement));
+  ASSIGN_OR_RETURN(const TrainStepReport report, BenchTrainStep(options));
+  fmt::print("{}", flags.json ? TrainStepReportToJson(options, report) + "\n"
+                              : FormatTrainStepReport(options, report));
+  return Status::Ok();
+}
+
+void AddBaseFlags(CLI::App& command, BenchFlags& flags) {
+  auto* model = command.add_option("--model", flags.base.model, "a model folder");
+  command.add_option("--shape", flags.base.shape, "random weights of a named shape")
+      ->capture_default_str()
+      ->excludes(model);
+  command.add_option("--dtype", flags.dtype, "of random weights")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str();
+  command.add_option("--backend", flags.base.backend, "cpu or ref")->capture_default_str();
+}
+
+// A measurement: its own flags were added to the returned command; `work` runs when it is chosen.
+CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, const char* name,
+                         const char* description, int* exit_code,
+                         std::function<Status(const BenchFlags&)> work) {
+  CLI::App* command = bench.add_subcommand(name, description);
+  command->add_flag("--json", flags->json, "one line of JSON instead of text");
+  command->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->callback([flags, exit_code, work = std::move(work)] {
+    flags->base.dtype = flags->dtype == "f32"   ? DType::kF32
+                        : flags->dtype == "f16" ? DType::kF16
+                                                : DType::kBF16;
+    if (const char* folder = std::getenv("TMPDIR"); folder != nullptr && *folder != '\0') {
+      flags->base.scratch = folder;
+    }
+    *exit_code = ReportStatus(work(*flags));
+  });
+  return command;
+}
+
+}  // namespace
+
+void AddBenchCommand(CLI::App& app, int* exit_code) {
+  CLI::App& bench =
+      *app.add_subcommand("bench", "Measure the machine, the engine and a training step");
+  bench.require_subcommand(1);
+  auto flags = std::make_shared<BenchFlags>();
+
+  AddMeasurement(bench, flags, "machine", "Peak GFLOP/s and memory bandwidth", exit_code,
+                 [](const BenchFlags& f) { return Print(f, BenchMachine(f.base.thread_count)); });
+
+  CLI::App* prefill = AddMeasurement(bench, flags, "prefill", "Speed of reading", exit_code,
+                                     [](const BenchFlags& f) {
+                                       PrefillBenchOptions options = f.prefill;
+                                       options.base = f.base;
+                                       return Print(f, BenchPrefill(options));
+                                     });
+  AddBaseFlags(*prefill, *flags);
+  prefill
+      ->add_option("--tokens", flags->prefill.token_counts,
+                   "tokens of the text; several: a row each")
+      ->delimiter(',')
+      ->capture_default_str();
+  prefill->add_option("--repeats", flags->prefill.repeats)->capture_default_str();
+
+  CLI::App* decode = AddMeasurement(bench, flags, "decode", "Speed of writing", exit_code,
+                                    [](const BenchFlags& f) {
+                                      DecodeBenchOptions options = f.decode;
+                                      options.base = f.base;
+                                      return Print(f, BenchDecode(options));
+                                    });
+  AddBaseFlags(*decode, *flags);
+  decode->add_option("--context", flags->decode.context_tokens, "tokens in the cache before")
+      ->capture_default_str();
+  decode->add_option("--tokens", flags->decode.token_count, "steps of a run")
+      ->capture_default_str();
+  decode->add_option("--batch", flags->decode.batch_sizes, "sequences at once; several: a row each")
+      ->delimiter(',')
+      ->capture_default_str();
+  decode->add_option("--repeats", flags->decode.repeats)->capture_default_str();
+
+  CLI::App* handoff =
+      AddMeasurement(bench, flags, "handoff", "Latency of the second stage, by hand-off and length",
+                     exit_code, [](const BenchFlags& f) {
+                       HandoffBenchOptions options = f.handoff;
+                       options.base = f.base;
+                       return Print(f, BenchHandoff(options));
+                     });
+  CLI::App* memory = AddMeasurement(bench, flags, "kv-memory",
+                                    "KV bytes of 1, 2 and 3 stages, by hand-off and length",
+                                    exit_code, [](const BenchFlags& f) {
+                                      HandoffBenchOptions options = f.handoff;
+                                      options.base = f.base;
+                                      return Print(f, BenchKvMemory(options));
+                                    });
+  for (CLI::App* command : {handoff, memory}) {
+    AddBaseFlags(*command, *flags);
+    command->add_option("--tokens", flags->handoff.lengths, "lengths of the text handed over")
+        ->delimiter(',')
+        ->capture_default_str();
+    command->add_option("--prompt-length", flags->handoff.prompt_length)->capture_default_str();
+    command->add_option("--shared", flags->handoff.shared_tokens)->capture_default_str();
+  }
+  handoff->add_option("--input", flags->handoff.input_tokens, "tokens of the own input")
+      ->capture_default_str();
+  handoff->add_option("--output", flags->handoff.output_tokens, "tokens to write")
+      ->capture_default_str();
+  handoff->add_option("--runs", flags->handoff.runs)->capture_default_str();
+
+  CLI::App* step = AddMeasurement(bench, flags, "train-step",
+                                  "A training step with the constant part untaped, and all taped",
+                                  exit_code, RunTrainStep);
+  AddBaseFlags(*step, *flags);
+  step->add_option("--placement", flags->placement, "front or inline")->capture_default_str();
+  step->add_option("--prompt-length", flags->train_step.prompt_length)->capture_default_str();
+  step->add_option("--tokens", flags->train_step.token_count, "text tokens of a sample")
+      ->capture_default_str();
+  step->add_option("--batch", flags->train_step.batch_size)->capture_default_str();
+  step->add_option("--repeats", flags->train_step.repeats)->capture_default_str();
+}
+
+}  // namespace onepass

@@ -1,0 +1,47 @@
+// The base that a measurement runs: a folder that exists, or random weights of a named shape
+// (random numbers cost what real ones do).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/status.h"
+#include "engine/engine.h"
+#include "tensor/dtype.h"
+
+namespace onepass {
+
+struct BenchBaseOptions {
+  std::string model;                   // a model folder; empty: random weights of `shape`
+  std::string shape = "smollm2-135m";  // see NamedShape
+  DType dtype = DType::kBF16;          // of random weights
+  std::string scratch = "/tmp";        // where a random base is written for the time of the run
+  std::string backend = "cpu";
+  int thread_count = 0;  // 0: one per hardware thread
+
+  const std::string& Name() const { return model.empty() ? shape : model; }
+};
+
+// A model folder, and its removal at destruction where it was made here. Movable.
+class BenchFolder {
+ public:
+  // Writes a random base into a new folder of its own under `scratch` unless `model` is given.
+  static Result<BenchFolder> Create(const BenchBaseOptions& options);
+  ~BenchFolder();
+  BenchFolder(BenchFolder&& other) noexcept;
+  BenchFolder& operator=(BenchFolder&& other) noexcept;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  BenchFolder(std::string path, bool owned) : path_(std::move(path)), owned_(owned) {}
+  std::string path_;
+  bool owned_ = false;
+};
+
+// The folder's base without its tokenizer: one that gives no text stands in, so that nothing but
+// the model's work is measured and a random base needs no vocabulary.
+Result<std::unique_ptr<Base>> LoadBenchBase(const std::string& folder,
+                                            const BenchBaseOptions& options);
+
+}  // namespace onepass

@@ -1,0 +1,116 @@
+// The measurements measure what they say: counts are checked, times are not.
+#include <filesystem>
+#include <fstream>
+
+#include "bench/bench_base.h"
+#include "bench/handoff.h"
+#include "bench/speed.h"
+#include "gtest/gtest.h"
+#include "model/checkpoint.h"
+
+namespace onepass {
+namespace {
+
+ModelConfig TinyConfig() {
+  ModelConfig config;
+  config.architecture = "llama";
+  config.vocab_size = 50;
+  config.width = 16;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 4;
+  config.feed_forward = 24;
+  config.max_positions = 256;
+  return config;
+}
+
+class BenchTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = testing::TempDir() + "/bench_test_base";
+    ASSERT_TRUE(InitBase(TinyConfig(), DType::kF32, 1, folder_).ok());
+    options_.base.model = folder_;
+    options_.base.thread_count = 1;
+    options_.lengths = {64, 96};
+    options_.prompt_length = 32;
+    options_.shared_tokens = 32;
+    options_.input_tokens = 3;
+    options_.output_tokens = 2;
+    options_.runs = 1;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  int64_t Count(const BenchReport& report, size_t row, const std::string& column) {
+    for (size_t i = 0; i < report.columns.size(); ++i) {
+      if (report.columns[i] == column) return std::get<int64_t>(report.rows[row][i]);
+    }
+    ADD_FAILURE() << "no column " << column;
+    return -1;
+  }
+
+  std::string folder_;
+  HandoffBenchOptions options_;
+};
+
+TEST_F(BenchTest, KvHandoffPrefillsTheOwnInputOnly) {
+  const auto report = BenchHandoff(options_);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  ASSERT_EQ(report->rows.size(), 6u);
+  // text: P + S + text + I; text-cached: text + I; kv: I.
+  EXPECT_EQ(Count(*report, 0, "tokens_prefilled"), 32 + 32 + 64 + 3);
+  EXPECT_EQ(Count(*report, 1, "tokens_prefilled"), 64 + 3);
+  EXPECT_EQ(Count(*report, 2, "tokens_prefilled"), 3);
+  EXPECT_EQ(Count(*report, 3, "tokens_prefilled"), 32 + 32 + 96 + 3);
+  EXPECT_EQ(Count(*report, 5, "tokens_prefilled"), 3);
+}
+
+TEST_F(BenchTest, HandoffRefusesMorePositionsThanTheBaseHas) {
+  options_.lengths = {200};
+  const auto report = BenchHandoff(options_);
+  ASSERT_FALSE(report.ok());
+  EXPECT_NE(report.status().message().find("want at most 256 positions, found 301"),
+            std::string::npos)
+      << report.status().message();
+}
+
+TEST_F(BenchTest, KvMemoryOfSharedKvGrowsByPromptsOnly) {
+  const auto report = BenchKvMemory(options_);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  const int64_t token = TinyConfig().Layout(32, DType::kF32).TokenBytes();
+  const auto bytes = [&](size_t row, int models) {
+    return Count(*report, row,
+                 "bytes_" + std::to_string(models) + (models == 1 ? "_model" : "_models"));
+  };
+  for (int models = 1; models <= 3; ++models) {
+    EXPECT_EQ(bytes(0, models), token * models * (32 + 32 + 64));
+    EXPECT_EQ(bytes(1, models), token * (models * (32 + 64) + 32));
+    EXPECT_EQ(bytes(2, models), token * (models * 32 + 32 + 64));
+  }
+}
+
+TEST_F(BenchTest, PrefillFlopsCountEveryMatrixOfTheConfig) {
+  // One token: two operations a matrix element, four an attended pair and head element, one row of
+  // logits.
+  const double layer = 16 * 16 * 2 + 16 * 8 * 2 + 3 * 16 * 24;
+  EXPECT_DOUBLE_EQ(PrefillFlops(TinyConfig(), 1), 2 * 2 * layer + 4 * 2 * 16 + 2 * 50 * 16);
+  EXPECT_DOUBLE_EQ(PrefillFlops(TinyConfig(), 3),
+                   3 * 2 * 2 * layer + (1 + 2 + 3) * 4 * 2 * 16 + 2 * 50 * 16);
+}
+
+TEST_F(BenchTest, RandomBaseIsRemovedAndTheCallersStays) {
+  std::string path;
+  {
+    BenchBaseOptions options{.shape = "tiny", .scratch = testing::TempDir()};
+    const auto folder = BenchFolder::Create(options);
+    ASSERT_TRUE(folder.ok()) << folder.status().message();
+    path = folder->path();
+    EXPECT_TRUE(std::filesystem::exists(path + "/config.json"));
+    ASSERT_TRUE(BenchFolder::Create(options_.base).ok());
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/config.json"));
+}
+
+}  // namespace
+}  // namespace onepass
