@@ -20,7 +20,8 @@ class Checkpoint {
  public:
   // Opens DIR/config.json and DIR/model.safetensors (or the shards that
   // model.safetensors.index.json names). A missing tensor, one of the wrong shape and one that the
-  // architecture does not have are errors that name it.
+  // architecture does not have are errors that name it. With a tied head the matrix may stand under
+  // either name, or under both with the same bytes; rotary_emb.inv_freq buffers are ignored.
   static Result<std::shared_ptr<const Checkpoint>> Open(const std::string& dir);
 
   const ModelConfig& config() const { return config_; }
@@ -29,7 +30,8 @@ class Checkpoint {
   const RawTensor& tensor(const std::string& name) const;
   // The weights' most common dtype.
   DType dtype() const { return dtype_; }
-  // 16 hex digits over config, tensor names, shapes, dtypes and bytes: what a prompt was trained on.
+  // 16 hex digits (core/hash.h) over what a prompt was trained on: the config's numbers that the
+  // forward pass uses, and tensor names, dtypes, shapes and bytes. Not over paths or sharding.
   // Reads all the weights on first use; thread-safe.
   const std::string& Fingerprint() const;
 
@@ -51,8 +53,9 @@ struct TensorSpec {
 // Every tensor of a model, in a fixed order.
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config);
 
-// Writes a random base (normal, deviation 0.02; norms 1; biases small) in `dtype` to DIR
-// (config.json, model.safetensors). Same seed, same bytes.
+// Writes a random base (normal, deviation 0.02; norms 1) in `dtype`, F32, F16 or BF16, to DIR, which
+// is made if missing: model.safetensors, then config.json, each atomically, so that a folder with a
+// config is whole. Same seed, same bytes, whatever the number of threads.
 Status InitBase(const ModelConfig& config, DType dtype, uint64_t seed, const std::string& dir);
 
 }  // namespace onepass

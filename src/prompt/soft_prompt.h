@@ -1,13 +1,14 @@
 // A soft prompt: P learned vectors that take the place of token embeddings, in PEFT's files:
-//   adapter_config.json        PEFT's keys (peft_type PROMPT_TUNING, num_virtual_tokens, token_dim ...)
-//   adapter_model.safetensors  "prompt_embeddings" [P, C]
-//   onepass.json               our own facts; absent in adapters that others wrote
+//   adapter_config.json        PEFT's keys (peft_type PROMPT_TUNING, num_virtual_tokens, token_dim
+//   ...) adapter_model.safetensors  "prompt_embeddings" [P, C] onepass.json               our own
+//   facts; absent in adapters that others wrote
 // PEFT reads what we write and the other way round.
 #pragma once
 
-#include <map>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/status.h"
 #include "tensor/tensor.h"
@@ -16,7 +17,7 @@ namespace onepass {
 
 // Where a prompt stands among the segments (docs/method.md, section 2).
 enum class Placement { kFront, kInline };
-std::string_view NameOf(Placement placement);           // "front", "inline"
+std::string_view NameOf(Placement placement);  // "front", "inline"
 Result<Placement> ParsePlacement(std::string_view text);
 
 // onepass.json.
@@ -30,18 +31,21 @@ struct PromptFacts {
 
 // Movable; Copy() of the vectors is explicit. Immutable after loading but for its trainer.
 struct SoftPrompt {
-  Buffer<float> vectors;              // [P, C]
-  std::optional<PromptFacts> facts;   // none: an adapter that others wrote
-  std::string base_model_name;        // PEFT's base_model_name_or_path
-  uint64_t content_hash = 0;          // over the vectors' bytes
+  Buffer<float> vectors;             // [P, C]
+  std::optional<PromptFacts> facts;  // none: an adapter that others wrote
+  std::string base_model_name;       // PEFT's base_model_name_or_path
+  uint64_t content_hash = 0;         // ContentHash of the vectors; whoever changes them sets it
 
   int64_t length() const { return vectors.rows(); }
   int64_t width() const { return vectors.cols(); }
 };
 
+// What content_hash holds: over shape and values.
+uint64_t ContentHash(View<const float> vectors);
+
 // Accepts F32, F16 and BF16 vectors, with or without PEFT's "base_model." style key prefixes.
 Result<SoftPrompt> LoadSoftPrompt(const std::string& dir);
-// Writes the three files, each atomically.
+// Writes the files, each atomically, adapter_config.json last; onepass.json only with facts.
 Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir);
 
 // The clear error where a prompt does not fit its place: wrong width, base or placement. A prompt

@@ -65,6 +65,15 @@ std::string_view NameOf(DType dtype) {
   ONEPASS_CHECK(false, "unknown dtype");
 }
 
+std::optional<DType> ParseDType(std::string_view name) {
+  for (DType dtype : {DType::kF64, DType::kF32, DType::kF16, DType::kBF16, DType::kI64, DType::kI32,
+                      DType::kI16, DType::kI8, DType::kU64, DType::kU32, DType::kU16, DType::kU8,
+                      DType::kBool, DType::kF8E4M3, DType::kF8E5M2}) {
+    if (NameOf(dtype) == name) return dtype;
+  }
+  return std::nullopt;
+}
+
 float ToFloat(F16 v) {
   const uint32_t sign = (v.bits & 0x8000u) << 16;
   const uint32_t rest = v.bits & 0x7fffu;

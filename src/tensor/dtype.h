@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace onepass {
@@ -36,6 +37,8 @@ constexpr bool IsFloat(DType dtype) {
 int64_t SizeOf(DType dtype);
 // "F32", as safetensors writes it.
 std::string_view NameOf(DType dtype);
+// The reverse of NameOf.
+std::optional<DType> ParseDType(std::string_view name);
 
 // bfloat16: the upper half of a float. Rounding is to nearest, ties to even.
 struct BF16 {

@@ -1,0 +1,250 @@
+#include "model/checkpoint.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "core/hash.h"
+#include "core/quote.h"
+#include "format/strict_json.h"
+
+namespace onepass {
+namespace {
+
+constexpr char kEmbedding[] = "model.embed_tokens.weight";
+constexpr char kHead[] = "lm_head.weight";
+constexpr int64_t kMaxConfigBytes = int64_t{1} << 22;
+constexpr int64_t kMaxIndexBytes = int64_t{1} << 27;
+
+Status Fault(const std::string& tensor, const std::string& text, const std::string& path) {
+  return InvalidArgument("checkpoint: " + Quote(tensor, 200) + ": " + text + " (" + path + ")");
+}
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0;
+}
+
+// A tensor that no forward pass reads: the rotary frequencies, which old files carry.
+bool IsIgnored(const std::string& name) {
+  return name.starts_with("model.") && name.ends_with("rotary_emb.inv_freq");
+}
+
+// model.safetensors.index.json: tensor name -> shard. Shards are plain names of files in the
+// folder.
+Result<std::map<std::string, std::string>> ReadIndex(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxIndexBytes));
+  ASSIGN_OR_RETURN(const nlohmann::json index, ParseStrictJson(text, path, {.max_depth = 8}));
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    return InvalidArgument("checkpoint: want an object with \"weight_map\", an object (" + path +
+                           ")");
+  }
+  std::map<std::string, std::string> shards;
+  for (const auto& [name, value] : index["weight_map"].items()) {
+    const std::string file = value.is_string() ? value.get<std::string>() : "";
+    if (!file.ends_with(".safetensors") || file.find('/') != std::string::npos ||
+        file.find('\0') != std::string::npos) {
+      return Fault(name, "want the plain name of a .safetensors file, found " + DescribeJson(value),
+                   path);
+    }
+    shards[name] = file;
+  }
+  return shards;
+}
+
+struct Source {
+  RawTensor tensor;
+  std::string path;
+};
+
+Status ReadShard(const std::string& path,
+                 std::vector<std::shared_ptr<const SafetensorsFile>>& files,
+                 std::map<std::string, Source>& found) {
+  ASSIGN_OR_RETURN(auto file, SafetensorsFile::Open(path));
+  for (const auto& [name, tensor] : file->tensors()) {
+    const auto [it, is_new] = found.emplace(name, Source{tensor, path});
+    if (!is_new) return Fault(name, "stands in " + it->second.path + " too", path);
+  }
+  files.push_back(std::move(file));
+  return Status::Ok();
+}
+
+Status ReadWeights(const std::string& dir,
+                   std::vector<std::shared_ptr<const SafetensorsFile>>& files,
+                   std::map<std::string, Source>& found) {
+  const std::string single = dir + "/model.safetensors";
+  if (Exists(single)) return ReadShard(single, files, found);
+  const std::string index_path = dir + "/model.safetensors.index.json";
+  if (!Exists(index_path)) {
+    return NotFound(
+        "checkpoint: want model.safetensors or model.safetensors.index.json, found "
+        "neither (" +
+        dir + ")");
+  }
+  ASSIGN_OR_RETURN(const auto shards, ReadIndex(index_path));
+  std::set<std::string> names;
+  for (const auto& [tensor, shard] : shards) names.insert(shard);
+  for (const std::string& name : names) {
+    RETURN_IF_ERROR(ReadShard(dir + "/" + name, files, found));
+  }
+  for (const auto& [tensor, shard] : shards) {
+    const auto it = found.find(tensor);
+    const std::string path = dir + "/" + shard;
+    if (it == found.end()) return Fault(tensor, "the index names it, the shard lacks it", path);
+    if (it->second.path != path) return Fault(tensor, "the index wants it here", path);
+  }
+  for (const auto& [tensor, source] : found) {
+    if (!shards.contains(tensor)) return Fault(tensor, "the index does not name it", source.path);
+  }
+  return Status::Ok();
+}
+
+Status CheckTensor(const TensorSpec& spec, const Source& source) {
+  const RawTensor& tensor = source.tensor;
+  if (tensor.shape != spec.shape) {
+    std::string found = ShapeToString(tensor.shape);
+    if (found.size() > 100) found = std::to_string(tensor.shape.size()) + " dimensions";
+    return Fault(spec.name, "want " + ShapeToString(spec.shape) + ", found " + found, source.path);
+  }
+  if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 && tensor.dtype != DType::kBF16) {
+    return Unsupported("checkpoint: " + Quote(spec.name) + ": want F32, F16 or BF16, found " +
+                       std::string(NameOf(tensor.dtype)) + " (" + source.path + ")");
+  }
+  return Status::Ok();
+}
+
+bool SameBytes(const RawTensor& a, const RawTensor& b) {
+  return a.dtype == b.dtype &&
+         std::equal(a.bytes.begin(), a.bytes.end(), b.bytes.begin(), b.bytes.end());
+}
+
+// With a tied head a file may hold the matrix under either name, or twice. Twice is accepted if
+// both are the same bytes (the second is then dropped); what two different matrices mean is not
+// ours to guess.
+Status ResolveTiedHead(std::map<std::string, Source>& found) {
+  const auto head = found.find(kHead);
+  if (head == found.end()) return Status::Ok();
+  const auto embedding = found.find(kEmbedding);
+  if (embedding == found.end()) {
+    found.emplace(kEmbedding, head->second);
+  } else if (head->second.tensor.shape != embedding->second.tensor.shape ||
+             !SameBytes(head->second.tensor, embedding->second.tensor)) {
+    return Fault(
+        kHead,
+        "differs from \"" + std::string(kEmbedding) + "\" although tie_word_embeddings is true",
+        head->second.path);
+  }
+  found.erase(kHead);
+  return Status::Ok();
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& dir) {
+  const std::string config_path = dir + "/config.json";
+  ASSIGN_OR_RETURN(const std::string config_text, ReadFile(config_path, kMaxConfigBytes));
+  std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
+  checkpoint->path_ = dir;
+  ASSIGN_OR_RETURN(checkpoint->config_, ParseConfig(config_text, config_path));
+  const ModelConfig& config = checkpoint->config_;
+  std::map<std::string, Source> found;
+  RETURN_IF_ERROR(ReadWeights(dir, checkpoint->files_, found));
+  if (config.tied_head) RETURN_IF_ERROR(ResolveTiedHead(found));
+
+  std::map<DType, int64_t> elements;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    const auto it = found.find(spec.name);
+    if (it == found.end()) {
+      return Fault(spec.name, "want " + ShapeToString(spec.shape) + ", found nothing", dir);
+    }
+    RETURN_IF_ERROR(CheckTensor(spec, it->second));
+    elements[it->second.tensor.dtype] += it->second.tensor.element_count();
+    checkpoint->tensors_[spec.name] = std::move(it->second.tensor);
+    found.erase(it);
+  }
+  for (const auto& [name, source] : found) {
+    if (!IsIgnored(name)) {
+      return Fault(name, "not a tensor of this " + config.architecture + " config", source.path);
+    }
+  }
+  checkpoint->dtype_ = std::max_element(elements.begin(), elements.end(), [](auto& a, auto& b) {
+                         return a.second < b.second;
+                       })->first;
+  return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
+}
+
+const RawTensor& Checkpoint::tensor(const std::string& name) const {
+  const auto it = tensors_.find(name);
+  ONEPASS_CHECK(it != tensors_.end(), name);
+  return it->second;
+}
+
+// The config enters with the numbers that the forward pass uses, in a fixed order: neither the
+// context nor the special tokens change what a prompt was trained on.
+const std::string& Checkpoint::Fingerprint() const {
+  std::call_once(fingerprint_once_, [this] {
+    const ModelConfig& c = config_;
+    const std::array<int64_t, 13> sizes = {c.vocab_size,
+                                           c.width,
+                                           c.layers,
+                                           c.heads,
+                                           c.kv_heads,
+                                           c.head_dim,
+                                           c.feed_forward,
+                                           c.tied_head,
+                                           c.qkv_bias,
+                                           c.output_bias,
+                                           c.mlp_bias,
+                                           static_cast<int64_t>(c.rope_scaling),
+                                           c.rope_original_positions};
+    const std::array<double, 5> numbers = {c.norm_eps, c.rope_theta, c.rope_factor,
+                                           c.rope_low_freq_factor, c.rope_high_freq_factor};
+    uint64_t hash = HashText(c.architecture);
+    hash = HashBytes(std::as_bytes(std::span(sizes)), hash);
+    hash = HashBytes(std::as_bytes(std::span(numbers)), hash);
+    for (const TensorSpec& spec : ExpectedTensors(c)) {
+      const RawTensor& raw = tensor(spec.name);
+      hash = HashText(spec.name, hash);
+      hash = HashText(NameOf(raw.dtype), hash);
+      hash = HashBytes(std::as_bytes(std::span(raw.shape)), hash);
+      hash = HashBytes(raw.bytes, hash);
+    }
+    fingerprint_ = HexDigits(hash);
+  });
+  return fingerprint_;
+}
+
+std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config) {
+  const int64_t width = config.width;
+  const int64_t query = config.heads * config.head_dim;
+  const int64_t kv = config.kv_heads * config.head_dim;
+  std::vector<TensorSpec> specs;
+  specs.push_back({kEmbedding, {config.vocab_size, width}});
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    const auto matrix = [&](const char* name, int64_t rows, int64_t cols, bool bias) {
+      specs.push_back({prefix + name + ".weight", {rows, cols}});
+      if (bias) specs.push_back({prefix + name + ".bias", {rows}});
+    };
+    specs.push_back({prefix + "input_layernorm.weight", {width}});
+    matrix("self_attn.q_proj", query, width, config.qkv_bias);
+    matrix("self_attn.k_proj", kv, width, config.qkv_bias);
+    matrix("self_attn.v_proj", kv, width, config.qkv_bias);
+    matrix("self_attn.o_proj", width, query, config.output_bias);
+    specs.push_back({prefix + "post_attention_layernorm.weight", {width}});
+    matrix("mlp.gate_proj", config.feed_forward, width, config.mlp_bias);
+    matrix("mlp.up_proj", config.feed_forward, width, config.mlp_bias);
+    matrix("mlp.down_proj", width, config.feed_forward, config.mlp_bias);
+  }
+  specs.push_back({"model.norm.weight", {width}});
+  if (!config.tied_head) specs.push_back({kHead, {config.vocab_size, width}});
+  return specs;
+}
+
+}  // namespace onepass
