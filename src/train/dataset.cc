@@ -1,0 +1,217 @@
+#include "train/dataset.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "core/rng.h"
+
+namespace onepass {
+namespace {
+
+constexpr size_t kMaxWarnings = 10;
+
+// Largest byte count <= `bytes` that does not end inside a UTF-8 character.
+size_t CharacterBorder(std::string_view text, size_t bytes) {
+  while (bytes > 0 && bytes < text.size() && (static_cast<uint8_t>(text[bytes]) & 0xC0) == 0x80) {
+    --bytes;
+  }
+  return bytes;
+}
+
+// Makes samples of records, one at a time.
+class SampleMaker {
+ public:
+  SampleMaker(const ChainTemplates& templates, const Plan& plan, const TapePlan& tape,
+              const std::vector<int64_t>& prompt_lengths, const DatasetOptions& options)
+      : templates_(templates),
+        plan_(plan),
+        tape_(tape),
+        prompt_lengths_(prompt_lengths),
+        options_(options) {}
+
+  Status Prepare() {
+    if (!options_.distill_output.empty()) {
+      ASSIGN_OR_RETURN(distill_, ParseTemplate(options_.distill_output));
+    }
+    return Status::Ok();
+  }
+
+  // The sample, or none where it is too long and to be left out.
+  Result<std::optional<TrainSample>> Make(Record record, bool* overlong) const {
+    *overlong = false;
+    ASSIGN_OR_RETURN(TrainSample sample, Encode(record));
+    const int64_t excess = Excess(sample);
+    if (excess <= 0) return std::optional(std::move(sample));
+    *overlong = true;
+    switch (options_.overlong) {
+      case OverlongSample::kSkip:
+        return std::optional<TrainSample>();
+      case OverlongSample::kCut:
+        return Cut(std::move(record));
+      case OverlongSample::kRefuse:
+        break;
+    }
+    return InvalidArgument(record.Where() + ": want at most " +
+                           std::to_string(sample.TokenCount(tape_) - excess) + " tokens, found " +
+                           std::to_string(sample.TokenCount(tape_)));
+  }
+
+ private:
+  Result<TrainSample> Encode(const Record& record) const {
+    TrainSample sample;
+    sample.record = record.number;
+    std::vector<std::string> outputs;
+    if (!options_.distill_output.empty()) {
+      std::string text;
+      for (const TemplatePiece& piece : distill_) {
+        if (!piece.is_field) {
+          text += piece.text;
+          continue;
+        }
+        ASSIGN_OR_RETURN(const std::string_view value, record.Text(piece.text));
+        text += value;
+      }
+      outputs.push_back(std::move(text));
+    } else {
+      for (int stage = 0; stage <= tape_.stage; ++stage) {
+        ASSIGN_OR_RETURN(const std::string_view value, record.Text(options_.outputs[stage]));
+        outputs.emplace_back(value);
+      }
+    }
+    ASSIGN_OR_RETURN(sample.tokens, TokensOfPlan(templates_, plan_, record, outputs));
+    sample.start_count = std::ssize(templates_.StartTokens(tape_.stage));
+    const std::vector<TokenId>& stop = templates_.StopTokens(tape_.stage);
+    if (!stop.empty()) sample.end_token = stop.front();
+
+    if (std::ssize(sample.tokens[tape_.target]) <= sample.start_count) {
+      return InvalidArgument(record.Where() + ": want an output to learn, found an empty text");
+    }
+    if (sample.start_count == 0) {
+      bool has_predecessor = false;
+      for (int id : plan_.stages[tape_.stage].writes) {
+        if (id != tape_.target) has_predecessor |= LengthOf(sample, id) > 0;
+      }
+      if (!has_predecessor) {
+        return InvalidArgument(
+            record.Where() + ": want a start token or an own input before the output, found none");
+      }
+    }
+    return sample;
+  }
+
+  int64_t LengthOf(const TrainSample& sample, int id) const {
+    const PlannedSegment& segment = plan_.segments[id];
+    return segment.kind == SegmentKind::kPrompt ? prompt_lengths_[segment.stage]
+                                                : std::ssize(sample.tokens[id]);
+  }
+
+  // Tokens beyond what max_tokens and the base's context allow.
+  int64_t Excess(const TrainSample& sample) const {
+    std::vector<int64_t> counts(plan_.segments.size());
+    for (size_t id = 0; id < counts.size(); ++id) {
+      counts[id] = LengthOf(sample, static_cast<int>(id));
+    }
+    const std::vector<int64_t> starts = PositionsOfPlan(plan_, counts);
+    int64_t end = 0;
+    for (size_t id = 0; id < counts.size(); ++id) end = std::max(end, starts[id] + counts[id]);
+    return std::max(sample.TokenCount(tape_) - options_.max_tokens, end - options_.max_positions);
+  }
+
+  // Cuts the end of cut_field to the longest text that fits.
+  Result<std::optional<TrainSample>> Cut(Record record) const {
+    RecordField* field = nullptr;
+    for (RecordField& candidate : record.fields) {
+      if (candidate.name == options_.cut_field && candidate.kind == RecordField::Kind::kText) {
+        field = &candidate;
+      }
+    }
+    if (field == nullptr) {
+      return InvalidArgument(record.Where() + ": too long: want a text field \"" +
+                             options_.cut_field + "\" to cut, found none");
+    }
+    const std::string whole = field->text;
+    size_t fits = 0;
+    size_t too_long = whole.size();
+    std::optional<TrainSample> best;
+    while (!best.has_value() || too_long - fits > 1) {
+      const size_t middle = best.has_value() ? fits + (too_long - fits) / 2 : 0;
+      field->text = whole.substr(0, CharacterBorder(whole, middle));
+      ASSIGN_OR_RETURN(TrainSample sample, Encode(record));
+      if (Excess(sample) <= 0) {
+        best = std::move(sample);
+        fits = middle;
+      } else if (!best.has_value()) {
+        return InvalidArgument(record.Where() + ": too long even with an empty \"" +
+                               options_.cut_field + "\": want at most " +
+                               std::to_string(options_.max_tokens) + " tokens, found " +
+                               std::to_string(sample.TokenCount(tape_)));
+      } else {
+        too_long = middle;
+      }
+    }
+    return best;
+  }
+
+  const ChainTemplates& templates_;
+  const Plan& plan_;
+  const TapePlan& tape_;
+  const std::vector<int64_t>& prompt_lengths_;
+  const DatasetOptions& options_;
+  std::vector<TemplatePiece> distill_;
+};
+
+uint64_t HashSample(uint64_t hash, const TrainSample& sample) {
+  for (const std::vector<int32_t>& tokens : sample.tokens) {
+    hash = HashCombine(hash, tokens.size());
+    for (int32_t token : tokens) hash = HashCombine(hash, static_cast<uint64_t>(token));
+  }
+  hash = HashCombine(hash, static_cast<uint64_t>(sample.start_count));
+  return HashCombine(hash, sample.end_token.has_value() ? 1 + uint64_t(*sample.end_token) : 0);
+}
+
+}  // namespace
+
+Result<Dataset> LoadDataset(const std::string& path, const ChainTemplates& templates,
+                            const Plan& plan, const TapePlan& tape,
+                            const std::vector<int64_t>& prompt_lengths,
+                            const DatasetOptions& options) {
+  SampleMaker maker(templates, plan, tape, prompt_lengths, options);
+  RETURN_IF_ERROR(maker.Prepare().WithPrefix("distill_output"));
+  ASSIGN_OR_RETURN(const std::unique_ptr<RecordReader> reader, RecordReader::Open(path));
+  Dataset dataset;
+  while (options.max_samples == 0 || std::ssize(dataset.samples) < options.max_samples) {
+    Result<std::optional<Record>> record = reader->Next();
+    Status fault = record.status();
+    if (record.ok()) {
+      if (!record->has_value()) break;
+      bool overlong = false;
+      Result<std::optional<TrainSample>> sample = maker.Make(std::move(**record), &overlong);
+      fault = sample.status().WithPrefix(path);
+      if (overlong) ++dataset.overlong_count;
+      if (sample.ok() && sample->has_value()) {
+        dataset.content_hash = HashSample(dataset.content_hash, **sample);
+        dataset.samples.push_back(std::move(**sample));
+      }
+    }
+    if (fault.ok()) continue;
+    if (options.on_error == OnError::kStop) return fault;
+    ++dataset.faulty_count;
+    if (dataset.warnings.size() < kMaxWarnings) dataset.warnings.push_back(fault.message());
+  }
+  if (dataset.samples.empty()) {
+    return InvalidArgument(path + ": want at least one sample, found none" +
+                           (dataset.warnings.empty() ? "" : " (" + dataset.warnings.front() + ")"));
+  }
+  return dataset;
+}
+
+std::vector<int32_t> EpochOrder(int64_t sample_count, uint64_t seed, int64_t epoch) {
+  std::vector<int32_t> order(sample_count);
+  std::iota(order.begin(), order.end(), 0);
+  Rng rng = Rng(seed).Fork(static_cast<uint64_t>(epoch));
+  rng.Shuffle(order);
+  return order;
+}
+
+}  // namespace onepass

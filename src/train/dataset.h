@@ -1,0 +1,46 @@
+// The samples of one training run: records of a data file, teacher-forced under a plan, and the
+// order in which a run goes through them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "chain/record.h"
+#include "core/status.h"
+#include "train/prompt_gradient.h"
+#include "train/recipe.h"
+
+namespace onepass {
+
+struct DatasetOptions {
+  std::string cut_field;             // field whose end OverlongSample::kCut cuts
+  std::vector<std::string> outputs;  // record field of each stage's output, up to the trained one
+  std::string distill_output;        // if not empty: template of the only stage's output
+  int64_t max_tokens = 1224;         // text tokens of one sample, over all used segments
+  int64_t max_positions = 0;         // the base's context
+  OverlongSample overlong = OverlongSample::kRefuse;
+  OnError on_error = OnError::kStop;
+  int64_t max_samples = 0;  // stop reading after so many; 0: all
+};
+
+struct Dataset {
+  std::vector<TrainSample> samples;
+  int64_t overlong_count = 0;         // left out or cut, as the options say
+  int64_t faulty_count = 0;           // left out by OnError::kSkip
+  std::vector<std::string> warnings;  // one line a faulty record, the first ten
+  uint64_t content_hash = 0;          // over all tokens: equal hashes, equal training data
+};
+
+// Reads and tokenises a file. kInvalidArgument names file, record and field; also where no sample
+// is left.
+Result<Dataset> LoadDataset(const std::string& path, const ChainTemplates& templates,
+                            const Plan& plan, const TapePlan& tape,
+                            const std::vector<int64_t>& prompt_lengths,
+                            const DatasetOptions& options);
+
+// The order of an epoch's samples: a shuffle that depends on seed and epoch only, so that a resumed
+// run needs to know nothing but its step.
+std::vector<int32_t> EpochOrder(int64_t sample_count, uint64_t seed, int64_t epoch);
+
+}  // namespace onepass

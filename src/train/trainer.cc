@@ -1,0 +1,342 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+#include <vector>
+
+#include "core/file.h"
+#include "train/adam.h"
+#include "train/prompt_init.h"
+#include "train/run_log.h"
+#include "train/train_state.h"
+#include "train/training_setup.h"
+
+namespace onepass {
+namespace {
+
+constexpr char kEventFile[] = "events.out.tfevents.0.onepass";
+
+double WallTime() {
+  using std::chrono::system_clock;
+  return std::chrono::duration<double>(system_clock::now().time_since_epoch()).count();
+}
+
+class Stopwatch {
+ public:
+  double Seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+// Temporaries of atomic writes that a killed process left behind.
+void RemoveStaleTemporaries(const std::string& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().filename().string().find(".tmp-") != std::string::npos) {
+      std::filesystem::remove(entry.path(), error);
+    }
+  }
+}
+
+class Trainer {
+ public:
+  Trainer(TrainingSetup& setup, const TrainOptions& options)
+      : setup_(setup), recipe_(setup.recipe), observer_(options.observer) {
+    if (observer_ == nullptr) observer_ = &silent_;
+  }
+
+  Status Open(bool restart);
+  Result<TrainReport> Run();
+
+ private:
+  std::string OutPath(const char* name) const { return recipe_.out + "/" + name; }
+  Status Begin();  // fresh prompt and moments
+  Status Step();
+  Status Validate();
+  Status SavePrompt(View<const float> vectors, const char* name);
+  Status Checkpoint();
+  Status LogScalars(const nlohmann::ordered_json& line, const std::vector<ScalarEvent>& scalars);
+  bool Due(int64_t every) const {
+    return state_.step == total_steps_ || (every > 0 && state_.step % every == 0);
+  }
+
+  TrainingSetup& setup_;
+  const Recipe& recipe_;
+  TrainObserver silent_;
+  TrainObserver* observer_;
+
+  TrainState state_;
+  std::unique_ptr<Adam> adam_;
+  Buffer<float> dprompt_;
+  int64_t steps_per_epoch_ = 0;
+  int64_t total_steps_ = 0;
+  int64_t order_epoch_ = -1;
+  std::vector<int32_t> order_;
+  std::unique_ptr<AppendFile> metrics_;
+  std::unique_ptr<AppendFile> events_;
+
+  Stopwatch watch_;            // this process's part of the run
+  double seconds_before_ = 0;  // trained by earlier processes
+  int64_t first_step_ = 0;
+  int64_t rows_ = 0;  // that went through the model in this process
+};
+
+Status Trainer::Open(bool restart) {
+  RETURN_IF_ERROR(MakeDirectories(recipe_.out));
+  const int64_t samples = std::ssize(setup_.data.samples);
+  const int64_t step_samples = recipe_.batch_size * recipe_.accumulation;
+  steps_per_epoch_ = (samples + step_samples - 1) / step_samples;
+  total_steps_ = recipe_.max_steps > 0 ? recipe_.max_steps : recipe_.epochs * steps_per_epoch_;
+
+  // Opening the logs first makes sure that no other process trains into this folder.
+  ASSIGN_OR_RETURN(metrics_, AppendFile::Open(OutPath("metrics.jsonl")));
+  ASSIGN_OR_RETURN(events_, AppendFile::Open(OutPath(kEventFile)));
+  for (const char* name : {"", "best", "last"}) RemoveStaleTemporaries(OutPath(name));
+
+  const std::string checkpoint = OutPath("checkpoint.safetensors");
+  if (restart) {
+    std::error_code error;
+    std::filesystem::remove(checkpoint, error);
+    if (error) return IoError(checkpoint + ": cannot remove: " + error.message());
+  }
+  Result<TrainState> found = LoadTrainState(checkpoint);
+  if (!found.ok() && found.status().code() != StatusCode::kNotFound) return found.status();
+  if (found.ok()) {
+    RETURN_IF_ERROR(CheckSameIdentity(found->identity, setup_.identity, checkpoint));
+    state_ = std::move(*found);
+    if (state_.prompt.rows() != setup_.prompt_length() ||
+        state_.prompt.cols() != setup_.base->config().width || state_.step > total_steps_) {
+      return InvalidArgument(
+          checkpoint + ": want a prompt [" + std::to_string(setup_.prompt_length()) + ", " +
+          std::to_string(setup_.base->config().width) + "], found [" +
+          std::to_string(state_.prompt.rows()) + ", " + std::to_string(state_.prompt.cols()) + "]");
+    }
+  } else {
+    RETURN_IF_ERROR(Begin());
+  }
+  RETURN_IF_ERROR(metrics_->CutTo(state_.metrics_bytes));
+  RETURN_IF_ERROR(events_->CutTo(state_.events_bytes));
+  if (events_->size() == 0) RETURN_IF_ERROR(events_->Append(VersionRecord(WallTime())));
+
+  adam_ = std::make_unique<Adam>(AdamOptions{.beta1 = recipe_.beta1,
+                                             .beta2 = recipe_.beta2,
+                                             .epsilon = recipe_.epsilon,
+                                             .weight_decay = recipe_.weight_decay},
+                                 state_.prompt.rows(), state_.prompt.cols());
+  if (state_.step > 0) {
+    adam_->Restore(state_.step, state_.first_moment.view(), state_.second_moment.view());
+  }
+  dprompt_ = Buffer<float>(state_.prompt.rows(), state_.prompt.cols());
+  first_step_ = state_.step;
+  seconds_before_ = state_.seconds;
+  return Status::Ok();
+}
+
+Status Trainer::Begin() {
+  if (setup_.init_prompt.has_value()) {
+    state_.prompt = setup_.init_prompt->vectors.Copy();
+  } else {
+    ASSIGN_OR_RETURN(state_.prompt,
+                     InitPrompt(recipe_.init, recipe_.init_text, recipe_.prompt_length,
+                                recipe_.init_seed, *setup_.base->model, *setup_.base->tokenizer));
+  }
+  state_.identity = setup_.identity;
+  return Status::Ok();
+}
+
+Status Trainer::LogScalars(const nlohmann::ordered_json& line,
+                           const std::vector<ScalarEvent>& scalars) {
+  RETURN_IF_ERROR(metrics_->Append(line.dump() + "\n"));
+  return events_->Append(ScalarsRecord(WallTime(), state_.step, scalars));
+}
+
+// One optimizer step over batch_size * accumulation samples, fewer at an epoch's end.
+Status Trainer::Step() {
+  const Stopwatch step_watch;
+  const int64_t epoch = state_.step / steps_per_epoch_;
+  if (order_epoch_ != epoch) {
+    order_ = EpochOrder(std::ssize(setup_.data.samples), recipe_.seed, epoch);
+    order_epoch_ = epoch;
+  }
+  const int64_t step_samples = recipe_.batch_size * recipe_.accumulation;
+  const int64_t begin = (state_.step % steps_per_epoch_) * step_samples;
+  const int64_t end = std::min<int64_t>(begin + step_samples, std::ssize(order_));
+  std::vector<const TrainSample*> samples;
+  int64_t target_count = 0;
+  for (int64_t i = begin; i < end; ++i) {
+    samples.push_back(&setup_.data.samples[order_[i]]);
+    target_count += samples.back()->TargetCount(setup_.tape);
+  }
+
+  // Every target of the step weighs the same, however the samples fall into micro-batches.
+  const float scale = static_cast<float>(1.0 / static_cast<double>(target_count));
+  std::ranges::fill(dprompt_.span(), 0.0F);
+  double loss_sum = 0;
+  int64_t rows = 0;
+  for (size_t i = 0; i < samples.size(); i += recipe_.batch_size) {
+    const size_t count = std::min<size_t>(recipe_.batch_size, samples.size() - i);
+    ASSIGN_OR_RETURN(
+        const BatchLoss batch,
+        setup_.gradient->Run({samples.data() + i, count}, std::as_const(state_.prompt).view(),
+                             scale, dprompt_.view()));
+    loss_sum += batch.loss_sum;
+    rows += batch.taped_tokens + batch.constant_tokens;
+  }
+  const double loss = loss_sum / static_cast<double>(target_count);
+  const double norm = GradientNorm(std::as_const(dprompt_).view());
+  if (!std::isfinite(loss) || !std::isfinite(norm)) {
+    return InvalidArgument("step " + std::to_string(state_.step + 1) +
+                           ": want a finite loss, found loss " + std::to_string(loss) +
+                           " and gradient norm " + std::to_string(norm) +
+                           " (try a lower learning_rate)");
+  }
+  const double learning_rate = LearningRateAt(recipe_.schedule, recipe_.learning_rate,
+                                              recipe_.warmup_ratio, state_.step, total_steps_);
+  ClipGradient(norm, recipe_.clip_norm, dprompt_.view());
+  adam_->Step(learning_rate, std::as_const(dprompt_).view(), state_.prompt.view());
+  ++state_.step;
+  state_.last_loss = loss;
+  rows_ += rows;
+
+  const double fraction =
+      static_cast<double>(epoch) + static_cast<double>(end) / static_cast<double>(order_.size());
+  nlohmann::ordered_json line;
+  line["step"] = state_.step;
+  line["epoch"] = fraction;
+  line["loss"] = loss;
+  line["learning_rate"] = learning_rate;
+  line["gradient_norm"] = norm;
+  line["target_tokens"] = target_count;
+  line["tokens"] = rows;
+  line["seconds"] = step_watch.Seconds();
+  RETURN_IF_ERROR(LogScalars(line, {{"train/loss", static_cast<float>(loss)},
+                                    {"train/learning_rate", static_cast<float>(learning_rate)},
+                                    {"train/gradient_norm", static_cast<float>(norm)}}));
+  const double seconds = watch_.Seconds();
+  observer_->OnStep({.step = state_.step,
+                     .total_steps = total_steps_,
+                     .epoch = fraction,
+                     .loss = loss,
+                     .learning_rate = learning_rate,
+                     .gradient_norm = norm,
+                     .tokens_per_second = static_cast<double>(rows_) / seconds,
+                     .seconds_left = seconds / static_cast<double>(state_.step - first_step_) *
+                                     static_cast<double>(total_steps_ - state_.step)});
+  return Status::Ok();
+}
+
+Status Trainer::Validate() {
+  if (setup_.validation.samples.empty()) return Status::Ok();
+  std::vector<const TrainSample*> samples;
+  for (const TrainSample& sample : setup_.validation.samples) samples.push_back(&sample);
+  double loss_sum = 0;
+  int64_t target_count = 0;
+  for (size_t i = 0; i < samples.size(); i += recipe_.batch_size) {
+    const size_t count = std::min<size_t>(recipe_.batch_size, samples.size() - i);
+    ASSIGN_OR_RETURN(const BatchLoss batch,
+                     setup_.gradient->Run({samples.data() + i, count},
+                                          std::as_const(state_.prompt).view(), 1, {}));
+    loss_sum += batch.loss_sum;
+    target_count += batch.target_count;
+  }
+  const double loss = loss_sum / static_cast<double>(target_count);
+  const bool best = state_.best_step < 0 || loss < state_.best_loss;
+  nlohmann::ordered_json line;
+  line["step"] = state_.step;
+  line["validation_loss"] = loss;
+  line["best"] = best;
+  RETURN_IF_ERROR(LogScalars(line, {{"validation/loss", static_cast<float>(loss)}}));
+  if (best) {
+    state_.best_loss = loss;
+    state_.best_step = state_.step;
+    state_.best_prompt = state_.prompt.Copy();
+    RETURN_IF_ERROR(SavePrompt(std::as_const(state_.best_prompt).view(), "best"));
+  }
+  observer_->OnValidation(state_.step, loss, best);
+  return Status::Ok();
+}
+
+Status Trainer::SavePrompt(View<const float> vectors, const char* name) {
+  SoftPrompt prompt;
+  prompt.vectors = Buffer<float>(vectors.rows(), vectors.cols());
+  for (int64_t r = 0; r < vectors.rows(); ++r) {
+    std::copy_n(vectors.row(r), vectors.cols(), prompt.vectors.view().row(r));
+  }
+  prompt.base_model_name = setup_.spec.base;
+  prompt.facts = PromptFacts{.placement = setup_.spec.placement,
+                             .stage = setup_.spec.stages[setup_.stage].name,
+                             .trained_as = std::string(NameOf(recipe_.kind)),
+                             .base_fingerprint = setup_.base->checkpoint->Fingerprint(),
+                             .recipe_json = recipe_.ToJson(/*with_paths=*/true)};
+  RETURN_IF_ERROR(MakeDirectories(OutPath(name)));
+  return SaveSoftPrompt(prompt, OutPath(name));
+}
+
+// The logs become durable before the checkpoint that counts their bytes.
+Status Trainer::Checkpoint() {
+  RETURN_IF_ERROR(SavePrompt(std::as_const(state_.prompt).view(), "last"));
+  RETURN_IF_ERROR(metrics_->Sync());
+  RETURN_IF_ERROR(events_->Sync());
+  state_.metrics_bytes = metrics_->size();
+  state_.events_bytes = events_->size();
+  state_.first_moment = adam_->first_moment().Copy();
+  state_.second_moment = adam_->second_moment().Copy();
+  state_.seconds = seconds_before_ + watch_.Seconds();
+  return SaveTrainState(state_, OutPath("checkpoint.safetensors"));
+}
+
+Result<TrainReport> Trainer::Run() {
+  for (const Dataset* dataset : {&setup_.data, &setup_.validation}) {
+    for (const std::string& warning : dataset->warnings) observer_->OnWarning(warning);
+    const std::string& path = dataset == &setup_.data ? recipe_.data : recipe_.validation_data;
+    if (dataset->faulty_count > 0) {
+      observer_->OnWarning(path + ": left out " + std::to_string(dataset->faulty_count) +
+                           " faulty records");
+    }
+    if (dataset->overlong_count > 0) {
+      observer_->OnWarning(path + ": cut or left out " + std::to_string(dataset->overlong_count) +
+                           " overlong records");
+    }
+  }
+  observer_->OnStart({.samples = std::ssize(setup_.data.samples),
+                      .validation_samples = std::ssize(setup_.validation.samples),
+                      .first_step = state_.step,
+                      .total_steps = total_steps_,
+                      .prompt_rows = state_.prompt.rows(),
+                      .width = state_.prompt.cols()});
+  watch_ = Stopwatch();
+  while (state_.step < total_steps_) {
+    RETURN_IF_ERROR(Step());
+    if (Due(recipe_.validate_every)) RETURN_IF_ERROR(Validate());
+    if (state_.step == total_steps_ && setup_.validation.samples.empty()) {
+      RETURN_IF_ERROR(SavePrompt(std::as_const(state_.prompt).view(), "best"));
+    }
+    if (Due(recipe_.checkpoint_every)) RETURN_IF_ERROR(Checkpoint());
+  }
+  TrainReport report{.steps = state_.step,
+                     .last_loss = state_.last_loss,
+                     .best_step = state_.best_step >= 0 ? state_.best_step : state_.step,
+                     .seconds = state_.seconds,
+                     .tokens_per_second = static_cast<double>(rows_) / watch_.Seconds()};
+  if (state_.best_step >= 0) report.best_validation_loss = state_.best_loss;
+  return report;
+}
+
+}  // namespace
+
+Result<TrainReport> Train(const Recipe& recipe, const TrainOptions& options) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<TrainingSetup> setup, PrepareTraining(recipe));
+  Trainer trainer(*setup, options);
+  RETURN_IF_ERROR(trainer.Open(options.restart));
+  return trainer.Run();
+}
+
+}  // namespace onepass

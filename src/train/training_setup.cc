@@ -1,0 +1,204 @@
+#include "train/training_setup.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace onepass {
+namespace {
+
+constexpr int64_t kPageTokens = 16;  // segments are short: small pages waste little
+
+Result<int> FindStage(const ChainSpec& spec, const Recipe& recipe) {
+  std::string names;
+  for (size_t i = 0; i < spec.stages.size(); ++i) {
+    if (spec.stages[i].name == recipe.stage) return static_cast<int>(i);
+    names += (i == 0 ? "" : ", ") + spec.stages[i].name;
+  }
+  if (recipe.stage.empty() && spec.stages.size() == 1) return 0;
+  return InvalidArgument(recipe.file + ": stage: want one of " + names + ", found \"" +
+                         recipe.stage + "\"");
+}
+
+// The hand-offs that a kind of training compiles the plan with.
+Status SetHandoffs(const Recipe& recipe, int stage, ChainSpec& spec) {
+  switch (recipe.kind) {
+    case TrainKind::kDistill:
+      if (spec.stages.size() != 1) {
+        return InvalidArgument(recipe.file +
+                               ": chain: want a chain of one stage for kind distill, " + "found " +
+                               std::to_string(spec.stages.size()) + " stages in " + spec.file);
+      }
+      [[fallthrough]];
+    case TrainKind::kStandard:
+      spec.handoff = Handoff::kText;
+      for (StageSpec& s : spec.stages) s.handoff.reset();
+      return Status::Ok();
+    case TrainKind::kFthss:
+      // An earlier stage may well have a hand-off of its own; the trained one reads KV.
+      spec.handoff = Handoff::kKv;
+      spec.stages[stage].handoff.reset();
+      return Status::Ok();
+  }
+  return Status::Ok();
+}
+
+// Loads the other stages' prompts, as far as they exist, and finds every stage's prompt length.
+Status LoadPrompts(TrainingSetup& setup) {
+  const Recipe& recipe = setup.recipe;
+  const int64_t width = setup.base->config().width;
+  const std::string& fingerprint = setup.base->checkpoint->Fingerprint();
+  if (!recipe.upstream_prompts.empty() && std::ssize(recipe.upstream_prompts) != setup.stage) {
+    return InvalidArgument(recipe.file + ": upstream_prompts: want " + std::to_string(setup.stage) +
+                           ", one an earlier stage, found " +
+                           std::to_string(recipe.upstream_prompts.size()));
+  }
+  for (int i = 0; i < std::ssize(recipe.upstream_prompts); ++i) {
+    setup.spec.stages[i].prompt = recipe.upstream_prompts[i];
+  }
+  if (!recipe.init_prompt.empty()) {
+    ASSIGN_OR_RETURN(setup.init_prompt, LoadSoftPrompt(recipe.init_prompt));
+    RETURN_IF_ERROR(CheckPromptFits(*setup.init_prompt, recipe.init_prompt, width, fingerprint,
+                                    setup.spec.placement));
+  }
+  setup.prompts.resize(setup.spec.stages.size());
+  for (int i = 0; i < std::ssize(setup.spec.stages); ++i) {
+    const std::string& folder = setup.spec.stages[i].prompt;
+    if (i == setup.stage) {
+      setup.prompt_lengths.push_back(setup.init_prompt.has_value() ? setup.init_prompt->length()
+                                                                   : recipe.prompt_length);
+      continue;
+    }
+    std::error_code error;
+    if (folder.empty()) {
+      setup.prompt_lengths.push_back(0);
+    } else if (!std::filesystem::exists(folder, error)) {
+      // Not trained yet: only its length matters, and only for positions.
+      setup.prompt_lengths.push_back(recipe.prompt_length);
+    } else {
+      ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
+      RETURN_IF_ERROR(CheckPromptFits(prompt, folder, width, fingerprint, setup.spec.placement));
+      setup.prompt_lengths.push_back(prompt.length());
+      setup.prompts[i] = std::move(prompt);
+    }
+  }
+  return Status::Ok();
+}
+
+// The plan up to the trained output. Later stages take part in the prompts' positions only.
+Status CompileTrainingPlan(TrainingSetup& setup) {
+  ASSIGN_OR_RETURN(setup.plan, CompilePlan(setup.spec, setup.prompt_lengths));
+  setup.plan.stages.resize(setup.stage + 1);
+  setup.plan.segments.resize(setup.plan.stages.back().writes.back() + 1);
+  ASSIGN_OR_RETURN(setup.tape, MakeTapePlan(setup.plan, setup.stage, setup.recipe.taped_constants));
+  for (size_t id = 0; id < setup.plan.segments.size(); ++id) {
+    const PlannedSegment& segment = setup.plan.segments[id];
+    if (segment.kind != SegmentKind::kPrompt || segment.stage == setup.stage) continue;
+    if (setup.tape.roles[id] == TapeRole::kUnused || setup.prompts[segment.stage].has_value()) {
+      continue;
+    }
+    const StageSpec& stage = setup.spec.stages[segment.stage];
+    return NotFound(setup.spec.file + ": stage \"" + stage.name +
+                    "\": want its trained prompt at " + stage.prompt +
+                    ", found none (train it first)");
+  }
+  return Status::Ok();
+}
+
+Status LoadSamples(TrainingSetup& setup) {
+  const Recipe& recipe = setup.recipe;
+  if (recipe.kind != TrainKind::kDistill && std::ssize(recipe.outputs) <= setup.stage) {
+    return InvalidArgument(recipe.file + ": outputs: want a record field for each of " +
+                           std::to_string(setup.stage + 1) + " stages, found " +
+                           std::to_string(recipe.outputs.size()));
+  }
+  DatasetOptions options{.cut_field = setup.spec.cut_field,
+                         .outputs = recipe.outputs,
+                         .distill_output = recipe.distill_output,
+                         .max_tokens = recipe.max_tokens,
+                         .max_positions = setup.base->config().max_positions,
+                         .on_error = recipe.on_error};
+  options.overlong = recipe.overlong.value_or(
+      setup.spec.overlong == Overlong::kCut ? OverlongSample::kCut : OverlongSample::kRefuse);
+  ASSIGN_OR_RETURN(const ChainTemplates templates,
+                   ChainTemplates::Create(setup.spec, *setup.base->tokenizer));
+  ASSIGN_OR_RETURN(setup.data, LoadDataset(recipe.data, templates, setup.plan, setup.tape,
+                                           setup.prompt_lengths, options));
+  if (!recipe.validation_data.empty()) {
+    options.max_samples = recipe.validation_samples;
+    ASSIGN_OR_RETURN(setup.validation, LoadDataset(recipe.validation_data, templates, setup.plan,
+                                                   setup.tape, setup.prompt_lengths, options));
+  }
+  return Status::Ok();
+}
+
+uint64_t HashPlan(const Plan& plan, const TapePlan& tape) {
+  uint64_t hash = static_cast<uint64_t>(tape.target);
+  for (const PlannedSegment& segment : plan.segments) {
+    hash = HashCombine(hash, static_cast<uint64_t>(segment.kind));
+    hash = HashCombine(hash, static_cast<uint64_t>(segment.stage));
+    hash = HashCombine(hash, static_cast<uint64_t>(segment.after));
+    hash = HashCombine(hash, static_cast<uint64_t>(segment.offset));
+    for (int seen : segment.view) hash = HashCombine(hash, static_cast<uint64_t>(seen) + 1);
+  }
+  return hash;
+}
+
+std::string MakeIdentity(const TrainingSetup& setup) {
+  nlohmann::json identity = nlohmann::json::parse(setup.recipe.ToJson(/*with_paths=*/false));
+  identity["base_fingerprint"] = setup.base->checkpoint->Fingerprint();
+  identity["plan_hash"] = HashPlan(setup.plan, setup.tape);
+  identity["data_hash"] = setup.data.content_hash;
+  identity["validation_data_hash"] = setup.validation.content_hash;
+  uint64_t prompts_hash = 0;
+  for (size_t id = 0; id < setup.plan.segments.size(); ++id) {
+    const PlannedSegment& segment = setup.plan.segments[id];
+    if (segment.kind == SegmentKind::kPrompt && segment.stage != setup.stage &&
+        setup.tape.roles[id] != TapeRole::kUnused) {
+      prompts_hash = HashCombine(prompts_hash, setup.prompts[segment.stage]->content_hash);
+    }
+  }
+  identity["upstream_prompts_hash"] = prompts_hash;
+  if (setup.init_prompt.has_value()) {
+    identity["init_prompt_hash"] = setup.init_prompt->content_hash;
+  }
+  identity["trained_prompt_length"] = setup.prompt_length();
+  return identity.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe) {
+  auto setup = std::make_unique<TrainingSetup>();
+  setup->recipe = recipe;
+  ASSIGN_OR_RETURN(setup->spec, LoadChainSpec(recipe.chain));
+  if (recipe.placement.has_value()) setup->spec.placement = *recipe.placement;
+  ASSIGN_OR_RETURN(setup->stage, FindStage(setup->spec, recipe));
+  RETURN_IF_ERROR(SetHandoffs(recipe, setup->stage, setup->spec));
+  ASSIGN_OR_RETURN(setup->base,
+                   LoadBase(setup->spec.base, {.backend = recipe.backend,
+                                               .thread_count = static_cast<int>(recipe.threads)}));
+  RETURN_IF_ERROR(LoadPrompts(*setup));
+  RETURN_IF_ERROR(CompileTrainingPlan(*setup));
+  RETURN_IF_ERROR(LoadSamples(*setup));
+  setup->identity = MakeIdentity(*setup);
+
+  int64_t pages = 0;
+  for (const Dataset* dataset : {&setup->data, &setup->validation}) {
+    pages = std::max(pages, PagesNeeded(setup->plan, setup->tape, setup->prompt_lengths,
+                                        dataset->samples, recipe.batch_size, kPageTokens));
+  }
+  setup->pool =
+      std::make_unique<PagePool>(setup->base->config().Layout(kPageTokens, DType::kF32), pages);
+  setup->gradient = std::make_unique<PromptGradient<float>>(
+      *setup->base->model, *setup->pool, setup->plan, setup->tape, setup->prompt_lengths);
+  for (int i = 0; i < std::ssize(setup->prompts); ++i) {
+    if (setup->prompts[i].has_value()) {
+      setup->gradient->SetConstantPrompt(i, std::as_const(*setup->prompts[i]).vectors.view());
+    }
+  }
+  return setup;
+}
+
+}  // namespace onepass

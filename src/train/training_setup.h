@@ -1,0 +1,48 @@
+// A recipe bound to what it names: base, chain, plan, prompts and samples, checked and ready to
+// run.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "chain/plan.h"
+#include "chain/spec.h"
+#include "core/status.h"
+#include "engine/engine.h"
+#include "prompt/soft_prompt.h"
+#include "train/dataset.h"
+#include "train/prompt_gradient.h"
+#include "train/recipe.h"
+#include "train/tape_plan.h"
+
+namespace onepass {
+
+// Its parts refer to one another: not copyable, kept behind a pointer. Thread-compatible.
+struct TrainingSetup {
+  Recipe recipe;
+  ChainSpec spec;
+  int stage = 0;  // the trained one
+  std::unique_ptr<Base> base;
+  std::vector<int64_t> prompt_lengths;  // by stage
+  std::vector<std::optional<SoftPrompt>>
+      prompts;  // by stage: those that the plan uses as constants
+  Plan plan;    // up to the trained stage's output
+  TapePlan tape;
+  Dataset data;
+  Dataset validation;  // no samples: none given
+  std::optional<SoftPrompt> init_prompt;
+  std::unique_ptr<PagePool> pool;
+  std::unique_ptr<PromptGradient<float>> gradient;
+  // JSON object of all that the losses depend on: the recipe's settings and hashes of its inputs.
+  std::string identity;
+
+  int64_t prompt_length() const { return prompt_lengths[stage]; }
+};
+
+// Opens and checks everything; trains nothing. Errors name file, key or record, wanted and found.
+Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe);
+
+}  // namespace onepass
