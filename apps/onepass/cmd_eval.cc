@@ -1,0 +1,76 @@
+// onepass eval SUITE.yaml: answers the same questions by every method and compares them.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "commands.h"
+#include "eval/compare.h"
+#include "eval/report.h"
+#include "eval/suite.h"
+
+namespace onepass {
+namespace {
+
+struct Flags {
+  std::string suite;
+  std::string task;
+  std::string data;
+  std::string prompts;
+  std::string seeds;
+  std::string out;
+  int64_t n = -1;
+  BaseOptions base;
+};
+
+// One line that rewrites itself on a terminal; nothing elsewhere.
+void ShowProgress(const std::string& method, uint64_t seed, int64_t done, int64_t total) {
+  static const bool is_terminal = isatty(STDERR_FILENO) != 0;
+  if (!is_terminal) return;
+  std::fprintf(stderr, "\r\033[K%s, seed %llu: %lld/%lld%s", method.c_str(),
+               static_cast<unsigned long long>(seed), static_cast<long long>(done),
+               static_cast<long long>(total), done == total ? "\r\033[K" : "");
+}
+
+Status Run(const Flags& flags) {
+  ASSIGN_OR_RETURN(SuiteSpec suite, LoadSuite(flags.suite));
+  if (!flags.task.empty()) suite.task = flags.task;
+  if (!flags.data.empty()) suite.data = flags.data;
+  if (!flags.prompts.empty()) suite.prompts = flags.prompts;
+  if (flags.n >= 0) suite.n = flags.n;
+  if (!flags.seeds.empty()) {
+    ASSIGN_OR_RETURN(suite.seeds, ParseSeeds(flags.seeds));
+  }
+  CompareOptions options;
+  options.out = flags.out;
+  options.base = flags.base;
+  options.on_progress = ShowProgress;
+  ASSIGN_OR_RETURN(const std::vector<MethodResult> results, Compare(suite, options));
+  fmt::print("{}: {} questions\n{}", suite.task, results.front().runs.front().n,
+             ResultsToTable(results));
+  return Status::Ok();
+}
+
+}  // namespace
+
+void AddEvalCommand(CLI::App& app, int* exit_code) {
+  CLI::App* eval = app.add_subcommand("eval", "compare methods on the same questions");
+  auto flags = std::make_shared<Flags>();
+  eval->add_option("suite", flags->suite, "suite YAML")->required();
+  eval->add_option("--n", flags->n, "questions to use (0: all), instead of the suite's")
+      ->check(CLI::NonNegativeNumber);
+  eval->add_option("--seeds", flags->seeds, "e.g. 1,2,3, instead of the suite's");
+  eval->add_option("--data", flags->data, "records, instead of the suite's");
+  eval->add_option("--task", flags->task, "the task's name in the report");
+  eval->add_option("--prompts", flags->prompts,
+                   "folder of the prompts, instead of the suite's; {seed} is replaced");
+  eval->add_option("--out", flags->out, "folder for results.json and samples_<method>.jsonl");
+  eval->add_option("--backend", flags->base.backend, "cpu or ref")->capture_default_str();
+  eval->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
+      ->capture_default_str();
+  eval->callback([flags, exit_code] { *exit_code = ReportStatus(Run(*flags)); });
+}
+
+}  // namespace onepass

@@ -1,0 +1,56 @@
+// A comparison as its YAML file says it: one set of questions, and the methods that answer them.
+// Parsed and checked; runs nothing (compare.h does).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chain/spec.h"
+#include "core/status.h"
+#include "eval/metrics.h"
+
+namespace onepass {
+
+// One way of answering: a chain, and what replaces parts of it.
+struct MethodSpec {
+  std::string method;              // its name in the report; letters, digits, '-' and '_'
+  std::string chain;               // the chain's YAML, resolved against the suite's
+  std::optional<Handoff> handoff;  // for every stage, instead of the chain's
+  std::map<std::string, std::string> prompts;  // by stage, below SuiteSpec::prompts
+  std::string answer;  // the stage whose output holds the answer; default: the last
+  std::string after;   // the answer follows the last of this string; empty: all of it
+};
+
+struct SuiteSpec {
+  std::string file;          // where it was read from, for messages
+  std::string task;          // its name in the report
+  std::string data;          // records (authors' JSON or JSONL), resolved against the YAML
+  std::string prompts;       // folder of the methods' prompts; "{seed}" is the run's seed
+  std::string gold = "O_B";  // field with the wanted answer
+  std::string aliases;       // field with a list of accepted answers; optional
+  AnswerRule rule = AnswerRule::kSquad;
+  int64_t n = 0;  // the first n records; 0: all
+  std::vector<uint64_t> seeds = {1};
+  std::vector<MethodSpec> methods;
+
+  Status Validate() const;
+};
+
+Result<SuiteSpec> ParseSuite(std::string_view yaml, const std::string& file);
+Result<SuiteSpec> LoadSuite(const std::string& path);
+
+// The folder of a method's prompt for one seed.
+std::string PromptFolder(const SuiteSpec& suite, const std::string& prompt, uint64_t seed);
+
+// The answer in an output: what follows the last `after`, without surrounding white space. All of
+// the output where it has no `after` or `after` is empty.
+std::string ExtractAnswer(std::string_view output, std::string_view after);
+
+// "1,2,3" -> {1, 2, 3}; each once.
+Result<std::vector<uint64_t>> ParseSeeds(std::string_view text);
+
+}  // namespace onepass

@@ -1,0 +1,91 @@
+#include "eval/suite.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace onepass {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr char kSuite[] = R"(
+task: toy
+data: ../out/test.jsonl
+prompts: ../models/{seed}
+aliases: answers
+metric: hotpotqa
+n: 20
+seeds: [1, 7]
+methods:
+  - method: chain
+    chain: chain.yaml
+    handoff: text
+    prompts: {A: a, B: b}
+    answer: B
+  - method: distill
+    chain: distill.yaml
+    after: "\n"
+)";
+
+std::string Fault(const std::string& yaml) {
+  return ParseSuite(yaml, "d/s.yaml").status().message();
+}
+
+TEST(Suite, SaysWhatItsFileSays) {
+  const Result<SuiteSpec> suite = ParseSuite(kSuite, "d/s.yaml");
+  ASSERT_TRUE(suite.ok()) << suite.status().message();
+  EXPECT_EQ(suite->task, "toy");
+  EXPECT_EQ(suite->data, "out/test.jsonl");
+  EXPECT_EQ(suite->gold, "O_B");
+  EXPECT_EQ(suite->aliases, "answers");
+  EXPECT_EQ(suite->rule, AnswerRule::kHotpotQa);
+  EXPECT_EQ(suite->n, 20);
+  EXPECT_THAT(suite->seeds, ElementsAre(1, 7));
+  ASSERT_EQ(suite->methods.size(), 2u);
+  const MethodSpec& chain = suite->methods[0];
+  EXPECT_EQ(chain.chain, "d/chain.yaml");
+  EXPECT_EQ(chain.handoff, Handoff::kText);
+  EXPECT_EQ(PromptFolder(*suite, chain.prompts.at("B"), 7), "models/7/b");
+  EXPECT_EQ(suite->methods[1].after, "\n");
+  EXPECT_FALSE(suite->methods[1].handoff.has_value());
+}
+
+TEST(Suite, FaultsNameFileLineAndKey) {
+  const std::string head = "data: x\nmethods:\n  - ";
+  EXPECT_THAT(Fault("data: x\n"), HasSubstr("methods"));
+  EXPECT_THAT(Fault("data: x\nmethods: []\n"), HasSubstr("d/s.yaml: methods: want 1 to"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nnumber: 3\n"), HasSubstr("number"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c, hand: kv}\n"), HasSubstr("hand"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c, handoff: kvv}\n"),
+              HasSubstr("d/s.yaml:3: methods[0].handoff: want text, text-cached or kv"));
+  EXPECT_THAT(Fault(head + "{method: ../m, chain: c}\n"), HasSubstr("want letters, digits"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c}\n  - {method: m, chain: c}\n"),
+              HasSubstr("methods[1].method: \"m\" stands twice"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c, prompts: {A: [1]}}\n"),
+              HasSubstr("prompts.A: want a folder"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nmetric: bleu\n"),
+              HasSubstr("metric: want squad or hotpotqa, found \"bleu\""));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: [1, x]\n"), HasSubstr("seeds: want"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: [2, 2]\n"), HasSubstr("2 stands twice"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: []\n"), HasSubstr("seeds: want 1 to"));
+}
+
+TEST(Suite, AnswerFollowsTheLastMark) {
+  EXPECT_EQ(ExtractAnswer(" facts\n more\n Oman ", "\n"), "Oman");
+  EXPECT_EQ(ExtractAnswer(" Oman", "\n"), "Oman");
+  EXPECT_EQ(ExtractAnswer("x Answer: y", "Answer:"), "y");
+  EXPECT_EQ(ExtractAnswer(" a\nb ", ""), "a\nb");
+  EXPECT_EQ(ExtractAnswer("facts\n", "\n"), "");
+}
+
+TEST(Suite, SeedsAreWholeNumbers) {
+  EXPECT_THAT(*ParseSeeds("3,1,2"), ElementsAre(3, 1, 2));
+  EXPECT_FALSE(ParseSeeds("").ok());
+  EXPECT_FALSE(ParseSeeds("1,").ok());
+  EXPECT_FALSE(ParseSeeds("-1").ok());
+  EXPECT_FALSE(ParseSeeds("99999999999999999999").ok());
+}
+
+}  // namespace
+}  // namespace onepass
