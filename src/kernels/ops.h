@@ -23,9 +23,9 @@ namespace onepass {
 class PreparedWeight {
  public:
   virtual ~PreparedWeight() = default;
-  virtual int64_t rows() const = 0;     // N
-  virtual int64_t cols() const = 0;     // K
-  virtual int64_t bytes() const = 0;    // memory it holds beside the file's mapping
+  virtual int64_t rows() const = 0;   // N
+  virtual int64_t cols() const = 0;   // K
+  virtual int64_t bytes() const = 0;  // memory it holds beside the file's mapping
 };
 
 // `count` consecutive tokens of visible KV, all heads, one layer. Head g's rows start at
@@ -72,8 +72,8 @@ class Ops {
   virtual const char* name() const = 0;
   virtual ThreadPool& pool() = 0;
 
-  // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The tensor's bytes must
-  // outlive the result. kUnsupported: another dtype.
+  // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The tensor's bytes
+  // must outlive the result. kUnsupported: another dtype.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) = 0;
 
   // y[T, N] = x[T, K] W^T (+ bias[N] where not empty); accumulate: y += instead.

@@ -1,5 +1,6 @@
 #include "kernels/registry.h"
 
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/ref/ref_ops.h"
 
 namespace onepass {
@@ -10,7 +11,11 @@ Result<std::unique_ptr<Ops<float>>> MakeOps(std::string_view backend,
     return InvalidArgument("backend: want thread_count >= 0, found " +
                            std::to_string(options.thread_count));
   }
-  if (backend == "ref" || backend == "cpu") return MakeRefOpsFloat();
+  if (backend == "ref") return MakeRefOpsFloat();
+  if (backend == "cpu") {
+    std::unique_ptr<Ops<float>> ops = std::make_unique<CpuOps>(options.thread_count);
+    return ops;
+  }
   return InvalidArgument("backend: want ref or cpu, found \"" + std::string(backend) + "\"");
 }
 

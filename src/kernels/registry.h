@@ -15,7 +15,8 @@ struct BackendOptions {
 };
 
 // "ref" or "cpu". kInvalidArgument names those that exist.
-Result<std::unique_ptr<Ops<float>>> MakeOps(std::string_view backend, const BackendOptions& options);
+Result<std::unique_ptr<Ops<float>>> MakeOps(std::string_view backend,
+                                            const BackendOptions& options);
 // The oracle in double, for finite differences.
 std::unique_ptr<Ops<double>> MakeRefOpsDouble();
 std::unique_ptr<Ops<float>> MakeRefOpsFloat();

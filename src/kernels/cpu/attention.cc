@@ -1,0 +1,162 @@
+#include "kernels/cpu/attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <functional>
+
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/cpu/attention-inl.h"
+#include "kernels/cpu/exp-inl.h"
+#include "kernels/shape_checks.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace onepass {
+namespace HWY_NAMESPACE {
+
+// Scores [count][kStride] of the keys [base, base + count) become probabilities relative to each
+// row's running maximum; the row's total and earlier sums are to be scaled by its correction.
+void OnlineSoftmax(int64_t base, int64_t count, int64_t first_row, int64_t rows,
+                   const AttentionMemory& memory) {
+  const DF d;
+  const VF hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
+  for (int64_t c = first_row; c < rows; c += kLanes) {
+    float* HWY_RESTRICT scores = memory.scores + c;
+    const VF visible = hn::LoadU(d, memory.visible + c);
+    const VF old_max = hn::LoadU(d, memory.max + c);
+    VF max = old_max;
+    if (memory.visible[c] < static_cast<float>(base + count)) {
+      for (int64_t j = 0; j < count; ++j) {
+        const auto seen = hn::Lt(hn::Set(d, static_cast<float>(base + j)), visible);
+        const VF s = hn::IfThenElse(seen, hn::LoadU(d, scores + j * kStride), hidden);
+        hn::StoreU(s, d, scores + j * kStride);
+        max = hn::Max(max, s);
+      }
+    } else {
+      for (int64_t j = 0; j < count; ++j) max = hn::Max(max, hn::LoadU(d, scores + j * kStride));
+    }
+    const VF correction = Exp(d, hn::Sub(old_max, max));
+    VF total = hn::Mul(hn::LoadU(d, memory.total + c), correction);
+    for (int64_t j = 0; j < count; ++j) {
+      const VF p = Exp(d, hn::Sub(hn::LoadU(d, scores + j * kStride), max));
+      hn::StoreU(p, d, scores + j * kStride);
+      total = hn::Add(total, p);
+    }
+    hn::StoreU(max, d, memory.max + c);
+    hn::StoreU(total, d, memory.total + c);
+    hn::StoreU(correction, d, memory.correction + c);
+  }
+}
+
+void ScaleRow(float factor, int64_t width, float* HWY_RESTRICT row) {
+  const DF d;
+  const VF f = hn::Set(d, factor);
+  for (int64_t e = 0; e < width; e += kLanes) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, row + e), f), d, row + e);
+  }
+}
+
+void AttentionPart(View<const float> q, const AttentionShape& shape,
+                   const AttentionSequence<float>& sequence, const AttentionItem& item,
+                   View<float> out, View<float> lse, float* scratch) {
+  const int64_t d = shape.head_dim;
+  const AttentionMemory memory(scratch, d);
+  const QueryBlock block = MakeQueryBlock(shape, sequence, KeyCount(sequence), item.kv_head,
+                                          item.query_begin, item.query_count);
+  const int64_t rows = block.rows();
+  LoadRows(q, block, d, static_cast<float>(shape.scale), memory.width, memory.queries,
+           memory.queries_t);
+  LoadVisible(block, memory.visible);
+  std::fill_n(memory.max, block.padded_rows(), -std::numeric_limits<float>::infinity());
+  std::fill_n(memory.total, block.padded_rows(), 0.0f);
+  RunCursor cursor(sequence.runs);
+  for (int64_t base = 0; base < block.key_count(); base += kKeyBlock) {
+    const int64_t count = std::min(kKeyBlock, block.key_count() - base);
+    const int64_t first = block.FirstRow(base);
+    LoadKeys(cursor, item.kv_head, d, count, memory.keys, memory.values);
+    Product<false>(count, memory.keys, memory.queries_t + first, kStride, d, memory.scores + first,
+                   kStride, block.padded_rows() - first, false);
+    OnlineSoftmax(base, count, first, block.padded_rows(), memory);
+    if (base > 0) {
+      for (int64_t r = first; r < rows; ++r) {
+        if (memory.correction[r] != 1) {
+          ScaleRow(memory.correction[r], memory.width, memory.sums + r * memory.width);
+        }
+      }
+    }
+    Product<true>(rows - first, memory.scores + first, memory.values, kStride, count,
+                  memory.sums + first * memory.width, memory.width, memory.width, base > 0);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t t = block.first_row + r / block.group;
+    const int64_t m = r % block.group;
+    const float* HWY_RESTRICT sums = memory.sums + r * memory.width;
+    float* HWY_RESTRICT to = out.row(t) + block.column + m * d;
+    const float inverse = 1 / memory.total[r];
+    for (int64_t e = 0; e < d; ++e) to[e] = sums[e] * inverse;
+    lse(t, item.kv_head * block.group + m) = memory.max[r] + std::log(memory.total[r]);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace onepass
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace onepass {
+
+HWY_EXPORT(AttentionPart);
+
+namespace {
+
+// Cost below which no other thread is woken: rows times keys times D.
+constexpr int64_t kWorthAThread = 50'000;
+
+}  // namespace
+
+void Attention(View<const float> q, const AttentionShape& shape,
+               std::span<const AttentionSequence<float>> sequences, View<float> out,
+               View<float> lse, AttentionScratch& scratch, ThreadPool& pool) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  const int64_t block = std::max<int64_t>(1, kQueryRows / group);
+  scratch.items.clear();
+  int64_t cost = 0;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const int64_t before = KeyCount(sequences[s]) - sequences[s].query_count;
+    for (int64_t begin = 0; begin < sequences[s].query_count; begin += block) {
+      const int64_t count = std::min(block, sequences[s].query_count - begin);
+      for (int64_t g = 0; g < shape.kv_heads; ++g) {
+        AttentionItem item;
+        item.sequence = static_cast<int32_t>(s);
+        item.kv_head = static_cast<int32_t>(g);
+        item.query_begin = begin;
+        item.query_count = count;
+        item.cost = RoundUp(count * group, 16) * (before + begin + count) * shape.head_dim;
+        cost += item.cost;
+        scratch.items.push_back(item);
+      }
+    }
+  }
+  // The largest first, so that threads end together. Who computes an item changes nothing.
+  std::stable_sort(scratch.items.begin(), scratch.items.end(),
+                   [](const AttentionItem& a, const AttentionItem& b) { return a.cost > b.cost; });
+  scratch.Reserve(pool.thread_count(), shape.head_dim);
+  std::atomic<size_t> next{0};
+  auto work = [&](int64_t, int64_t, int thread) {
+    for (size_t i = next++; i < scratch.items.size(); i = next++) {
+      const AttentionItem& item = scratch.items[i];
+      HWY_DYNAMIC_DISPATCH(AttentionPart)
+      (q, shape, sequences[item.sequence], item, out, lse, scratch.threads[thread].data());
+    }
+  };
+  const int64_t parts = std::min<int64_t>(pool.thread_count(), cost / kWorthAThread + 1);
+  pool.ParallelFor(parts, 1, std::ref(work));
+}
+
+}  // namespace onepass
+#endif

@@ -1,0 +1,56 @@
+// Attention of the CPU backend: online softmax over blocks of 64 visible keys, all query heads of a
+// KV head together. Blocks are cut by a key's place among the visible keys, never by runs or pages,
+// so how the KV is stored changes no bit of the result; nor does the batch.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "kernels/ops.h"
+#include "tensor/tensor.h"
+
+namespace onepass {
+
+// Keys of one step of the online softmax.
+constexpr int64_t kKeyBlock = 64;
+// Rows (queries times heads of the group) that share the loaded keys.
+constexpr int64_t kQueryRows = 192;
+constexpr int64_t kMaxGroup = 256;
+constexpr int64_t kMaxHeadDim = 256;
+
+// One piece of an attention call, done by one thread.
+struct AttentionItem {
+  int32_t sequence = 0;
+  int32_t kv_head = 0;
+  int64_t query_begin = 0;  // within the sequence
+  int64_t query_count = 0;
+  int64_t cost = 0;
+};
+
+// Where a sequence's run adds gradients (its first head).
+struct GradientRange {
+  const float* begin = nullptr;
+  const float* end = nullptr;
+  int32_t sequence = 0;
+};
+
+// Scratch memory; grows to the largest shape met. Thread-compatible.
+struct AttentionScratch {
+  void Reserve(int thread_count, int64_t head_dim);
+
+  std::vector<Buffer<float>> threads;
+  std::vector<AttentionItem> items;
+  std::vector<int32_t> component;  // of each sequence
+  std::vector<GradientRange> ranges;
+};
+
+void Attention(View<const float> q, const AttentionShape& shape,
+               std::span<const AttentionSequence<float>> sequences, View<float> out,
+               View<float> lse, AttentionScratch& scratch, ThreadPool& pool);
+void AttentionBackward(View<const float> q, const AttentionShape& shape,
+                       std::span<const AttentionSequence<float>> sequences, View<const float> out,
+                       View<const float> lse, View<const float> dout, View<float> dq,
+                       AttentionScratch& scratch, ThreadPool& pool);
+
+}  // namespace onepass

@@ -1,0 +1,263 @@
+// Attention of the CPU backend against the oracle, and its promises: runs, batches and threads
+// change no bit.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kernels/registry.h"
+#include "kernels/testing.h"
+
+namespace onepass {
+namespace {
+
+using testing::Block;
+using testing::Keys;
+using testing::RelativeError;
+using testing::SameBits;
+
+constexpr uint64_t kSeed = 31337;
+
+std::unique_ptr<Ops<float>> Cpu(int threads) {
+  return std::move(MakeOps("cpu", {.thread_count = threads})).value();
+}
+
+AttentionShape Shape(int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .scale = 1 / std::sqrt(static_cast<double>(head_dim))};
+}
+
+struct AttentionCase {
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t queries;
+  std::vector<int64_t> runs;
+};
+
+std::vector<AttentionCase> Cases() {
+  std::vector<AttentionCase> cases;
+  for (int64_t head_dim : {8, 16, 32, 64, 80, 128}) {
+    cases.push_back({4, 2, head_dim, 33, {33}});
+    cases.push_back({3, 1, head_dim, 1, {32, 32, 7}});
+  }
+  for (auto [heads, kv_heads] : {std::pair<int64_t, int64_t>{2, 2}, {4, 2}, {9, 3}, {8, 1}}) {
+    for (int64_t queries : {1, 3, 7, 17, 100}) {
+      cases.push_back({heads, kv_heads, 16, queries, {100}});
+      cases.push_back({heads, kv_heads, 32, queries, {1, 63, 0, 3, 64, 17, 100}});
+    }
+  }
+  cases.push_back({6, 2, 12, 257, {300}});
+  cases.push_back({1, 1, 6, 257, {1, 256}});
+  cases.push_back({2, 1, 256, 5, {70}});
+  return cases;
+}
+
+TEST(CpuAttention, ForwardAndBackwardEqualReference) {
+  Rng rng(kSeed);
+  auto cpu = Cpu(2);
+  auto ref = MakeRefOpsDouble();
+  for (const AttentionCase& c : Cases()) {
+    SCOPED_TRACE("H=" + std::to_string(c.heads) + " G=" + std::to_string(c.kv_heads) +
+                 " D=" + std::to_string(c.head_dim) + " T=" + std::to_string(c.queries) +
+                 " runs=" + std::to_string(c.runs.size()) + " seed=" + std::to_string(kSeed));
+    const AttentionShape shape = Shape(c.heads, c.kv_heads, c.head_dim);
+    const int64_t width = c.heads * c.head_dim;
+    Keys<float> keys(c.kv_heads, c.head_dim, c.runs, rng);
+    Keys<double> keys_ref = keys.Recut<double>(c.runs);
+    auto q = Block<float>(c.queries + 2, width, 3, 1).Fill(rng);
+    auto dout = Block<float>(c.queries + 2, width, 1, 2).Fill(rng);
+    auto dq = Block<float>(c.queries + 2, width, 2, 1).Fill(rng);
+    const auto q_ref = q.As<double>();
+    const auto dout_ref = dout.As<double>();
+    auto dq_ref = dq.As<double>();
+    Block<float> out(c.queries + 2, width, 1, 1);
+    Block<float> lse(c.queries + 2, c.heads, 1, 1);
+    Block<double> out_ref(c.queries + 2, width);
+    Block<double> lse_ref(c.queries + 2, c.heads);
+    const AttentionSequence<float> sequence{1, c.queries, keys.runs()};
+    const AttentionSequence<double> sequence_ref{1, c.queries, keys_ref.runs()};
+    cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
+    ref->Attention(q_ref.view(), shape, {&sequence_ref, 1}, out_ref.view(), lse_ref.view());
+    EXPECT_LT(RelativeError(out.view(), out_ref.view()), 3e-6);
+    EXPECT_LT(RelativeError(lse.view(), lse_ref.view()), 3e-6);
+    cpu->AttentionBackward(q.view(), shape, {&sequence, 1}, out.view(), lse.view(), dout.view(),
+                           dq.view());
+    ref->AttentionBackward(q_ref.view(), shape, {&sequence_ref, 1}, out_ref.view(), lse_ref.view(),
+                           dout_ref.view(), dq_ref.view());
+    EXPECT_LT(RelativeError(dq.view(), dq_ref.view()), 6e-6);
+    EXPECT_LT(RelativeError(keys.All(2).view(), keys_ref.All(2).view()), 6e-6);
+    EXPECT_LT(RelativeError(keys.All(3).view(), keys_ref.All(3).view()), 6e-6);
+  }
+}
+
+TEST(CpuAttention, RunsAreOnlyStorage) {
+  Rng rng(kSeed + 1);
+  auto cpu = Cpu(2);
+  const AttentionShape shape = Shape(6, 2, 32);
+  const std::vector<int64_t> whole = {230};
+  Keys<float> keys(2, 32, whole, rng);
+  auto q = Block<float>(75, 192).Fill(rng);
+  auto dout = Block<float>(75, 192).Fill(rng);
+  Block<float> out(75, 192), lse(75, 6), dq(75, 192);
+  const AttentionSequence<float> sequence{0, 75, keys.runs()};
+  cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
+  cpu->AttentionBackward(q.view(), shape, {&sequence, 1}, out.view(), lse.view(), dout.view(),
+                         dq.view());
+  for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{1, 229},
+                                           {32, 32, 32, 32, 32, 32, 32, 6},
+                                           {63, 1, 1, 165},
+                                           {64, 64, 64, 38},
+                                           {0, 100, 0, 7, 123, 0}}) {
+    Keys<float> cut = keys.Recut<float>(cuts);
+    Block<float> cut_out(75, 192), cut_lse(75, 6), cut_dq(75, 192);
+    const AttentionSequence<float> cut_sequence{0, 75, cut.runs()};
+    cpu->Attention(q.view(), shape, {&cut_sequence, 1}, cut_out.view(), cut_lse.view());
+    cpu->AttentionBackward(q.view(), shape, {&cut_sequence, 1}, cut_out.view(), cut_lse.view(),
+                           dout.view(), cut_dq.view());
+    EXPECT_TRUE(SameBits(cut_out.view(), out.view()));
+    EXPECT_TRUE(SameBits(cut_lse.view(), lse.view()));
+    EXPECT_TRUE(SameBits(cut_dq.view(), dq.view()));
+    EXPECT_TRUE(SameBits(cut.All(2).view(), keys.All(2).view()));
+    EXPECT_TRUE(SameBits(cut.All(3).view(), keys.All(3).view()));
+  }
+}
+
+// Decoding token by token, prefilling at once and prefilling in chunks give the same bits.
+TEST(CpuAttention, AQueryIsTheSameToTheBitAloneAndInAnyBatch) {
+  Rng rng(kSeed + 2);
+  auto cpu = Cpu(2);
+  for (auto [heads, kv_heads] : {std::pair<int64_t, int64_t>{4, 4}, {9, 3}, {8, 1}}) {
+    const AttentionShape shape = Shape(heads, kv_heads, 16);
+    const int64_t width = heads * 16;
+    const int64_t count = 210;
+    Keys<float> keys(kv_heads, 16, std::vector<int64_t>{count}, rng);
+    auto q = Block<float>(count, width).Fill(rng);
+    Block<float> out(count, width), lse(count, heads);
+    const AttentionSequence<float> sequence{0, count, keys.runs()};
+    cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
+    for (int64_t chunk : {1, 5, 64, 100}) {
+      Block<float> parts(count, width), parts_lse(count, heads);
+      for (int64_t begin = 0; begin < count; begin += chunk) {
+        const int64_t size = std::min(chunk, count - begin);
+        KvRun<float> run = keys.run(0);
+        run.count = begin + size;
+        const AttentionSequence<float> part{begin, size, {&run, 1}};
+        cpu->Attention(q.view(), shape, {&part, 1}, parts.view(), parts_lse.view());
+      }
+      EXPECT_TRUE(SameBits(parts.view(), out.view())) << "chunk " << chunk;
+      EXPECT_TRUE(SameBits(parts_lse.view(), lse.view())) << "chunk " << chunk;
+    }
+  }
+}
+
+// Three sequences read one prompt, two of them more that only they share, with gradients to all.
+struct SharedProblem {
+  explicit SharedProblem(uint64_t seed) : rng(seed) {
+    prompt.Freeze(1);
+    for (int i = 0; i < 3; ++i) {
+      runs[i] = {prompt.run(0), prompt.run(1)};
+      if (i < 2) runs[i].push_back(shared.run(0));
+      runs[i].push_back(own[i].run(0));
+      sequences.push_back({begins[i], counts[i], runs[i]});
+    }
+  }
+  Rng rng;
+  Keys<float> prompt{2, 16, std::vector<int64_t>{21, 70}, rng};
+  Keys<float> shared{2, 16, std::vector<int64_t>{33}, rng};
+  Keys<float> own[3] = {{2, 16, std::vector<int64_t>{40}, rng},
+                        {2, 16, std::vector<int64_t>{17}, rng},
+                        {2, 16, std::vector<int64_t>{101}, rng}};
+  const int64_t begins[3] = {0, 40, 57};
+  const int64_t counts[3] = {40, 17, 101};
+  std::vector<KvRun<float>> runs[3];
+  std::vector<AttentionSequence<float>> sequences;
+  Block<float> q = Block<float>(158, 96).Fill(rng);
+  Block<float> dout = Block<float>(158, 96).Fill(rng);
+  Block<float> out{158, 96};
+  Block<float> lse{158, 6};
+  Block<float> dq{158, 96};
+
+  void Run(Ops<float>& ops) {
+    const AttentionShape shape = Shape(6, 2, 16);
+    ops.Attention(q.view(), shape, sequences, out.view(), lse.view());
+    ops.AttentionBackward(q.view(), shape, sequences, out.view(), lse.view(), dout.view(),
+                          dq.view());
+  }
+};
+
+TEST(CpuAttention, SequencesOfOneCallMayShareRuns) {
+  SharedProblem mine(kSeed + 3);
+  SharedProblem oracle(kSeed + 3);
+  mine.Run(*Cpu(2));
+  oracle.Run(*MakeRefOpsFloat());
+  EXPECT_LT(RelativeError(mine.out.view(), oracle.out.view()), 3e-6);
+  EXPECT_LT(RelativeError(mine.dq.view(), oracle.dq.view()), 6e-6);
+  for (int what : {2, 3}) {
+    EXPECT_LT(RelativeError(mine.prompt.All(what).view(), oracle.prompt.All(what).view()), 6e-6);
+    EXPECT_LT(RelativeError(mine.shared.All(what).view(), oracle.shared.All(what).view()), 6e-6);
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_LT(RelativeError(mine.own[i].All(what).view(), oracle.own[i].All(what).view()), 6e-6);
+    }
+  }
+}
+
+TEST(CpuAttention, ConstantRunsTakeNoGradient) {
+  SharedProblem mine(kSeed + 4);
+  mine.Run(*Cpu(2));
+  for (int64_t j = 21; j < 91; ++j) {
+    EXPECT_EQ(*mine.prompt.At(2, 0, j, 0), 0);
+    EXPECT_EQ(*mine.prompt.At(3, 1, j, 5), 0);
+  }
+  EXPECT_NE(*mine.prompt.At(2, 0, 0, 0), 0);
+}
+
+TEST(CpuAttention, ThreadsChangeNoBit) {
+  SharedProblem one(kSeed + 5);
+  one.Run(*Cpu(1));
+  for (int threads : {2, 4}) {
+    SharedProblem many(kSeed + 5);
+    many.Run(*Cpu(threads));
+    EXPECT_TRUE(SameBits(many.out.view(), one.out.view()));
+    EXPECT_TRUE(SameBits(many.lse.view(), one.lse.view()));
+    EXPECT_TRUE(SameBits(many.dq.view(), one.dq.view()));
+    for (int what : {2, 3}) {
+      EXPECT_TRUE(SameBits(many.prompt.All(what).view(), one.prompt.All(what).view()));
+      EXPECT_TRUE(SameBits(many.shared.All(what).view(), one.shared.All(what).view()));
+    }
+  }
+}
+
+TEST(CpuAttention, HugeScoresNeitherOverflowNorVanish) {
+  Rng rng(kSeed + 6);
+  auto cpu = Cpu(1);
+  const AttentionShape shape = Shape(1, 1, 8);
+  Keys<float> keys(1, 8, std::vector<int64_t>{130}, rng);
+  for (int64_t j = 0; j < 130; ++j) {
+    for (int64_t e = 0; e < 8; ++e) *keys.At(0, 0, j, e) *= 1000;
+  }
+  auto q = Block<float>(4, 8).Fill(rng, 100);
+  Block<float> out(4, 8), lse(4, 1), out_ref(4, 8), lse_ref(4, 1);
+  const AttentionSequence<float> sequence{0, 4, keys.runs()};
+  cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
+  MakeRefOpsFloat()->Attention(q.view(), shape, {&sequence, 1}, out_ref.view(), lse_ref.view());
+  EXPECT_LT(RelativeError(out.view(), out_ref.view()), 1e-3);
+  EXPECT_LT(RelativeError(lse.view(), lse_ref.view()), 1e-5);
+}
+
+TEST(CpuAttention, NoSequencesAndNoQueriesAreFine) {
+  auto cpu = Cpu(2);
+  Block<float> nothing(0, 16), lse(0, 2);
+  cpu->Attention(nothing.view(), Shape(2, 1, 8), {}, nothing.view(), lse.view());
+  cpu->AttentionBackward(nothing.view(), Shape(2, 1, 8), {}, nothing.view(), lse.view(),
+                         nothing.view(), nothing.view());
+  Rng rng(1);
+  Keys<float> keys(1, 8, std::vector<int64_t>{5}, rng);
+  const AttentionSequence<float> sequence{0, 0, keys.runs()};
+  cpu->Attention(nothing.view(), Shape(2, 1, 8), {&sequence, 1}, nothing.view(), lse.view());
+  EXPECT_EQ(*keys.At(2, 0, 0, 0), 0);
+}
+
+}  // namespace
+}  // namespace onepass

@@ -1,0 +1,26 @@
+// The sizes that the CPU backend's kernels share. They are the same on every instruction set, so
+// that a packed weight is too.
+#pragma once
+
+#include <cstdint>
+
+namespace onepass {
+
+// Columns of a packed panel. A panel holds 32 outputs of a weight, [K][32].
+constexpr int kPanel = 32;
+// Depth of a block: a panel's block (256 * 32 floats) stays in the first-level cache.
+constexpr int64_t kDepthBlock = 256;
+// Distance between rows of packed left operands: a block and a line, so that rows spread over sets.
+constexpr int kStride = kDepthBlock + 16;
+// Rows of x that share one pass over a panel's block.
+constexpr int64_t kRowBlock = 264;
+// Rows that are packed together; longer batches go in turns.
+constexpr int64_t kRowsAtOnce = 4 * kRowBlock;
+
+// Two bf16 weights of one panel row: column j in the low half, column j + 16 in the high half.
+enum class BF16Pair : uint32_t {};
+
+constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
+
+}  // namespace onepass

@@ -1,0 +1,182 @@
+// Row-wise ops of the CPU backend against the oracle at odd sizes, strides and addresses.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kernels/cpu/rows.h"
+#include "kernels/registry.h"
+#include "kernels/testing.h"
+
+namespace onepass {
+namespace {
+
+using testing::Block;
+using testing::RelativeError;
+using testing::SameBits;
+
+constexpr uint64_t kSeed = 777;
+constexpr int64_t kSizes[] = {1, 3, 7, 16, 17, 33, 100, 257, 1500};
+constexpr int64_t kRows[] = {0, 1, 3, 40};
+
+class CpuRows : public ::testing::Test {
+ protected:
+  // Calls body(T, C) for many shapes.
+  template <class Body>
+  void ForShapes(const Body& body) {
+    for (int64_t t : kRows) {
+      for (int64_t c : kSizes) {
+        SCOPED_TRACE("T=" + std::to_string(t) + " C=" + std::to_string(c) +
+                     " seed=" + std::to_string(kSeed));
+        body(t, c);
+      }
+    }
+  }
+  Block<float> Random(int64_t t, int64_t c, double deviation = 1) {
+    return Block<float>(t, c, rng.UniformInt(0, 3), rng.UniformInt(0, 5)).Fill(rng, deviation);
+  }
+
+  Rng rng{kSeed};
+  std::unique_ptr<Ops<float>> cpu = std::move(MakeOps("cpu", {.thread_count = 2})).value();
+  std::unique_ptr<Ops<float>> ref = MakeRefOpsFloat();
+};
+
+TEST_F(CpuRows, RmsNormEqualsReference) {
+  ForShapes([&](int64_t t, int64_t c) {
+    const auto x = Random(t, c);
+    const auto weight = Random(1, c);
+    const auto dy = Random(t, c);
+    Block<float> y(t, c, 1, 1), y_ref(t, c), r(1, t), r_ref(1, t);
+    cpu->RmsNorm(x.view(), weight.span(), 1e-5, y.view(), r.span());
+    ref->RmsNorm(x.view(), weight.span(), 1e-5, y_ref.view(), r_ref.span());
+    EXPECT_LT(RelativeError(y.view(), y_ref.view()), 2e-6);
+    EXPECT_LT(RelativeError(r.view(), r_ref.view()), 1e-6);
+    auto dx = Random(t, c);
+    auto dx_ref = dx.As<float>();
+    cpu->RmsNormBackward(x.view(), weight.span(), r.span(), dy.view(), dx.view());
+    ref->RmsNormBackward(x.view(), weight.span(), r.span(), dy.view(), dx_ref.view());
+    EXPECT_LT(RelativeError(dx.view(), dx_ref.view()), 2e-6);
+  });
+}
+
+TEST_F(CpuRows, RopeEqualsReferenceAndItsInverseUndoesIt) {
+  for (int64_t head_dim : {2, 6, 8, 32, 64, 80, 128}) {
+    for (int64_t heads : {1, 3}) {
+      SCOPED_TRACE(std::to_string(head_dim) + " seed=" + std::to_string(kSeed));
+      std::vector<double> frequencies(head_dim / 2);
+      for (int64_t i = 0; i < head_dim / 2; ++i) {
+        frequencies[i] =
+            std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+      }
+      const RopeTable table{frequencies};
+      std::vector<int64_t> positions = {0, 1, 5, 1000, 131071, 3};
+      auto x = Random(6, heads * head_dim);
+      const auto before = x.As<float>();
+      auto x_ref = x.As<float>();
+      cpu->Rope(x.view(), positions, table, false);
+      ref->Rope(x_ref.view(), positions, table, false);
+      EXPECT_LT(RelativeError(x.view(), x_ref.view()), 1e-6);
+      EXPECT_GT(RelativeError(x.view(), before.view()), 1e-2);
+      cpu->Rope(x.view(), positions, table, true);
+      EXPECT_LT(RelativeError(x.view(), before.view()), 1e-6);
+      // Other positions at once: nothing of the last call may stick.
+      positions[2] = 6;
+      cpu->Rope(x.view(), positions, table, false);
+      x_ref = before.As<float>();
+      ref->Rope(x_ref.view(), positions, table, false);
+      EXPECT_LT(RelativeError(x.view(), x_ref.view()), 1e-6);
+    }
+  }
+}
+
+TEST_F(CpuRows, SwiGluEqualsReference) {
+  ForShapes([&](int64_t t, int64_t c) {
+    const auto gate = Random(t, c, 4);
+    const auto up = Random(t, c);
+    const auto dy = Random(t, c);
+    Block<float> y(t, c, 1, 3), y_ref(t, c);
+    cpu->SwiGlu(gate.view(), up.view(), y.view());
+    ref->SwiGlu(gate.view(), up.view(), y_ref.view());
+    EXPECT_LT(RelativeError(y.view(), y_ref.view()), 1e-6);
+    auto in_place = gate.As<float>();
+    cpu->SwiGlu(in_place.view(), up.view(), in_place.view());
+    EXPECT_TRUE(SameBits(in_place.view(), y.view()));
+    auto dgate = Random(t, c);
+    auto dup = Random(t, c);
+    Block<float> dgate_ref(t, c), dup_ref(t, c);
+    cpu->SwiGluBackward(gate.view(), up.view(), dy.view(), dgate.view(), dup.view());
+    ref->SwiGluBackward(gate.view(), up.view(), dy.view(), dgate_ref.view(), dup_ref.view());
+    EXPECT_LT(RelativeError(dgate.view(), dgate_ref.view()), 1e-6);
+    EXPECT_LT(RelativeError(dup.view(), dup_ref.view()), 1e-6);
+  });
+}
+
+TEST_F(CpuRows, SoftmaxCrossEntropyEqualsReference) {
+  ForShapes([&](int64_t t, int64_t v) {
+    auto logits = Random(t, v, 6);
+    auto logits_ref = logits.As<float>();
+    std::vector<int32_t> targets(t);
+    std::vector<float> scale(t), loss(t), loss_ref(t);
+    for (int64_t i = 0; i < t; ++i) {
+      targets[i] = static_cast<int32_t>(rng.UniformInt(0, v - 1));
+      scale[i] = static_cast<float>(rng.UniformDouble());
+    }
+    cpu->SoftmaxCrossEntropy(logits.view(), targets, scale, loss);
+    ref->SoftmaxCrossEntropy(logits_ref.view(), targets, scale, loss_ref);
+    EXPECT_LT(RelativeError(logits.view(), logits_ref.view()), 1e-6);
+    for (int64_t i = 0; i < t; ++i) EXPECT_NEAR(loss[i], loss_ref[i], 1e-5);
+  });
+}
+
+TEST_F(CpuRows, AddEqualsReference) {
+  ForShapes([&](int64_t t, int64_t c) {
+    const auto x = Random(t, c);
+    auto y = Random(t, c);
+    auto y_ref = y.As<float>();
+    cpu->Add(x.view(), y.view());
+    ref->Add(x.view(), y_ref.view());
+    EXPECT_TRUE(SameBits(y.view(), y_ref.view()));
+  });
+}
+
+TEST_F(CpuRows, ExponentialIsWithinTwoUlps) {
+  std::vector<float> x, y;
+  for (double v = -87.2; v < 88.2; v += 0.00037) x.push_back(static_cast<float>(v));
+  y.resize(x.size());
+  BestRowOps().exp(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double exact = std::exp(static_cast<double>(x[i]));
+    const double ulp =
+        std::nextafter(static_cast<float>(exact), INFINITY) - static_cast<float>(exact);
+    worst = std::max(worst, std::abs(y[i] - exact) / ulp);
+  }
+  EXPECT_LT(worst, 2);
+  const float edges[] = {0, -INFINITY, -1000, -88, 1000};
+  float out[5];
+  BestRowOps().exp(edges, out, 5);
+  EXPECT_EQ(out[0], 1);
+  EXPECT_EQ(out[1], 0);
+  EXPECT_EQ(out[2], 0);
+  EXPECT_EQ(out[3], 0);
+  EXPECT_TRUE(std::isfinite(out[4]));
+}
+
+TEST_F(CpuRows, ThreadsChangeNoBit) {
+  const auto x = Random(200, 300);
+  const auto weight = Random(1, 300);
+  Block<float> first(200, 300), r(1, 200);
+  for (int threads : {1, 2, 4}) {
+    auto ops = std::move(MakeOps("cpu", {.thread_count = threads})).value();
+    Block<float> y(200, 300);
+    ops->RmsNorm(x.view(), weight.span(), 1e-5, y.view(), r.span());
+    ops->SwiGlu(y.view(), x.view(), y.view());
+    std::vector<int32_t> targets(200, 7);
+    std::vector<float> scale(200, 0.5f), loss(200);
+    ops->SoftmaxCrossEntropy(y.view(), targets, scale, loss);
+    if (threads == 1) first = y;
+    EXPECT_TRUE(SameBits(y.view(), first.view())) << threads;
+  }
+}
+
+}  // namespace
+}  // namespace onepass
