@@ -1,0 +1,91 @@
+// Products with packed weights at the shapes of a 135M model, for few and many rows.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "core/rng.h"
+#include "kernels/registry.h"
+#include "peak.h"
+#include "tensor/tensor.h"
+
+namespace onepass {
+namespace {
+
+struct Weight {
+  Weight(int64_t rows, int64_t cols, DType dtype) {
+    Rng rng(1);
+    tensor.dtype = dtype;
+    tensor.shape = {rows, cols};
+    bytes.resize(rows * cols * SizeOf(dtype));
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const float v = static_cast<float>(rng.UniformDouble() - 0.5);
+      const BF16 b = ToBF16(v);
+      if (dtype == DType::kF32) {
+        std::memcpy(&bytes[i * 4], &v, 4);
+      } else {
+        std::memcpy(&bytes[i * 2], &b, 2);
+      }
+    }
+    tensor.bytes = bytes;
+  }
+  std::vector<std::byte> bytes;
+  RawTensor tensor;
+};
+
+enum Direction : int64_t { kForward, kBackward };
+
+// Arguments: direction, bf16, N, K, T.
+void MatMul(benchmark::State& state) {
+  auto ops = std::move(MakeOps("cpu", {})).value();
+  const bool backward = state.range(0) == kBackward;
+  const int64_t n = state.range(2);
+  const int64_t k = state.range(3);
+  const int64_t t = state.range(4);
+  const Weight weight(n, k, state.range(1) != 0 ? DType::kBF16 : DType::kF32);
+  const auto w = std::move(ops->Prepare(weight.tensor)).value();
+  Buffer<float> x(t, k);
+  Buffer<float> y(t, n);
+  double best = 1e9;
+  for (auto _ : state) {
+    const auto begin = std::chrono::steady_clock::now();
+    if (backward) {
+      ops->MatMulBackward(std::as_const(y).view(), *w, x.view());
+    } else {
+      ops->MatMul(std::as_const(x).view(), *w, {}, y.view(), false);
+    }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    best = std::min(best, took.count());
+  }
+  ReportShare(state, ops->pool(), 2.0 * static_cast<double>(t * n * k), best);
+  state.counters["weight_GB/s"] = static_cast<double>(w->bytes()) / best * 1e-9;
+}
+
+void Shapes(benchmark::internal::Benchmark* bench) {
+  for (int64_t direction : {kForward, kBackward}) {
+    for (int64_t bf16 : {0, 1}) {
+      for (auto [n, k] : {std::pair<int64_t, int64_t>{576, 576},
+                          {1536, 576},
+                          {576, 1536},
+                          {192, 576},
+                          {49152, 576},
+                          {256, 256},
+                          {640, 256}}) {
+        for (int64_t t : {1, 4, 16, 64, 128, 512}) {
+          if (n == 49152 && t > 128) continue;
+          bench->Args({direction, bf16, n, k, t});
+        }
+      }
+    }
+  }
+  bench->ArgNames({"backward", "bf16", "N", "K", "T"})->MinTime(0.1)->UseRealTime();
+}
+
+BENCHMARK(MatMul)->Apply(Shapes);
+
+}  // namespace
+}  // namespace onepass
+
+BENCHMARK_MAIN();

@@ -1,0 +1,124 @@
+#include "kernels/machine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <vector>
+
+#include "kernels/cpu/targets.h"
+#include "tensor/tensor.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/machine.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace onepass {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Runs `rounds` times 12 independent multiply-adds and returns a value that depends on all; their
+// number of floating-point operations goes to *operations.
+float MultiplyAdd(int64_t rounds, double* operations) {
+  const hn::CappedTag<float, 16> d;
+  using V = hn::Vec<decltype(d)>;
+  constexpr int kSums = 12;
+  V sums[kSums];
+#pragma GCC unroll 12
+  for (int i = 0; i < kSums; ++i) sums[i] = hn::Set(d, static_cast<float>(i));
+  V a = hn::Set(d, 0.999f);
+  V b = hn::Set(d, 0.001f);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kSums; ++i) sums[i] = hn::MulAdd(sums[i], a, b);
+  }
+  V total = sums[0];
+  for (int i = 1; i < kSums; ++i) total = hn::Add(total, sums[i]);
+  *operations = static_cast<double>(rounds) * kSums * 2 * static_cast<double>(hn::Lanes(d));
+  return hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+float ReadAll(const float* from, int64_t count) {
+  const hn::CappedTag<float, 16> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  auto sum0 = hn::Zero(d);
+  auto sum1 = hn::Zero(d);
+  auto sum2 = hn::Zero(d);
+  auto sum3 = hn::Zero(d);
+  for (int64_t i = 0; i + 4 * n <= count; i += 4 * n) {
+    sum0 = hn::Add(sum0, hn::LoadU(d, from + i));
+    sum1 = hn::Add(sum1, hn::LoadU(d, from + i + n));
+    sum2 = hn::Add(sum2, hn::LoadU(d, from + i + 2 * n));
+    sum3 = hn::Add(sum3, hn::LoadU(d, from + i + 3 * n));
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3))));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace onepass
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace onepass {
+
+HWY_EXPORT(MultiplyAdd);
+HWY_EXPORT(ReadAll);
+
+namespace {
+
+double SecondsOf(const std::function<void()>& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// A result of each thread, on its own cache line, so that nothing is optimised away.
+struct alignas(64) Slot {
+  double operations = 0;
+  volatile float value = 0;
+};
+
+}  // namespace
+
+double MeasurePeakGflops(ThreadPool& pool) {
+  constexpr int kTrials = 20;
+  constexpr int64_t kRounds = 1'000'000;
+  std::vector<Slot> slots(pool.thread_count());
+  double best = 0;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const double seconds = SecondsOf([&] {
+      pool.ParallelFor(pool.thread_count(), 1, [&](int64_t, int64_t, int thread) {
+        slots[thread].value = HWY_DYNAMIC_DISPATCH(MultiplyAdd)(kRounds, &slots[thread].operations);
+      });
+    });
+    double operations = 0;
+    for (const Slot& slot : slots) operations += slot.operations;
+    best = std::max(best, operations / seconds * 1e-9);
+  }
+  return best;
+}
+
+double MeasureMemoryBandwidth(ThreadPool& pool, int64_t bytes) {
+  constexpr int kTrials = 5;
+  Buffer<float> memory(1, std::max<int64_t>(bytes / static_cast<int64_t>(sizeof(float)), 1));
+  std::vector<Slot> slots(pool.thread_count());
+  double best = 0;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const double seconds = SecondsOf([&] {
+      pool.ParallelFor(memory.size(), 1024, [&](int64_t begin, int64_t end, int thread) {
+        slots[thread].value = HWY_DYNAMIC_DISPATCH(ReadAll)(memory.data() + begin, end - begin);
+      });
+    });
+    best = std::max(best, static_cast<double>(memory.bytes()) / seconds * 1e-9);
+  }
+  return best;
+}
+
+const char* InstructionSetName() {
+  return hwy::TargetName(static_cast<int64_t>(hwy::SupportedTargets() & HWY_TARGETS &
+                                              -(hwy::SupportedTargets() & HWY_TARGETS)));
+}
+
+}  // namespace onepass
+#endif

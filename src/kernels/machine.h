@@ -1,0 +1,21 @@
+// What this machine can do at most, measured: the limits that benchmarks are compared with.
+#pragma once
+
+#include <cstdint>
+
+#include "core/thread_pool.h"
+
+namespace onepass {
+
+// The most f32 multiply-adds of registers only that all threads of the pool reach together, in 10^9
+// operations a second (a multiply-add is two). The best of several short trials: about 0.2 s.
+double MeasurePeakGflops(ThreadPool& pool);
+
+// Bytes a second, in 10^9, that all threads together read from memory: each streams its part of
+// `bytes` of memory, which should be well above the last cache. The best of several passes.
+double MeasureMemoryBandwidth(ThreadPool& pool, int64_t bytes = int64_t{1} << 30);
+
+// The instruction set that the CPU backend uses here, e.g. "AVX3".
+const char* InstructionSetName();
+
+}  // namespace onepass
