@@ -227,6 +227,7 @@ Status ChainRunner::RunStage(int stage, std::span<Job*> jobs) {
       if (written.segment != nullptr) bytes += written.segment->bytes();
     }
     job->result->peak_kv_bytes = std::max(job->result->peak_kv_bytes, bytes);
+    if (on_stage) on_stage(job->index, stage, job->written);
   }
   return Status::Ok();
 }

@@ -10,6 +10,8 @@
 #include <cmath>
 #include <sstream>
 
+#include "core/quote.h"
+
 namespace onepass {
 namespace {
 
@@ -19,24 +21,6 @@ constexpr int64_t kMaxNodes = 20000;
 
 std::string At(const std::string& file, int64_t line) {
   return file + ":" + std::to_string(line) + ": ";
-}
-
-// Cuts what a message quotes, and keeps it to one line.
-std::string Brief(std::string_view text) {
-  constexpr size_t kMaxQuoted = 60;
-  std::string brief(text.substr(0, kMaxQuoted));
-  for (char& c : brief) {
-    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
-  }
-  // Not the middle of a character.
-  if (text.size() > kMaxQuoted) {
-    while (!brief.empty() && (static_cast<unsigned char>(brief.back()) & 0xC0) == 0x80) {
-      brief.pop_back();
-    }
-    if (!brief.empty() && static_cast<unsigned char>(brief.back()) >= 0xC0) brief.pop_back();
-    brief += "...";
-  }
-  return brief;
 }
 
 // A fault found while yaml-cpp calls back. It never leaves this file: an exception is the only way
@@ -93,7 +77,8 @@ class TreeBuilder : public YAML::EventHandler {
                 const std::string& tag, const std::string& value) {
     const int64_t line = mark.line + 1;
     if (anchor != 0) throw Stop{line, "anchors (&name) are not allowed: write the value out"};
-    if (!tag.empty() && tag != "?" && tag != "!") throw Stop{line, "tags are not allowed: " + tag};
+    if (!tag.empty() && tag != "?" && tag != "!")
+      throw Stop{line, "tags are not allowed: " + Quote(tag)};
     if (++node_count_ > kMaxNodes) {
       throw Stop{line, "more than " + std::to_string(kMaxNodes) + " values"};
     }
@@ -112,7 +97,7 @@ class TreeBuilder : public YAML::EventHandler {
         throw Stop{line, "want a word as a key, found " + Describe(node)};
       }
       if (std::ranges::find(parent.node->keys, value) != parent.node->keys.end()) {
-        throw Stop{line, "key \"" + Brief(value) + "\" stands twice"};
+        throw Stop{line, "key " + Quote(value) + " stands twice"};
       }
       parent.node->keys.push_back(value);
       parent.node->key_lines.push_back(line);
@@ -163,7 +148,7 @@ std::string Describe(const YamlNode& node) {
     case YamlNode::Kind::kNull:
       return "nothing";
     case YamlNode::Kind::kScalar:
-      return "\"" + Brief(node.scalar) + "\"";
+      return Quote(node.scalar);
     case YamlNode::Kind::kList:
       return "a list";
     case YamlNode::Kind::kMap:
@@ -193,6 +178,7 @@ Result<YamlNode> ParseYaml(std::string_view text, const std::string& file) {
     return InvalidArgument(file + ": want at most " + std::to_string(kMaxBytes) + " bytes, found " +
                            std::to_string(text.size()));
   }
+  if (!IsUtf8(text)) return InvalidArgument(file + ": want UTF-8");
   // yaml-cpp takes a NUL for the end of its input; nothing that a spec needs is a control
   // character.
   int64_t line = 1;
@@ -218,9 +204,9 @@ Result<YamlNode> ParseYaml(std::string_view text, const std::string& file) {
   } catch (const Stop& stop) {
     return InvalidArgument(At(file, stop.line) + stop.message);
   } catch (const YAML::Exception& e) {
-    return InvalidArgument(At(file, e.mark.line + 1) + Brief(e.msg));
+    return InvalidArgument(At(file, e.mark.line + 1) + e.msg);
   } catch (const std::exception& e) {
-    return InvalidArgument(file + ": not YAML: " + Brief(e.what()));
+    return InvalidArgument(file + ": not YAML: " + e.what());
   }
 }
 
@@ -329,8 +315,8 @@ Status YamlMap::Finish() {
     const std::string& key = node_.keys[i];
     if (std::ranges::find(known_, key) != known_.end()) continue;
     const std::string nearest = NearestWord(key, known_);
-    Fail(InvalidArgument(At(file_, node_.key_lines[i]) + "unknown key \"" + place_ + Brief(key) +
-                         "\"" + (nearest.empty() ? "" : ", did you mean \"" + nearest + "\"?") +
+    Fail(InvalidArgument(At(file_, node_.key_lines[i]) + "unknown key " + Quote(place_ + key) +
+                         (nearest.empty() ? "" : ", did you mean \"" + nearest + "\"?") +
                          (nearest.empty() ? "; known keys: " : " Known keys: ") + Joined(known_)));
     break;
   }
