@@ -1,6 +1,6 @@
-// The subcommands. Each Add*Command adds its flags to `app`; when it is the one chosen, its callback
-// runs the work and puts the process's exit code into *exit_code (0 done, 1 a fault, reported in one
-// line on stderr; wrong usage is 2, by RunMain).
+// The subcommands. Each Add*Command adds its flags to `app`; when it is the one chosen, its
+// callback runs the work and puts the process's exit code into *exit_code (0 done, 1 a fault,
+// reported in one line on stderr; wrong usage is 2, by RunMain).
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -148,7 +148,8 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     d.Accept(d.sampler.Next(logits), tokenizer);
     if (first) request.first_token_seconds = SecondsSince(start);
     if (d.done) request.decode_seconds = SecondsSince(start) - request.first_token_seconds;
-    // A stop token is in no view. Any other last token is content: its KV is needed by later readers.
+    // A stop token is in no view. Any other last token is content: its KV is needed by later
+    // readers.
     if (d.done && (request.finish == FinishReason::kStopToken || !request.read_later)) {
       return Status::Ok();
     }

@@ -17,7 +17,8 @@
 
 namespace onepass {
 
-// A base model ready to run: weights, tokenizer, backend. Thread-compatible (the backend has scratch).
+// A base model ready to run: weights, tokenizer, backend. Thread-compatible (the backend has
+// scratch).
 struct Base {
   std::unique_ptr<Ops<float>> ops;
   std::shared_ptr<const Checkpoint> checkpoint;
@@ -37,20 +38,20 @@ Result<std::unique_ptr<Base>> LoadBase(const std::string& dir, const BaseOptions
 struct PrefillRequest {
   KvView view;
   std::vector<int32_t> tokens;
-  View<const float> vectors;     // a soft prompt instead of tokens
+  View<const float> vectors;  // a soft prompt instead of tokens
   int64_t start_position = 0;
-  Provenance provenance;         // content_hash is filled in by the engine
+  Provenance provenance;  // content_hash is filled in by the engine
   bool want_logits = false;
 
   // Results.
   SegmentRef segment;
-  std::vector<float> logits;     // [V] after the last token, if wanted
+  std::vector<float> logits;  // [V] after the last token, if wanted
 };
 
 struct StopRule {
-  std::vector<TokenId> tokens;        // any of these ends the output and is not part of it
-  std::vector<std::string> strings;   // the output's text is cut before the first of these
-  int64_t max_tokens = 256;           // sampled tokens, the stop token not counted
+  std::vector<TokenId> tokens;       // any of these ends the output and is not part of it
+  std::vector<std::string> strings;  // the output's text is cut before the first of these
+  int64_t max_tokens = 256;          // sampled tokens, the stop token not counted
 };
 
 enum class FinishReason { kStopToken, kStopString, kLength };
@@ -66,18 +67,19 @@ struct DecodeRequest {
   Provenance provenance;
   StopRule stop;
   SamplingOptions sampling;
-  // A later stage reads the KV: when the output ends without a stop token its last token is fed too.
+  // A later stage reads the KV: when the output ends without a stop token its last token is fed
+  // too.
   bool read_later = false;
   // Called for every sampled token; may be empty.
   std::function<void(TokenId)> on_token;
 
   // Results.
-  SegmentRef segment;               // KV of the tokens that were fed; null if none were
-  std::vector<TokenId> tokens;      // sampled, the stop token left out
-  std::string text;                 // decoded, special tokens skipped, cut at a stop string
+  SegmentRef segment;           // KV of the tokens that were fed; null if none were
+  std::vector<TokenId> tokens;  // sampled, the stop token left out
+  std::string text;             // decoded, special tokens skipped, cut at a stop string
   FinishReason finish = FinishReason::kLength;
-  double first_token_seconds = 0;   // from the call to the first sampled token; -1: none was
-  double decode_seconds = 0;        // from the first sampled token to the end
+  double first_token_seconds = 0;  // from the call to the first sampled token; -1: none was
+  double decode_seconds = 0;       // from the first sampled token to the end
 };
 
 struct EngineCounters {

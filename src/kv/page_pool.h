@@ -59,7 +59,7 @@ class PagePool {
   }
 
   int64_t pages_used() const;
-  int64_t pages_peak() const;   // since the last ResetPeak
+  int64_t pages_peak() const;  // since the last ResetPeak
   int64_t bytes_used() const { return pages_used() * layout_.PageBytes(); }
   int64_t bytes_peak() const { return pages_peak() * layout_.PageBytes(); }
   void ResetPeak();
@@ -71,7 +71,7 @@ class PagePool {
 
   const KvLayout layout_;
   const int64_t page_count_;
-  mutable std::mutex mutex_;  // guards everything below but the content of pages
+  mutable std::mutex mutex_;   // guards everything below but the content of pages
   std::vector<int32_t> free_;  // returned pages, reused first (last in, first out)
   int64_t next_fresh_ = 0;     // pages from here on were never handed out
   int64_t used_ = 0;

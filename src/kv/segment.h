@@ -1,7 +1,7 @@
 // Segments and views: the one idea everything follows from (docs/method.md, section 2).
-// A Segment is the KV of consecutive tokens, written once and then immutable. A KvView is an ordered
-// list of segments: what a new segment's tokens attend to besides earlier tokens of their own.
-// There is no mask: what is not in the view does not exist for the reader.
+// A Segment is the KV of consecutive tokens, written once and then immutable. A KvView is an
+// ordered list of segments: what a new segment's tokens attend to besides earlier tokens of their
+// own. There is no mask: what is not in the view does not exist for the reader.
 #pragma once
 
 #include <cstdint>
@@ -20,11 +20,11 @@ std::string_view NameOf(SegmentKind kind);
 // Where a segment came from: enough to decide who may read it. Plain data.
 struct Provenance {
   SegmentKind kind = SegmentKind::kSharedInput;
-  int32_t stage = -1;       // owner's index in the chain; -1: nobody (shared input)
-  int32_t round = 0;        // which turn of its stage (0 in single-round chains)
-  // Hash of everything that the KV depends on: kind, tokens or prompt vectors, start position and the
-  // hashes of the segments in its view. Within one pool, which serves one base, equal hashes mean
-  // equal KV.
+  int32_t stage = -1;  // owner's index in the chain; -1: nobody (shared input)
+  int32_t round = 0;   // which turn of its stage (0 in single-round chains)
+  // Hash of everything that the KV depends on: kind, tokens or prompt vectors, start position and
+  // the hashes of the segments in its view. Within one pool, which serves one base, equal hashes
+  // mean equal KV.
   uint64_t content_hash = 0;
 };
 

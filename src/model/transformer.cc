@@ -123,10 +123,11 @@ class AttentionInputs {
       if (it != gradients->end()) gradient = it->second.data();
     }
     for (int64_t page = 0; page * layout.page_tokens < token_count; ++page) {
-      KvRun<Real> run{.k = segment.k_plane<Real>(page, layer),
-                      .v = segment.v_plane<Real>(page, layer),
-                      .head_stride = layout.HeadStride(),
-                      .count = std::min(layout.page_tokens, token_count - page * layout.page_tokens)};
+      KvRun<Real> run{
+          .k = segment.k_plane<Real>(page, layer),
+          .v = segment.v_plane<Real>(page, layer),
+          .head_stride = layout.HeadStride(),
+          .count = std::min(layout.page_tokens, token_count - page * layout.page_tokens)};
       if (gradient != nullptr) {
         run.dk = gradient + page * layout.PageElements() + layer * 2 * layout.PlaneElements();
         run.dv = run.dk + layout.PlaneElements();
@@ -271,7 +272,8 @@ void Transformer<Real>::Embed(std::span<const int32_t> ids, View<Real> out) cons
   impl_->Embed(ids, out);
 }
 
-// x += W_o attention(RoPE(W_q n), K, V), n = norm(x); writes the new tokens' K and V to their pages.
+// x += W_o attention(RoPE(W_q n), K, V), n = norm(x); writes the new tokens' K and V to their
+// pages.
 template <class Real>
 void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
                                      std::span<const ItemRecord> items,
@@ -306,10 +308,12 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
   int64_t row = 0;
   for (const ItemRecord& item : items) {
     const KvLayout& layout = item.tail->pool().layout();
-    ForEachKvRow(item, layout, k_rows.Rows(row, item.count),
-                 [&](int64_t p) { return item.tail->k_plane<Real>(p, layer); }, to_page);
-    ForEachKvRow(item, layout, v_rows.Rows(row, item.count),
-                 [&](int64_t p) { return item.tail->v_plane<Real>(p, layer); }, to_page);
+    ForEachKvRow(
+        item, layout, k_rows.Rows(row, item.count),
+        [&](int64_t p) { return item.tail->k_plane<Real>(p, layer); }, to_page);
+    ForEachKvRow(
+        item, layout, v_rows.Rows(row, item.count),
+        [&](int64_t p) { return item.tail->v_plane<Real>(p, layer); }, to_page);
     row += item.count;
   }
 
@@ -339,7 +343,8 @@ void Transformer<Real>::Impl::FeedForward(const LayerWeights<Real>& w, View<Real
   const View<Real> rms = saved != nullptr ? saved->inv_rms2.view() : inv_rms.Get(1, rows);
   const View<Real> n = normed.Get(rows, c.width);
   ops->RmsNorm(x_rows, w.mlp_norm, c.norm_eps, n, {rms.data(), static_cast<size_t>(rows)});
-  const View<Real> gate_rows = saved != nullptr ? saved->gate.view() : gate.Get(rows, c.feed_forward);
+  const View<Real> gate_rows =
+      saved != nullptr ? saved->gate.view() : gate.Get(rows, c.feed_forward);
   const View<Real> up_rows = saved != nullptr ? saved->up.view() : up.Get(rows, c.feed_forward);
   ops->MatMul(n, *w.gate, w.gate_bias, gate_rows, false);
   ops->MatMul(n, *w.up, w.up_bias, up_rows, false);
@@ -355,9 +360,9 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
   const ModelConfig& c = m.config();
   std::vector<ItemRecord> records;
   for (const ForwardItem<Real>& item : items) {
-    ONEPASS_CHECK(item.tail != nullptr && item.new_count > 0 &&
-                      item.new_count <= item.tail->token_count(),
-                  "new tokens must be in the tail");
+    ONEPASS_CHECK(
+        item.tail != nullptr && item.new_count > 0 && item.new_count <= item.tail->token_count(),
+        "new tokens must be in the tail");
     ONEPASS_CHECK(item.tail->pool().layout() ==
                       c.Layout(item.tail->pool().layout().page_tokens, DTypeOf<Real>::kValue),
                   "the pool's layout is another model's");
@@ -402,7 +407,8 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
   if (call != nullptr) {
     for (const ItemRecord& record : records) {
       Buffer<Real>& gradient = tape->impl_->kv_gradients[record.tail];
-      const int64_t wanted = record.tail->page_count() * record.tail->pool().layout().PageElements();
+      const int64_t wanted =
+          record.tail->page_count() * record.tail->pool().layout().PageElements();
       ONEPASS_CHECK(gradient.size() == 0 || gradient.size() == wanted,
                     "a taped segment is written in calls that share its pages");
       if (gradient.size() == 0) {
@@ -488,10 +494,13 @@ void Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call, KvGradients<R
     ops->AttentionBackward(a.q.view(), attention_shape(), inputs.sequences(), a.attention.view(),
                            a.lse.view(), dout, dq_rows);
 
-    // Later segments have already added to our K and V gradients (reverse order): they are complete.
+    // Later segments have already added to our K and V gradients (reverse order): they are
+    // complete.
     const View<Real> dk_rows = dk.Get(rows, kv_width);
     const View<Real> dv_rows = dv.Get(rows, kv_width);
-    const auto from_page = [](Real* row, const Real* page, int64_t n) { std::copy_n(page, n, row); };
+    const auto from_page = [](Real* row, const Real* page, int64_t n) {
+      std::copy_n(page, n, row);
+    };
     int64_t row = 0;
     for (const ItemRecord& item : call.items) {
       const KvLayout& layout = item.tail->pool().layout();
@@ -500,8 +509,9 @@ void Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call, KvGradients<R
         return gradient + page * layout.PageElements() + layer * 2 * layout.PlaneElements();
       };
       ForEachKvRow(item, layout, dk_rows.Rows(row, item.count), dk_plane, from_page);
-      ForEachKvRow(item, layout, dv_rows.Rows(row, item.count),
-                   [&](int64_t page) { return dk_plane(page) + layout.PlaneElements(); }, from_page);
+      ForEachKvRow(
+          item, layout, dv_rows.Rows(row, item.count),
+          [&](int64_t page) { return dk_plane(page) + layout.PlaneElements(); }, from_page);
       row += item.count;
     }
     ops->Rope(dq_rows, position_span, rope, true);

@@ -1,7 +1,7 @@
 // The forward pass that inference and training share, and its backward to inputs.
-// A call appends the new tokens of many sequences (a ragged batch) to their tail segments while each
-// attends to its view. With a Tape it also keeps what the backward needs. Weights are const: no
-// gradient of a weight exists anywhere.
+// A call appends the new tokens of many sequences (a ragged batch) to their tail segments while
+// each attends to its view. With a Tape it also keeps what the backward needs. Weights are const:
+// no gradient of a weight exists anywhere.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,7 @@ struct ForwardItem {
   const KvView* view = nullptr;  // what they attend to besides earlier tokens of the tail
   Segment* tail = nullptr;
   int64_t new_count = 0;
-  View<const Real> vectors;      // [new_count, C] in place of embeddings (a soft prompt); or empty
+  View<const Real> vectors;  // [new_count, C] in place of embeddings (a soft prompt); or empty
 };
 
 template <class Real>
@@ -78,7 +78,8 @@ class Tape {
   Tape& operator=(Tape&&) noexcept;
 
   int64_t call_count() const;
-  // d(loss)/d(hidden) [T, C] of call i, zeroed when recorded; the caller adds to it before Backward.
+  // d(loss)/d(hidden) [T, C] of call i, zeroed when recorded; the caller adds to it before
+  // Backward.
   View<Real> dhidden(int64_t call);
   // After Backward: d(loss)/d(input embedding) [T, C] of call i.
   View<const Real> dvectors(int64_t call) const;

@@ -20,9 +20,9 @@ Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real
   ModelWeights<Real> weights;
   weights.embedding = checkpoint.tensor("model.embed_tokens.weight");
   weights.final_norm = VectorOf<Real>(checkpoint.tensor("model.norm.weight"));
-  ASSIGN_OR_RETURN(weights.head,
-                   ops.Prepare(config.tied_head ? weights.embedding
-                                                : checkpoint.tensor("lm_head.weight")));
+  ASSIGN_OR_RETURN(
+      weights.head,
+      ops.Prepare(config.tied_head ? weights.embedding : checkpoint.tensor("lm_head.weight")));
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     LayerWeights<Real>& layer = weights.layers.emplace_back();

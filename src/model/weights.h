@@ -13,19 +13,19 @@ namespace onepass {
 template <class Real>
 struct LayerWeights {
   using Matrix = std::unique_ptr<const PreparedWeight>;
-  std::vector<Real> attention_norm, mlp_norm;                     // [C]
-  Matrix q, k, v, o;                                              // [H D, C], [G D, C] x 2, [C, H D]
-  Matrix gate, up, down;                                          // [F, C] x 2, [C, F]
-  std::vector<Real> q_bias, k_bias, v_bias, o_bias;               // empty: none
-  std::vector<Real> gate_bias, up_bias, down_bias;                // empty: none
+  std::vector<Real> attention_norm, mlp_norm;        // [C]
+  Matrix q, k, v, o;                                 // [H D, C], [G D, C] x 2, [C, H D]
+  Matrix gate, up, down;                             // [F, C] x 2, [C, F]
+  std::vector<Real> q_bias, k_bias, v_bias, o_bias;  // empty: none
+  std::vector<Real> gate_bias, up_bias, down_bias;   // empty: none
 };
 
 template <class Real>
 struct ModelWeights {
-  RawTensor embedding;                                            // [V, C], as the file has it
+  RawTensor embedding;  // [V, C], as the file has it
   std::vector<LayerWeights<Real>> layers;
-  std::vector<Real> final_norm;                                   // [C]
-  std::unique_ptr<const PreparedWeight> head;                     // [V, C]; a tied one is prepared too
+  std::vector<Real> final_norm;                // [C]
+  std::unique_ptr<const PreparedWeight> head;  // [V, C]; a tied one is prepared too
 };
 
 // The checkpoint must outlive the result.

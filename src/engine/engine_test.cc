@@ -1,0 +1,209 @@
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "core/file.h"
+
+namespace onepass {
+namespace {
+
+// A vocabulary of 32 byte-level letters and one special token, small enough to read.
+constexpr char kTokenizer[] = R"({
+  "version": "1.0", "truncation": null, "padding": null,
+  "added_tokens": [{"id": 26, "content": "<eos>", "single_word": false, "lstrip": false,
+                    "rstrip": false, "normalized": false, "special": true}],
+  "normalizer": null,
+  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                    "use_regex": true},
+  "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": true,
+                    "trim_offsets": true, "use_regex": true},
+  "model": {"type": "BPE", "dropout": null, "unk_token": null,
+            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
+            "byte_fallback": false, "ignore_merges": false,
+            "vocab": {"a":0,"b":1,"c":2,"d":3,"e":4,"f":5,"g":6,"h":7,"i":8,"j":9,"k":10,"l":11,
+                      "m":12,"n":13,"o":14,"p":15,"q":16,"r":17,"s":18,"t":19,"u":20,"v":21,
+                      "w":22,"x":23,"y":24,"z":25},
+            "merges": []}})";
+
+class EngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = ::testing::TempDir() + "/onepass_engine_test";
+    std::filesystem::remove_all(dir_);
+    ModelConfig config;
+    config.architecture = "llama";
+    config.vocab_size = 27;
+    config.width = 16;
+    config.layers = 2;
+    config.heads = 2;
+    config.kv_heads = 1;
+    config.head_dim = 8;
+    config.feed_forward = 32;
+    config.max_positions = 64;
+    config.tied_head = true;
+    ASSERT_TRUE(InitBase(config, DType::kF32, 11, dir_).ok());
+    ASSERT_TRUE(WriteFileAtomically(dir_ + "/tokenizer.json", kTokenizer).ok());
+    Result<std::unique_ptr<Base>> base = LoadBase(dir_, {.backend = "ref", .thread_count = 1});
+    ASSERT_TRUE(base.ok()) << base.status().message();
+    base_ = std::move(base).value();
+    pool_ = std::make_unique<PagePool>(base_->config().Layout(4, DType::kF32), 32);
+    engine_ = std::make_unique<Engine>(*base_, *pool_);
+  }
+
+  DecodeRequest Request(int64_t max_tokens) {
+    DecodeRequest request;
+    request.start_tokens = {3};
+    request.stop.max_tokens = max_tokens;
+    return request;
+  }
+
+  std::string dir_;
+  std::unique_ptr<Base> base_;
+  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<Engine> engine_;
+};
+
+TEST_F(EngineTest, AStopTokenEndsTheOutputAndIsNotFed) {
+  DecodeRequest free_run = Request(6);
+  ASSERT_TRUE(engine_->Decode({&free_run, 1}).ok());
+  ASSERT_EQ(free_run.tokens.size(), 6u);
+  EXPECT_EQ(free_run.finish, FinishReason::kLength);
+
+  // Sampling makes the tokens vary, so that the third is not a repetition of the first.
+  DecodeRequest sampled = Request(6);
+  sampled.sampling = {.temperature = 2, .seed = 5};
+  ASSERT_TRUE(engine_->Decode({&sampled, 1}).ok());
+  DecodeRequest stopped = Request(6);
+  stopped.sampling = sampled.sampling;
+  const TokenId stop = sampled.tokens[2];
+  stopped.stop.tokens = {stop};
+  ASSERT_TRUE(engine_->Decode({&stopped, 1}).ok());
+  EXPECT_EQ(stopped.finish, FinishReason::kStopToken);
+  const auto first = std::find(sampled.tokens.begin(), sampled.tokens.end(), stop);
+  EXPECT_EQ(stopped.tokens, std::vector<TokenId>(sampled.tokens.begin(), first));
+  // KV: the start token and every sampled token but the stop token.
+  EXPECT_EQ(stopped.segment->token_count(), 1 + static_cast<int64_t>(stopped.tokens.size()));
+}
+
+TEST_F(EngineTest, AnOutputThatIsReadLaterHasTheKvOfItsLastToken) {
+  DecodeRequest unread = Request(4);
+  DecodeRequest read = Request(4);
+  read.read_later = true;
+  ASSERT_TRUE(engine_->Decode({&unread, 1}).ok());
+  ASSERT_TRUE(engine_->Decode({&read, 1}).ok());
+  EXPECT_EQ(unread.tokens, read.tokens);
+  EXPECT_EQ(unread.segment->token_count(), 4);
+  EXPECT_EQ(read.segment->token_count(), 5);
+}
+
+TEST_F(EngineTest, AStopStringCutsTheText) {
+  DecodeRequest all = Request(8);
+  all.sampling = {.temperature = 3, .seed = 2};
+  ASSERT_TRUE(engine_->Decode({&all, 1}).ok());
+  ASSERT_GE(all.text.size(), 4u);
+  DecodeRequest cut = Request(8);
+  cut.sampling = all.sampling;
+  cut.stop.strings = {all.text.substr(2, 2)};
+  ASSERT_TRUE(engine_->Decode({&cut, 1}).ok());
+  EXPECT_EQ(cut.finish, FinishReason::kStopString);
+  EXPECT_EQ(cut.text, all.text.substr(0, all.text.find(cut.stop.strings[0])));
+}
+
+TEST_F(EngineTest, OutputsTogetherEqualOutputsAlone) {
+  std::vector<DecodeRequest> together;
+  std::vector<std::vector<TokenId>> alone;
+  for (int32_t i = 0; i < 4; ++i) {
+    DecodeRequest request = Request(3 + 2 * i);
+    request.start_tokens = std::vector<TokenId>(i + 1, i);
+    request.sampling = {.temperature = 1, .seed = static_cast<uint64_t>(i)};
+    DecodeRequest copy = request;
+    ASSERT_TRUE(engine_->Decode({&copy, 1}).ok());
+    alone.push_back(copy.tokens);
+    together.push_back(request);
+  }
+  ASSERT_TRUE(engine_->Decode(together).ok());
+  for (size_t i = 0; i < together.size(); ++i) EXPECT_EQ(together[i].tokens, alone[i]);
+}
+
+TEST_F(EngineTest, DecodingFromLogitsEqualsDecodingFromTheTokenBefore) {
+  std::vector<PrefillRequest> prefill(1);
+  prefill[0].tokens = {1, 2, 3};
+  prefill[0].want_logits = true;
+  ASSERT_TRUE(engine_->Prefill(prefill).ok());
+  DecodeRequest request;
+  request.view = KvView({prefill[0].segment});
+  request.first_logits = prefill[0].logits;
+  request.start_position = 3;
+  request.stop.max_tokens = 5;
+  ASSERT_TRUE(engine_->Decode({&request, 1}).ok());
+
+  DecodeRequest from_start;
+  from_start.start_tokens = {1, 2, 3};
+  from_start.stop.max_tokens = 5;
+  ASSERT_TRUE(engine_->Decode({&from_start, 1}).ok());
+  EXPECT_EQ(request.tokens, from_start.tokens);
+}
+
+TEST_F(EngineTest, TooFewPagesIsScarcityAndLeavesNothing) {
+  std::vector<PrefillRequest> prefill(2);
+  prefill[0].tokens = std::vector<int32_t>(60, 1);
+  prefill[1].tokens = std::vector<int32_t>(100, 1);
+  EXPECT_EQ(engine_->Prefill(prefill).code(), StatusCode::kExhausted);
+  EXPECT_EQ(pool_->pages_used(), 0);
+  EXPECT_EQ(engine_->counters().tokens_computed, 0);
+}
+
+TEST_F(EngineTest, EqualHistoriesHaveEqualHashes) {
+  const auto hash = [&](std::vector<int32_t> tokens, int64_t start) {
+    std::vector<PrefillRequest> prefill(1);
+    prefill[0].tokens = std::move(tokens);
+    prefill[0].start_position = start;
+    ONEPASS_CHECK(engine_->Prefill(prefill).ok(), "pages");
+    return prefill[0].segment->provenance().content_hash;
+  };
+  EXPECT_EQ(hash({1, 2}, 0), hash({1, 2}, 0));
+  EXPECT_NE(hash({1, 2}, 0), hash({2, 1}, 0));
+  EXPECT_NE(hash({1, 2}, 0), hash({1, 2}, 1));
+}
+
+TEST(Sampler, GreedyTakesTheLargestAndTheSmallestIdOfEquals) {
+  Sampler sampler({});
+  const std::vector<float> logits{1, 3, 3, 2};
+  EXPECT_EQ(sampler.Next(logits), 1);
+}
+
+TEST(Sampler, TopKAndTopPKeepOnlyTheLikeliest) {
+  // Probabilities 0.6, 0.3, 0.1.
+  const std::vector<float> logits{std::log(0.6f), std::log(0.3f), std::log(0.1f)};
+  Sampler top_k({.temperature = 1, .top_k = 2, .seed = 1});
+  Sampler top_p({.temperature = 1, .top_p = 0.5, .seed = 1});
+  for (int i = 0; i < 500; ++i) {
+    EXPECT_NE(top_k.Next(logits), 2);
+    EXPECT_EQ(top_p.Next(logits), 0);
+  }
+}
+
+TEST(Sampler, FrequenciesFollowTheTemperature) {
+  const std::vector<float> logits{std::log(0.6f), std::log(0.3f), std::log(0.1f)};
+  Sampler sampler({.temperature = 1, .seed = 42});
+  std::vector<int> counts(3);
+  constexpr int kDraws = 20000;
+  for (int i = 0; i < kDraws; ++i) ++counts[sampler.Next(logits)];
+  EXPECT_NEAR(counts[0] / double{kDraws}, 0.6, 0.015);
+  EXPECT_NEAR(counts[1] / double{kDraws}, 0.3, 0.015);
+}
+
+TEST(Sampler, OptionsOutOfRangeAreNamed) {
+  EXPECT_FALSE(SamplingOptions{.temperature = -1}.Validate().ok());
+  EXPECT_FALSE(SamplingOptions{.top_k = -1}.Validate().ok());
+  EXPECT_FALSE(SamplingOptions{.top_p = 0}.Validate().ok());
+  EXPECT_EQ(SamplingOptions{.top_p = 1.5}.Validate().message(),
+            "top_p: want a number in (0, 1], found 1.500000");
+}
+
+}  // namespace
+}  // namespace onepass

@@ -1,0 +1,207 @@
+// The properties that everything above relies on. Numbers against transformers: tests/compat;
+// gradients against PyTorch and finite differences: tests/grad.
+#include "model/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "core/rng.h"
+#include "kernels/registry.h"
+
+namespace onepass {
+namespace {
+
+constexpr int64_t kPageTokens = 4;
+
+ModelConfig TestConfig() {
+  ModelConfig config;
+  config.architecture = "llama";
+  config.vocab_size = 61;
+  config.width = 32;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 8;
+  config.feed_forward = 48;
+  config.max_positions = 128;
+  config.tied_head = true;
+  return config;
+}
+
+std::shared_ptr<const Checkpoint> RandomBase() {
+  const std::string dir = ::testing::TempDir() + "/onepass_transformer_test";
+  std::filesystem::remove_all(dir);
+  const Status written = InitBase(TestConfig(), DType::kF32, 7, dir);
+  ONEPASS_CHECK(written.ok(), written.message());
+  Result<std::shared_ptr<const Checkpoint>> opened = Checkpoint::Open(dir);
+  ONEPASS_CHECK(opened.ok(), opened.status().message());
+  return *opened;
+}
+
+std::vector<int32_t> Tokens(int64_t count, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<int32_t> tokens(count);
+  for (int32_t& t : tokens) t = static_cast<int32_t>(rng.Uniform(TestConfig().vocab_size));
+  return tokens;
+}
+
+class TransformerTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    ops_ = std::move(MakeOps(GetParam(), {.thread_count = 2})).value();
+    model_ = std::move(Transformer<float>::Create(RandomBase(), *ops_)).value();
+    pool_ = std::make_unique<PagePool>(model_->config().Layout(kPageTokens, DType::kF32), 256);
+  }
+
+  // Appends `tokens` to the tail under the view; the logits of every new token, row by row.
+  Buffer<float> Append(Segment& tail, const std::vector<int32_t>& tokens, const KvView& view) {
+    ONEPASS_CHECK(tail.Extend(tokens).ok(), "pages");
+    const ForwardItem<float> item{.view = &view,
+                                  .tail = &tail,
+                                  .new_count = static_cast<int64_t>(tokens.size()),
+                                  .vectors = {}};
+    const View<const float> hidden = model_->Forward({&item, 1}, nullptr);
+    Buffer<float> logits(hidden.rows(), model_->config().vocab_size);
+    model_->Logits(hidden, logits.view());
+    return logits;
+  }
+
+  SegmentRef Written(const std::vector<int32_t>& tokens, int64_t start, const KvView& view) {
+    auto segment = std::make_unique<Segment>(*pool_, start, Provenance{});
+    Append(*segment, tokens, view);
+    return segment;
+  }
+
+  std::unique_ptr<Ops<float>> ops_;
+  std::unique_ptr<Transformer<float>> model_;
+  std::unique_ptr<PagePool> pool_;
+};
+
+void ExpectBitwise(std::span<const float> want, std::span<const float> got) {
+  ASSERT_EQ(want.size(), got.size());
+  for (size_t i = 0; i < want.size(); ++i) ASSERT_EQ(want[i], got[i]) << "element " << i;
+}
+
+TEST_P(TransformerTest, TokensOneByOneGiveTheLogitsOfAllAtOnce) {
+  const std::vector<int32_t> tokens = Tokens(11, 1);
+  Segment whole(*pool_, 0, {});
+  const Buffer<float> want = Append(whole, tokens, {});
+  Segment grown(*pool_, 0, {});
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const Buffer<float> got = Append(grown, {tokens[i]}, {});
+    ExpectBitwise({want.view().row(i), static_cast<size_t>(want.cols())}, got.span());
+  }
+}
+
+TEST_P(TransformerTest, CuttingASequenceIntoSegmentsChangesNothing) {
+  const std::vector<int32_t> tokens = Tokens(13, 2);
+  Segment whole(*pool_, 0, {});
+  const Buffer<float> want = Append(whole, tokens, {});
+  KvView view;
+  view.Append(Written({tokens.begin(), tokens.begin() + 5}, 0, view));
+  view.Append(Written({tokens.begin() + 5, tokens.begin() + 6}, 5, view));
+  Segment tail(*pool_, 6, {});
+  const Buffer<float> got = Append(tail, {tokens.begin() + 6, tokens.end()}, view);
+  ExpectBitwise(want.span().subspan(6 * want.cols()), got.span());
+}
+
+TEST_P(TransformerTest, ARaggedBatchEqualsEachSequenceAlone) {
+  const KvView shared({Written(Tokens(6, 3), 0, {})});
+  const KvView empty;
+  std::vector<Buffer<float>> alone;
+  std::vector<std::unique_ptr<Segment>> tails;
+  std::vector<ForwardItem<float>> items;
+  for (int64_t i = 0; i < 3; ++i) {
+    const std::vector<int32_t> tokens = Tokens(3 * i + 1, 10 + i);
+    const KvView& view = i == 1 ? empty : shared;
+    const int64_t start = view.token_count();
+    Segment tail(*pool_, start, {});
+    alone.push_back(Append(tail, tokens, view));
+    tails.push_back(std::make_unique<Segment>(*pool_, start, Provenance{}));
+    ASSERT_TRUE(tails.back()->Extend(tokens).ok());
+    items.push_back({.view = &view,
+                     .tail = tails.back().get(),
+                     .new_count = static_cast<int64_t>(tokens.size()),
+                     .vectors = {}});
+  }
+  const View<const float> hidden = model_->Forward(items, nullptr);
+  Buffer<float> logits(hidden.rows(), model_->config().vocab_size);
+  model_->Logits(hidden, logits.view());
+  int64_t begin = 0;
+  for (const Buffer<float>& want : alone) {
+    ExpectBitwise(want.span(), logits.span().subspan(begin, want.size()));
+    begin += want.size();
+  }
+}
+
+TEST_P(TransformerTest, VectorsOfTheTokensEqualTheTokens) {
+  const std::vector<int32_t> tokens = Tokens(5, 4);
+  Segment by_ids(*pool_, 0, {});
+  const Buffer<float> want = Append(by_ids, tokens, {});
+  Buffer<float> vectors(5, model_->config().width);
+  model_->Embed(tokens, vectors.view());
+  Segment by_vectors(*pool_, 0, {});
+  ASSERT_TRUE(by_vectors.ExtendWithVectors(5).ok());
+  const KvView empty;
+  const ForwardItem<float> item{
+      .view = &empty, .tail = &by_vectors, .new_count = 5, .vectors = vectors.view()};
+  const View<const float> hidden = model_->Forward({&item, 1}, nullptr);
+  Buffer<float> got(5, model_->config().vocab_size);
+  model_->Logits(hidden, got.view());
+  ExpectBitwise(want.span(), got.span());
+}
+
+TEST_P(TransformerTest, OnlyDifferencesOfPositionsCount) {
+  const std::vector<int32_t> tokens = Tokens(9, 5);
+  Segment near(*pool_, 0, {});
+  const Buffer<float> want = Append(near, tokens, {});
+  Segment far(*pool_, 90, {});
+  const Buffer<float> got = Append(far, tokens, {});
+  for (int64_t i = 0; i < want.size(); ++i) EXPECT_NEAR(want.data()[i], got.data()[i], 1e-4);
+}
+
+TEST_P(TransformerTest, LossInBlocksEqualsLossOfLogits) {
+  const int64_t count = 40;
+  const std::vector<int32_t> tokens = Tokens(count, 6);
+  const std::vector<int32_t> targets = Tokens(count, 7);
+  Segment tail(*pool_, 0, {});
+  ASSERT_TRUE(tail.Extend(tokens).ok());
+  const KvView empty;
+  const ForwardItem<float> item{.view = &empty, .tail = &tail, .new_count = count, .vectors = {}};
+  const View<const float> hidden = model_->Forward({&item, 1}, nullptr);
+  Buffer<float> logits(count, model_->config().vocab_size);
+  model_->Logits(hidden, logits.view());
+  const std::vector<float> scale(count, 1);
+  std::vector<float> losses(count);
+  model_->Loss(hidden, targets, scale, losses, {});
+  for (int64_t t = 0; t < count; ++t) {
+    double sum = 0;
+    for (int64_t v = 0; v < logits.cols(); ++v) sum += std::exp(logits.view()(t, v));
+    EXPECT_NEAR(losses[t], std::log(sum) - logits.view()(t, targets[t]), 1e-4);
+  }
+}
+
+TEST_P(TransformerTest, AnUntapedSegmentIsAConstantAndCostsNothing) {
+  const KvView constant({Written(Tokens(20, 8), 0, {})});
+  Tape<float> tape;
+  Segment tail(*pool_, 20, {});
+  ASSERT_TRUE(tail.Extend(Tokens(2, 9)).ok());
+  const ForwardItem<float> item{.view = &constant, .tail = &tail, .new_count = 2, .vectors = {}};
+  model_->Forward({&item, 1}, &tape);
+  const int64_t with_constant = tape.bytes();
+  Tape<float> alone;
+  Segment other(*pool_, 20, {});
+  ASSERT_TRUE(other.Extend(Tokens(2, 9)).ok());
+  const KvView empty;
+  const ForwardItem<float> lonely{.view = &empty, .tail = &other, .new_count = 2, .vectors = {}};
+  model_->Forward({&lonely, 1}, &alone);
+  EXPECT_GT(with_constant, 0);
+  EXPECT_EQ(with_constant, alone.bytes());
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, TransformerTest, ::testing::Values("ref", "cpu"));
+
+}  // namespace
+}  // namespace onepass
