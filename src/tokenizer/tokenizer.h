@@ -27,20 +27,34 @@ struct EncodeOptions {
 };
 
 struct TokenizerInfo {
-  std::string kind;     // "BPE (tokenizer.json)", "tiktoken"
+  std::string kind;        // "BPE (tokenizer.json)", "tiktoken"
   int64_t vocab_size = 0;  // largest id + 1, added tokens included
   int64_t merges = 0;
   int64_t added_tokens = 0;
+};
+
+// Decoding of one stream of ids. Thread-compatible.
+class DecodeState {
+ public:
+  virtual ~DecodeState() = default;
+  // The text that this id made certain.
+  virtual std::string Push(TokenId id) = 0;
+  // The rest. Nothing may be pushed behind it.
+  virtual std::string Finish() = 0;
 };
 
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  virtual std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options) const = 0;
+  virtual std::vector<TokenId> Encode(std::string_view text,
+                                      const EncodeOptions& options) const = 0;
   // The text of ids. Special tokens are left out if skip_special. Unknown ids give nothing. Bytes
   // that are not UTF-8 come out as U+FFFD, as the reference decoder writes them.
   virtual std::string Decode(std::span<const TokenId> ids, bool skip_special) const = 0;
+  // What Push and Finish return, put together, is what Decode gives for the same ids. The tokenizer
+  // must outlive it. A push costs its own text only, not the stream's.
+  virtual std::unique_ptr<DecodeState> StartDecode(bool skip_special) const = 0;
   // The id whose (added or vocabulary) token text is exactly this.
   virtual std::optional<TokenId> IdOf(std::string_view token) const = 0;
   // The token text of an id as the file spells it; empty if there is none.
@@ -53,28 +67,33 @@ class Tokenizer {
 // the text that became certain. Thread-compatible.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
-  std::string Push(TokenId id);
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
+      : state_(tokenizer.StartDecode(skip_special)) {}
+  std::string Push(TokenId id) { return state_->Push(id); }
   // What is left (possibly with U+FFFD for an incomplete character).
-  std::string Finish();
+  std::string Finish() { return state_->Finish(); }
 
  private:
-  const Tokenizer* tokenizer_;
-  std::vector<TokenId> ids_;
-  size_t emitted_ = 0;
+  std::unique_ptr<DecodeState> state_;
 };
 
 // Loads tokenizer.json. Errors name the file, the place in it, what was wanted and found.
 Result<std::unique_ptr<const Tokenizer>> LoadTokenizerJson(const std::string& path);
 // The same from bytes; `name` stands for the path in messages.
-Result<std::unique_ptr<const Tokenizer>> ParseTokenizerJson(std::string_view json, const std::string& name);
+Result<std::unique_ptr<const Tokenizer>> ParseTokenizerJson(std::string_view json,
+                                                            const std::string& name);
 
 struct TiktokenOptions {
   // The pre-tokenizer pattern (PCRE2 syntax); the default is Llama-3's.
   std::string pattern;
   // Special tokens, with ids following the ranks in this order.
   std::vector<std::string> special_tokens;
+  // The special token that add_special_tokens puts in front; empty: none.
+  std::string bos_token;
 };
-Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path, const TiktokenOptions& options);
+// What Llama-3's rank file is used with: its pattern, its 256 special tokens, <|begin_of_text|>.
+TiktokenOptions Llama3TiktokenOptions();
+Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path,
+                                                      const TiktokenOptions& options);
 
 }  // namespace onepass

@@ -1,0 +1,360 @@
+// From the pattern dialects of tokenizer files to PCRE2's: the shorthand classes mean other sets
+// there (\s without U+180E, \w with marks and connectors, \h hexadecimal digits), and so do flags.
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "tokenizer/regex.h"
+
+namespace onepass {
+namespace {
+
+// Items for the inside of a class.
+constexpr std::string_view kSpaceItems = "\\p{Z}\\x{9}-\\x{d}\\x{85}";
+constexpr std::string_view kNotSpaceItems =
+    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"
+    "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}"
+    "\\x{3001}-\\x{10ffff}";
+constexpr std::string_view kWordItems = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kHexItems = "0-9a-fA-F";
+
+// Property names as Oniguruma compares them: letters and digits only, lower case.
+std::string PlainName(std::string_view name) {
+  std::string plain;
+  for (const char c : name) {
+    if (c == ' ' || c == '_' || c == '-') continue;
+    plain.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+  }
+  return plain;
+}
+
+// Class items of a property that PCRE2 does not know by this name; empty if it may know it.
+std::string_view ItemsOfProperty(const std::string& plain) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 51> kItems = {{
+      {"letter", "\\p{L}"},
+      {"casedletter", "\\p{L&}"},
+      {"lc", "\\p{L&}"},
+      {"uppercaseletter", "\\p{Lu}"},
+      {"lowercaseletter", "\\p{Ll}"},
+      {"titlecaseletter", "\\p{Lt}"},
+      {"modifierletter", "\\p{Lm}"},
+      {"otherletter", "\\p{Lo}"},
+      {"mark", "\\p{M}"},
+      {"combiningmark", "\\p{M}"},
+      {"nonspacingmark", "\\p{Mn}"},
+      {"spacingmark", "\\p{Mc}"},
+      {"enclosingmark", "\\p{Me}"},
+      {"number", "\\p{N}"},
+      {"decimalnumber", "\\p{Nd}"},
+      {"letternumber", "\\p{Nl}"},
+      {"othernumber", "\\p{No}"},
+      {"punctuation", "\\p{P}"},
+      {"connectorpunctuation", "\\p{Pc}"},
+      {"dashpunctuation", "\\p{Pd}"},
+      {"openpunctuation", "\\p{Ps}"},
+      {"closepunctuation", "\\p{Pe}"},
+      {"initialpunctuation", "\\p{Pi}"},
+      {"finalpunctuation", "\\p{Pf}"},
+      {"otherpunctuation", "\\p{Po}"},
+      {"symbol", "\\p{S}"},
+      {"mathsymbol", "\\p{Sm}"},
+      {"currencysymbol", "\\p{Sc}"},
+      {"modifiersymbol", "\\p{Sk}"},
+      {"othersymbol", "\\p{So}"},
+      {"separator", "\\p{Z}"},
+      {"spaceseparator", "\\p{Zs}"},
+      {"lineseparator", "\\p{Zl}"},
+      {"paragraphseparator", "\\p{Zp}"},
+      {"other", "\\p{C}"},
+      {"control", "\\p{Cc}"},
+      {"format", "\\p{Cf}"},
+      {"surrogate", "\\p{Cs}"},
+      {"privateuse", "\\p{Co}"},
+      {"unassigned", "\\p{Cn}"},
+      {"alpha", "\\p{Alphabetic}"},
+      {"upper", "\\p{Uppercase}"},
+      {"lower", "\\p{Lowercase}"},
+      {"digit", "\\p{Nd}"},
+      {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+      {"space", kSpaceItems},
+      {"whitespace", kSpaceItems},
+      {"word", kWordItems},
+      {"cntrl", "\\p{Cc}"},
+      {"xdigit", kHexItems},
+      {"punct", "\\p{P}$+<=>\\^`|~"},
+  }};
+  for (const auto& [name, items] : kItems) {
+    if (name == plain) return items;
+  }
+  return {};
+}
+
+class Translator {
+ public:
+  Translator(std::string_view pattern, RegexDialect dialect)
+      : pattern_(pattern), dialect_(dialect) {}
+
+  Result<std::string> Run() {
+    while (pos_ < pattern_.size()) {
+      const char c = pattern_[pos_];
+      if (c == '\\') {
+        RETURN_IF_ERROR(EscapeOutside());
+      } else if (c == '[') {
+        RETURN_IF_ERROR(Class());
+      } else if (c == '(') {
+        RETURN_IF_ERROR(Open());
+      } else if (c == '{') {
+        Interval();
+      } else {
+        out_.push_back(c);
+        ++pos_;
+      }
+    }
+    return std::move(out_);
+  }
+
+ private:
+  Status Refuse(const std::string& what) const {
+    return Unsupported("want a pattern that can be run, found " + what + " at byte " +
+                       std::to_string(pos_) + " of \"" + std::string(pattern_.substr(0, 60)) +
+                       "\"");
+  }
+
+  bool AtEnd(size_t offset) const { return pos_ + offset >= pattern_.size(); }
+
+  // What an escape at pos_ stands for.
+  struct Escape {
+    std::string items;    // for the inside of a class; with `negated`, everything but these
+    bool is_set = false;  // a class of characters, else copied as it is
+    bool negated = false;
+    bool is_word = false;
+  };
+
+  // Reads the escape at pos_ and moves behind it.
+  Result<Escape> ReadEscape() {
+    if (AtEnd(1)) return InvalidArgument("want a character after \\, found the pattern's end");
+    const char c = pattern_[pos_ + 1];
+    const auto set = [this](std::string_view items, bool negated) {
+      pos_ += 2;
+      return Escape{std::string(items), true, negated, false};
+    };
+    switch (c) {
+      case 's':
+      case 'S':
+        return set(kSpaceItems, c == 'S');
+      case 'w':
+      case 'W': {
+        Escape escape = set(kWordItems, c == 'W');
+        escape.is_word = true;
+        return escape;
+      }
+      case 'd':
+      case 'D':
+        return set("\\p{Nd}", c == 'D');
+      case 'h':
+      case 'H':
+        if (dialect_ == RegexDialect::kTiktoken) break;
+        return set(kHexItems, c == 'H');
+      case 'v':
+        pos_ += 2;
+        return Escape{"\\x{b}"};
+      case 'u':
+        return CodePointEscape();
+      case 'p':
+      case 'P':
+        if (!AtEnd(2) && pattern_[pos_ + 2] == '{') return Property();
+        break;
+      default:
+        break;
+    }
+    Escape escape{std::string(pattern_.substr(pos_, 2))};
+    pos_ += 2;
+    return escape;
+  }
+
+  Result<Escape> CodePointEscape() {
+    size_t end = pos_ + 2;
+    const size_t limit = std::min(pattern_.size(), end + 4);
+    while (end < limit && std::isxdigit(static_cast<unsigned char>(pattern_[end])) != 0) ++end;
+    if (end != pos_ + 6) return Refuse("\\u without four hexadecimal digits");
+    Escape escape{"\\x{" + std::string(pattern_.substr(pos_ + 2, 4)) + "}"};
+    pos_ = end;
+    return escape;
+  }
+
+  Result<Escape> Property() {
+    const size_t close = pattern_.find('}', pos_);
+    if (close == std::string_view::npos) return Refuse("\\p{ without }");
+    std::string_view name = pattern_.substr(pos_ + 3, close - pos_ - 3);
+    bool negated = pattern_[pos_ + 1] == 'P';
+    if (!name.empty() && name.front() == '^') {
+      negated = !negated;
+      name.remove_prefix(1);
+    }
+    Escape escape{"", true, negated, false};
+    const std::string_view items = ItemsOfProperty(PlainName(name));
+    escape.items = items.empty() ? "\\p{" + std::string(name) + "}" : std::string(items);
+    pos_ = close + 1;
+    return escape;
+  }
+
+  Status EscapeOutside() {
+    if (!AtEnd(1) && pattern_[pos_ + 1] == 'Q') return Refuse("\\Q");
+    ASSIGN_OR_RETURN(const Escape escape, ReadEscape());
+    if (!escape.is_set) {
+      out_ += escape.items;
+    } else {
+      out_ += (escape.negated ? "[^" : "[") + escape.items + "]";
+    }
+    return Status::Ok();
+  }
+
+  Status Class() {
+    ++pos_;
+    const bool negated = !AtEnd(0) && pattern_[pos_] == '^';
+    if (negated) ++pos_;
+    std::string items;
+    // Negated sets inside a class whose members PCRE2 cannot list: "everything but these".
+    std::string complements;
+    bool first = true;
+    while (true) {
+      if (AtEnd(0)) return Refuse("[ without ]");
+      const char c = pattern_[pos_];
+      if (c == ']' && !first) break;
+      first = false;
+      if (c == '\\') {
+        ASSIGN_OR_RETURN(const Escape escape, ReadEscape());
+        if (!escape.is_set || !escape.negated) {
+          items += escape.items;
+        } else if (escape.items == kSpaceItems) {
+          items += kNotSpaceItems;
+        } else if (escape.items.starts_with("\\p{") &&
+                   escape.items.find('}') == escape.items.size() - 1) {
+          items += "\\P" + escape.items.substr(2);
+        } else {
+          complements += (complements.empty() ? "[^" : "|[^") + escape.items + "]";
+        }
+      } else if (c == '[') {
+        const size_t close = pattern_.find(":]", pos_);
+        if (AtEnd(1) || pattern_[pos_ + 1] != ':' || close == std::string_view::npos) {
+          return Refuse("a class inside a class");
+        }
+        std::string_view name = pattern_.substr(pos_ + 2, close - pos_ - 2);
+        const bool inverted = !name.empty() && name.front() == '^';
+        if (inverted) name.remove_prefix(1);
+        const std::string_view known = ItemsOfProperty(PlainName(name));
+        if (known.empty()) return Refuse("the class name [:" + std::string(name) + ":]");
+        if (inverted) {
+          complements += (complements.empty() ? "[^" : "|[^") + std::string(known) + "]";
+        } else {
+          items += known;
+        }
+        pos_ = close + 2;
+      } else if (c == '&' && !AtEnd(1) && pattern_[pos_ + 1] == '&') {
+        return Refuse("&& (intersection of classes)");
+      } else {
+        if (c == ']') items.push_back('\\');
+        items.push_back(c);
+        ++pos_;
+      }
+    }
+    ++pos_;
+    if (complements.empty()) {
+      out_ += (negated ? "[^" : "[") + items + "]";
+    } else {
+      const std::string either =
+          "(?:" + (items.empty() ? "" : "[" + items + "]|") + complements + ")";
+      out_ += negated ? "(?:(?!" + either + ")(?s:.))" : either;
+    }
+    return Status::Ok();
+  }
+
+  // "(" and, where it carries flags, "(?imx" with Ruby's m (dot matches newline) written as s.
+  Status Open() {
+    out_.push_back('(');
+    ++pos_;
+    if (!AtEnd(0) && pattern_[pos_] == '*') return Refuse("a verb (*...)");
+    if (AtEnd(1) || pattern_[pos_] != '?') return Status::Ok();
+    if (pattern_[pos_ + 1] == '#') {
+      const size_t close = pattern_.find(')', pos_);
+      if (close == std::string_view::npos) return Refuse("(?# without )");
+      out_ += "?#";
+      pos_ = close;
+      return Status::Ok();
+    }
+    size_t end = pos_ + 1;
+    while (end < pattern_.size() &&
+           (std::isalpha(static_cast<unsigned char>(pattern_[end])) != 0 || pattern_[end] == '-')) {
+      ++end;
+    }
+    if (end == pos_ + 1 || end >= pattern_.size() ||
+        (pattern_[end] != ':' && pattern_[end] != ')')) {
+      out_.push_back('?');
+      ++pos_;
+      return Status::Ok();
+    }
+    out_.push_back('?');
+    for (const char flag : pattern_.substr(pos_ + 1, end - pos_ - 1)) {
+      const bool ruby = dialect_ == RegexDialect::kOniguruma;
+      if (flag == 'i' || flag == 'x' || flag == '-' || (!ruby && (flag == 's' || flag == 'm'))) {
+        out_.push_back(flag);
+      } else if (ruby && flag == 'm') {
+        out_.push_back('s');
+      } else if (!ruby && flag == 'u') {
+        continue;
+      } else {
+        return Refuse(std::string("the flag ") + flag);
+      }
+    }
+    pos_ = end;
+    return Status::Ok();
+  }
+
+  // {,n} is {0,n}; and Ruby reads {n,m}+ as a repeated interval, not as a possessive one.
+  void Interval() {
+    size_t end = pos_ + 1;
+    const auto digits = [&] {
+      const size_t begin = end;
+      while (end < pattern_.size() &&
+             std::isdigit(static_cast<unsigned char>(pattern_[end])) != 0) {
+        ++end;
+      }
+      return pattern_.substr(begin, end - begin);
+    };
+    const std::string low(digits());
+    bool comma = false;
+    std::string high;
+    if (end < pattern_.size() && pattern_[end] == ',') {
+      comma = true;
+      ++end;
+      high = digits();
+    }
+    if (end >= pattern_.size() || pattern_[end] != '}' || (low.empty() && high.empty())) {
+      out_ += "\\{";
+      ++pos_;
+      return;
+    }
+    out_ += "{" + (low.empty() ? "0" : low) + (comma ? "," : "") + high + "}";
+    pos_ = end + 1;
+    if (dialect_ == RegexDialect::kOniguruma && !AtEnd(0) && pattern_[pos_] == '+') {
+      out_ += "{1,}";
+      ++pos_;
+    }
+  }
+
+  std::string_view pattern_;
+  RegexDialect dialect_;
+  size_t pos_ = 0;
+  std::string out_;
+};
+
+}  // namespace
+
+Result<std::string> TranslatePattern(std::string_view pattern, RegexDialect dialect) {
+  return Translator(pattern, dialect).Run();
+}
+
+}  // namespace onepass
