@@ -10,16 +10,20 @@ import json
 import math
 import pathlib
 import random
+import shutil
+import tempfile
 import time
 from typing import Iterator
 
 import torch
 import torch.nn.functional as F
+import torch.distributed as distributed
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 import eval_base
 import world_data
-from base_model import Base, init_weights, make_config, save_base
+from base_model import Base, init_weights, load_base, make_config, save_base
 
 
 def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -35,7 +39,7 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, then an orthogonalised step; matrices of one shape are handled together."""
+    """Momentum, then an orthogonalised step; matrices of one shape are handled together, the work shared by the workers."""
 
     def __init__(self, matrices: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01):
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "decay": decay})
@@ -46,17 +50,29 @@ class Muon(torch.optim.Optimizer):
             shapes: dict[torch.Size, list[nn.Parameter]] = {}
             for p in group["params"]:
                 shapes.setdefault(p.shape, []).append(p)
+            updates = [self._directions(matrices, group["momentum"]) for matrices in shapes.values()]
+            flat = torch.cat([u.reshape(-1) for u in updates])
+            distributed.all_reduce(flat)
+            offset = 0
             for shape, matrices in shapes.items():
-                self._step_shape(matrices, math.sqrt(max(1.0, shape[0] / shape[1])), group)
+                scale = math.sqrt(max(1.0, shape[0] / shape[1]))
+                for p in matrices:
+                    update = flat[offset : offset + p.numel()].view_as(p)
+                    p.mul_(1 - group["lr"] * group["decay"]).add_(update, alpha=-group["lr"] * scale)
+                    offset += p.numel()
 
-    def _step_shape(self, matrices: list[nn.Parameter], scale: float, group: dict) -> None:
-        updates = []
+    def _directions(self, matrices: list[nn.Parameter], momentum: float) -> Tensor:
+        """[N, rows, cols]: this worker's share of the orthogonalised directions; zero for the others' matrices."""
+        wanted = []
         for p in matrices:
             buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            buffer.lerp_(p.grad, 1 - group["momentum"])
-            updates.append(p.grad.lerp(buffer, group["momentum"]))
-        for p, update in zip(matrices, orthogonalize(torch.stack(updates))):
-            p.mul_(1 - group["lr"] * group["decay"]).add_(update, alpha=-group["lr"] * scale)
+            buffer.lerp_(p.grad, 1 - momentum)
+            wanted.append(p.grad.lerp(buffer, momentum))
+        rank, workers = distributed.get_rank(), distributed.get_world_size()
+        directions = torch.zeros(len(matrices), *matrices[0].shape)
+        if wanted[rank::workers]:
+            directions[rank::workers] = orthogonalize(torch.stack(wanted[rank::workers]))
+        return directions
 
 
 def batch_loss(model: Base, batch: world_data.Batch, bf16: bool) -> tuple[Tensor, float]:
@@ -86,26 +102,24 @@ def thin_text(samples: list[world_data.Sample], keep: float, rng: random.Random)
 
 def stream(tokenizer, args: argparse.Namespace, progress: dict) -> Iterator[world_data.Batch]:
     """Micro-batches of fresh samples, at the level that the progress asks for, without end."""
-    seed = args.seed * 100000
+    seed = args.seed * 100000 + distributed.get_rank()
     while True:
         rng = random.Random(seed)
         rows = world_data.generate(args.generator, "pretrain", "pretrain", args.chunk, seed, level_at(progress["done"], args))
         samples = world_data.encode(tokenizer, rows, args.text_weight)
-        thin_text(samples, 0.2, rng)
+        thin_text(samples, args.text_keep, rng)
         samples = world_data.join_some(samples, args.join_share if progress["done"] >= args.level3_at else 0.0, rng)
         yield from world_data.micro_batches(samples, args.micro_tokens, rng)
-        seed += 1
+        seed += args.workers
 
 
-def build_tokenizer(args: argparse.Namespace):
+def build_tokenizer(args: argparse.Namespace) -> None:
     rows = world_data.generate(args.generator, "pretrain", "pretrain", 40000, args.seed, 3)
     tokenizer = world_data.train_tokenizer(rows, args.vocab)
-    args.out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(args.out / "tokenizer.json"))
     kinds = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "model_max_length": 1024,
              "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     (args.out / "tokenizer_config.json").write_text(json.dumps(kinds, indent=2) + "\n")
-    return tokenizer
 
 
 def make_optimizers(model: Base, args: argparse.Namespace) -> list[torch.optim.Optimizer]:
@@ -118,52 +132,94 @@ def make_optimizers(model: Base, args: argparse.Namespace) -> list[torch.optim.O
     return optimizers
 
 
+def reduce_gradients(parameters: list[nn.Parameter], counts: list[float]) -> list[float]:
+    """Sums gradients and counts over the workers; gradients end up divided by the second count, the loss weights."""
+    flat = torch.cat([p.grad.reshape(-1) for p in parameters] + [torch.tensor(counts)])
+    distributed.all_reduce(flat)
+    totals = flat[-len(counts) :].tolist()
+    offset = 0
+    for p in parameters:
+        p.grad.copy_(flat[offset : offset + p.numel()].view_as(p)).div_(totals[1])
+        offset += p.numel()
+    return totals
+
+
+def one_step(model: Base, batches: Iterator[world_data.Batch], goal: float, bf16: bool) -> tuple[int, float]:
+    """Gradients of about `goal` tokens over all workers. Returns tokens and mean loss."""
+    tokens, weights, losses = 0, 0.0, 0.0
+    while tokens * distributed.get_world_size() < 0.8 * goal:  # micro-batches are a little smaller than asked
+        batch = next(batches)
+        loss, weight = batch_loss(model, batch, bf16)
+        loss.backward()
+        losses, weights, tokens = losses + loss.item(), weights + weight, tokens + batch.ids.numel()
+    parameters = list(model.parameters())
+    losses, weights, total = reduce_gradients(parameters, [losses, weights, float(tokens)])
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    return int(total), losses / weights
+
+
 def train(model: Base, tokenizer, args: argparse.Namespace) -> None:
     optimizers = make_optimizers(model, args)
     progress = {"done": 0.0}
     batches = stream(tokenizer, args, progress)
-    held_out = eval_base.held_out(args.generator, tokenizer, args.eval_count, 3)
+    first = distributed.get_rank() == 0
+    plain = Base(model.cfg)  # the same parameters, never compiled
+    plain.load_state_dict(model.state_dict(), assign=True)
+    held_out = eval_base.held_out(args.generator, tokenizer, args.eval_count, 3) if first else []
     tokens, step, start, next_eval = 0, 0, time.time(), args.eval_every
     shown_loss, shown_tokens, shown_time = 0.0, 0, start
     while tokens < args.tokens:
         goal = args.batch_tokens[min(len(args.batch_tokens) - 1, int(progress["done"] * len(args.batch_tokens)))]
-        batch_tokens, total_weight, total_loss = 0, 0.0, 0.0
-        while batch_tokens < goal:
-            batch = next(batches)
-            loss, weight = batch_loss(model, batch, args.bf16)
-            loss.backward()
-            total_loss, total_weight = total_loss + loss.item(), total_weight + weight
-            batch_tokens += batch.ids.numel()
-        parameters = list(model.parameters())
-        for p in parameters:
-            p.grad /= total_weight
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        step_tokens, loss = one_step(model, batches, goal, args.bf16)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * rate_at(progress["done"], step, args)
             optimizer.step()
             optimizer.zero_grad()
-        tokens, step = tokens + batch_tokens, step + 1
-        shown_tokens, shown_loss = shown_tokens + batch_tokens, shown_loss + total_loss / total_weight
+        tokens, step = tokens + step_tokens, step + 1
+        shown_tokens, shown_loss = shown_tokens + step_tokens, shown_loss + loss
         progress["done"] = tokens / args.tokens
-        if step % 50 == 0:
+        if first and step % 50 == 0:
             now = time.time()
             print(f"step {step} tokens {tokens / 1e6:.2f}M level {level_at(progress['done'], args)} loss {shown_loss / 50:.4f} "
                   f"tok/s {shown_tokens / (now - shown_time):.0f} minutes {(now - start) / 60:.1f}", flush=True)
             shown_loss, shown_tokens, shown_time = 0.0, 0, now
         if tokens >= next_eval:
             next_eval += args.eval_every
-            save_base(model, args.out)
-            print("  " + eval_base.summary(eval_base.score(model, held_out, args.bf16)), flush=True)
-    save_base(model, args.out)
+            if first:
+                save_base(model, args.out)
+                print("  " + eval_base.summary(eval_base.score(plain, held_out, args.bf16)), flush=True)
+    if first:
+        save_base(model, args.out)
+
+
+def worker(rank: int, store: str, args: argparse.Namespace) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=args.workers)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(1)
+    tokenizer = Tokenizer.from_file(str(args.out / "tokenizer.json"))
+    cfg = make_config(tokenizer.get_vocab_size(), args.width, args.layers, args.hidden,
+                      world_data.BOS, world_data.EOS, world_data.PAD)
+    model = Base(cfg)
+    init_weights(model)
+    if args.init_from:
+        model.load_state_dict(load_base(args.init_from).state_dict())
+    if args.compile:
+        for layer in model.model.layers:
+            layer.compile(dynamic=True)
+    if rank == 0:
+        print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
+    train(model, tokenizer, args)
+    distributed.destroy_process_group()
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generator", default="build/release/onepass data world", help="command that writes samples")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models/base"))
+    parser.add_argument("--init-from", type=pathlib.Path, help="folder of a base of the same shape to go on from, with its tokenizer")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each: better than threads on a busy machine")
     parser.add_argument("--tokens", type=float, default=40e6, help="tokens to train on, padding included")
     parser.add_argument("--vocab", type=int, default=2048)
     parser.add_argument("--width", type=int, default=256)
@@ -176,10 +232,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--level2-at", type=float, default=0.1)
     parser.add_argument("--level3-at", type=float, default=0.3)
     parser.add_argument("--text-weight", type=float, default=0.1)
+    parser.add_argument("--text-keep", type=float, default=0.3, help="share of plain-text tokens whose loss is computed")
     parser.add_argument("--join-share", type=float, default=0.1)
-    parser.add_argument("--chunk", type=int, default=8192, help="samples generated at a time")
-    parser.add_argument("--micro-tokens", type=int, default=4096)
-    parser.add_argument("--batch-tokens", type=int, nargs="+", default=[8192, 16384, 16384, 32768])
+    parser.add_argument("--chunk", type=int, default=4096, help="samples generated at a time")
+    parser.add_argument("--micro-tokens", type=int, default=2048)
+    parser.add_argument("--batch-tokens", type=int, nargs="+", default=[4096, 8192, 8192, 16384, 16384])
     parser.add_argument("--eval-every", type=float, default=2e6, help="tokens")
     parser.add_argument("--eval-count", type=int, default=600)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="do without torch.compile")
@@ -189,18 +246,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(args.threads)
-    tokenizer = build_tokenizer(args)
-    cfg = make_config(tokenizer.get_vocab_size(), args.width, args.layers, args.hidden,
-                      world_data.BOS, world_data.EOS, world_data.PAD)
-    model = Base(cfg)
-    init_weights(model)
-    print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
-    if args.compile:
-        for layer in model.model.layers:
-            layer.compile(dynamic=True)
-    train(model, tokenizer, args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.init_from:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(args.init_from / name, args.out / name)
+    else:
+        build_tokenizer(args)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(worker, (f"{folder}/store", args), nprocs=args.workers)
 
 
 if __name__ == "__main__":

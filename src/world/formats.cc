@@ -27,7 +27,7 @@ struct Scene {
 
 // A world and its text, of one of the sizes that the level allows.
 Scene DrawScene(const FormatOptions& options, bool want_documents, Rng& rng) {
-  constexpr std::array<std::array<int, 2>, 3> kFactCounts = {{{3, 6}, {7, 12}, {13, 22}}};
+  constexpr std::array<std::array<int, 2>, 3> kFactCounts = {{{2, 6}, {5, 12}, {13, 22}}};
   int level = options.level;
   if (level > 1 && rng.Chance(level == 3 ? 0.5 : 0.4)) level -= static_cast<int>(rng.UniformInt(1, level - 1));
   MicroWorldOptions world_options;
@@ -48,7 +48,8 @@ Scene DrawScene(const FormatOptions& options, bool want_documents, Rng& rng) {
     }
   } else {
     scene.told = scene.world.facts;
-    scene.text = WritePassage(scene.told, rng);
+    const bool plain = options.level == 1 && rng.Chance(0.8);
+    scene.text = plain ? WriteSummary(scene.told) : WritePassage(scene.told, rng);
   }
   return scene;
 }
@@ -283,24 +284,24 @@ struct Format {
 
 constexpr std::array<Format, 20> kFormats = {{{"answer", Answer, {12, 8, 7}},
                                               {"answer-facts", AnswerFacts, {14, 14, 14}},
-                                              {"answer-turns", AnswerTurns, {24, 18, 17}},
-                                              {"facts", Facts, {10, 14, 15}},
-                                              {"facts-turns", FactsTurns, {14, 14, 13}},
-                                              {"facts-answer", FactsAnswer, {4, 6, 6}},
+                                              {"answer-turns", AnswerTurns, {40, 18, 17}},
+                                              {"facts", Facts, {6, 14, 15}},
+                                              {"facts-turns", FactsTurns, {20, 14, 13}},
+                                              {"facts-answer", FactsAnswer, {2, 6, 6}},
                                               {"steps", Steps, {2, 3, 3}},
-                                              {"answer-two", AnswerTwo, {1, 2, 2}},
-                                              {"yes-no", YesNo, {1, 3, 3}},
-                                              {"complete", Complete, {4, 4, 4}},
-                                              {"quote", Quote, {4, 3, 3}},
-                                              {"about", About, {2, 4, 4}},
+                                              {"answer-two", AnswerTwo, {0, 2, 2}},
+                                              {"yes-no", YesNo, {0, 3, 3}},
+                                              {"complete", Complete, {6, 4, 4}},
+                                              {"quote", Quote, {2, 3, 3}},
+                                              {"about", About, {1, 4, 4}},
                                               {"locate", Locate, {0, 1, 2}},
-                                              {"names", Names, {1, 1, 2}},
-                                              {"restate", Restate, {4, 3, 3}},
-                                              {"copy", Copy, {2, 1, 1}},
-                                              {"move-answer", MoveAnswer, {4, 4, 5}},
-                                              {"move-quote", MoveQuote, {3, 4, 5}},
-                                              {"move-turns", MoveTurns, {4, 5, 6}},
-                                              {"bare", Bare, {1, 1, 1}}}};
+                                              {"names", Names, {0, 1, 2}},
+                                              {"restate", Restate, {2, 3, 3}},
+                                              {"copy", Copy, {4, 1, 1}},
+                                              {"move-answer", MoveAnswer, {2, 4, 5}},
+                                              {"move-quote", MoveQuote, {2, 4, 5}},
+                                              {"move-turns", MoveTurns, {5, 5, 6}},
+                                              {"bare", Bare, {0, 1, 1}}}};
 
 const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {
   for (const Format& format : kFormats) {
