@@ -110,6 +110,10 @@ Result<Json> ParseStrictJson(std::string_view text, const std::string& name,
   if (text.starts_with("\xef\xbb\xbf")) {
     return InvalidArgument("json: want a value, found a byte order mark (" + name + ")");
   }
+  // It also takes a zero byte for the end of the text, whatever follows.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    return InvalidArgument("json: byte " + std::to_string(zero) + ": a zero byte (" + name + ")");
+  }
   StrictBuilder builder(limits);
   if (!Json::sax_parse(text, &builder)) {
     return InvalidArgument("json: " + builder.fault() + " (" + name + ")");
