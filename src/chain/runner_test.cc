@@ -1,0 +1,563 @@
+#include "chain/runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "chain/tiny_chain_for_test.h"
+
+namespace onepass {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
+constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
+constexpr uint64_t kSeed = 7;
+
+// Three stages of the forms that differ: with and without own input, by start token.
+ChainSpec ThreeStages(Placement placement) {
+  ChainSpec spec;
+  spec.name = "three";
+  spec.file = "three.yaml";
+  spec.placement = placement;
+  spec.shared = "Q: {Q}\n";
+  spec.stages.resize(3);
+  spec.stages[0] = {.name = "a", .input = "{D}\n", .start = "<bos>"};
+  spec.stages[1] = {.name = "b", .input = "then {N}:", .start = "<bos>"};
+  spec.stages[2] = {.name = "c", .start = "<note>"};
+  for (StageSpec& stage : spec.stages) {
+    stage.stop_tokens = {"<eos>"};
+    stage.max_tokens = 9;
+    stage.sampling = {.temperature = 0.8, .seed = 3};
+  }
+  return spec;
+}
+
+std::vector<SoftPrompt> Prompts(uint64_t seed = kSeed) {
+  std::vector<SoftPrompt> prompts;
+  for (const int length : {5, 3, 4}) prompts.push_back(RandomPrompt(length, 32, seed++));
+  return prompts;
+}
+
+Record MakeRecord(int64_t number, const std::string& question, const std::string& document) {
+  Record record;
+  record.number = record.line = number;
+  const auto add = [&](const char* name, const std::string& text) {
+    record.fields.push_back({.name = name, .text = text, .json_type = "string"});
+  };
+  add("Q", question);
+  add("D", document);
+  add("N", std::to_string(number));
+  return record;
+}
+
+std::vector<Record> Records() {
+  return {MakeRecord(1, "who?", "the other thing"), MakeRecord(2, "where is the house?", "x"),
+          MakeRecord(3, "w", "a rather longer document than the others"),
+          MakeRecord(4, "when did they?", "in the year")};
+}
+
+std::vector<float> KvOf(const Segment& segment) {
+  const KvLayout& layout = segment.pool().layout();
+  std::vector<float> values;
+  for (int64_t layer = 0; layer < layout.layers; ++layer) {
+    for (int64_t head = 0; head < layout.kv_heads; ++head) {
+      for (int64_t token = 0; token < segment.token_count(); ++token) {
+        const int64_t at =
+            head * layout.HeadStride() + token % layout.page_tokens * layout.head_dim;
+        const int64_t page = token / layout.page_tokens;
+        const float* k = segment.k_plane<float>(page, layer) + at;
+        const float* v = segment.v_plane<float>(page, layer) + at;
+        values.insert(values.end(), k, k + layout.head_dim);
+        values.insert(values.end(), v, v + layout.head_dim);
+      }
+    }
+  }
+  return values;
+}
+
+// Everything that a run held, by planned id: kept alive beyond its death.
+using Held = std::vector<SegmentRef>;
+
+class RunnerTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { dir_ = WriteTinyBase("runner_test"); }
+  void SetUp() override { UseBackend("ref"); }
+  void UseBackend(const std::string& backend) {
+    base_ = LoadTinyBase(dir_, backend);
+    ASSERT_NE(base_, nullptr);
+  }
+
+  std::unique_ptr<ChainRunner> Make(const ChainSpec& spec, const RunnerOptions& options = {},
+                                    std::vector<SoftPrompt> prompts = Prompts()) {
+    auto runner = ChainRunner::Create(*base_, spec, std::move(prompts), options);
+    EXPECT_TRUE(runner.ok()) << runner.status().message();
+    return runner.ok() ? std::move(runner).value() : nullptr;
+  }
+
+  // Runs one record; `held` gets every segment.
+  RecordResult RunOne(ChainRunner& runner, const Record& record, Held* held = nullptr) {
+    if (held != nullptr) {
+      held->assign(runner.plan().segments.size(), nullptr);
+      runner.on_stage = [held](size_t, int, const std::vector<WrittenSegment>& written) {
+        for (size_t id = 0; id < written.size(); ++id) {
+          if (written[id].segment != nullptr) (*held)[id] = written[id].segment;
+        }
+      };
+    }
+    std::vector<RecordResult> results = runner.Run({&record, 1});
+    runner.on_stage = nullptr;
+    EXPECT_TRUE(results[0].status.ok()) << results[0].status.message();
+    return std::move(results[0]);
+  }
+
+  static std::string dir_;
+  std::unique_ptr<Base> base_;
+};
+
+std::string RunnerTest::dir_;
+
+// The method's table, written down a second time, for the segments of a kv hand-off that reads all.
+bool MayRead(Placement placement, const PlannedSegment& reader, const PlannedSegment& target) {
+  const bool own = reader.stage == target.stage;
+  switch (reader.kind) {
+    case SegmentKind::kSharedInput:
+      return false;
+    case SegmentKind::kPrompt:
+      return placement == Placement::kInline &&
+             (target.kind == SegmentKind::kSharedInput ||
+              (target.kind == SegmentKind::kOutput && target.stage < reader.stage));
+    case SegmentKind::kOwnInput:
+      return target.kind == SegmentKind::kSharedInput ||
+             (target.kind == SegmentKind::kPrompt && own) ||
+             (target.kind == SegmentKind::kOutput && target.stage < reader.stage);
+    case SegmentKind::kOutput:
+      return target.kind == SegmentKind::kSharedInput ||
+             (target.kind == SegmentKind::kPrompt && own) ||
+             (target.kind == SegmentKind::kOwnInput && own) ||
+             (target.kind == SegmentKind::kOutput && target.stage < reader.stage);
+  }
+  return false;
+}
+
+// Ids in the order of their positions, for a kv hand-off.
+std::vector<int> ByPosition(const Plan& plan, const Held& held) {
+  std::vector<int> ids;
+  for (int id = 0; id < std::ssize(plan.segments); ++id) {
+    if (held[id] != nullptr) ids.push_back(id);
+  }
+  std::ranges::sort(
+      ids, [&](int a, int b) { return held[a]->start_position() < held[b]->start_position(); });
+  return ids;
+}
+
+// Computes every segment of a kv run from scratch: one sequence after the other in one pass each,
+// with `changed` (or -1) replaced by other content for its readers only.
+class Recomputation {
+ public:
+  Recomputation(Base& base, const Plan& plan, const Held& held, std::vector<SoftPrompt> prompts)
+      : plan_(plan),
+        held_(held),
+        prompts_(std::move(prompts)),
+        pool_(base.config().Layout(16, DType::kF32), 4096),
+        engine_(base, pool_) {
+    order_ = ByPosition(plan, held);
+    fresh_.resize(plan.segments.size());
+    for (const int id : order_) fresh_[id] = Write(id, -1, nullptr, false);
+  }
+
+  const SegmentRef& fresh(int id) const { return fresh_[id]; }
+  const std::vector<int>& order() const { return order_; }
+
+  // The segment's KV when `changed` has other content, and everything else stays what it was.
+  SegmentRef WithChanged(int id, int changed) {
+    const SegmentRef other = Write(changed, -1, nullptr, true);
+    return Write(id, changed, other, false);
+  }
+
+ private:
+  SegmentRef Write(int id, int changed, const SegmentRef& other, bool alter) {
+    const PlannedSegment& planned = plan_.segments[id];
+    PrefillRequest request;
+    // The plan's own views on purpose: they are what the runner attaches.
+    for (const int seen : planned.view) {
+      if (held_[seen] == nullptr) continue;
+      request.view.Append(seen == changed ? other : fresh_[seen]);
+    }
+    request.start_position = held_[id]->start_position();
+    request.provenance = {.kind = planned.kind, .stage = planned.stage};
+    Buffer<float> vectors;
+    if (planned.kind == SegmentKind::kPrompt) {
+      vectors = prompts_[planned.stage].vectors.Copy();
+      if (alter) vectors.span()[3] += 1;
+      request.vectors = vectors.view();
+    } else {
+      request.tokens = held_[id]->tokens();
+      if (alter) request.tokens[request.tokens.size() / 2] ^= 1;
+    }
+    const Status status = engine_.Prefill({&request, 1});
+    EXPECT_TRUE(status.ok()) << status.message();
+    return request.segment;
+  }
+
+  const Plan& plan_;
+  const Held& held_;
+  std::vector<SoftPrompt> prompts_;
+  PagePool pool_;
+  Engine engine_;
+  std::vector<int> order_;
+  Held fresh_;
+};
+
+TEST_F(RunnerTest, KvHandoffEqualsFullRecomputationBitwiseOnRef) {
+  for (const Placement placement : kPlacements) {
+    const auto runner = Make(ThreeStages(placement));
+    Held held;
+    RunOne(*runner, Records()[2], &held);
+    Recomputation recomputation(*base_, runner->plan(), held, Prompts());
+    ASSERT_EQ(recomputation.order().size(), runner->plan().segments.size());
+    int64_t next = 0;
+    for (const int id : recomputation.order()) {
+      EXPECT_EQ(held[id]->start_position(), next) << "positions are one running index";
+      next = held[id]->end_position();
+      EXPECT_EQ(KvOf(*held[id]), KvOf(*recomputation.fresh(id)))
+          << NameOf(placement) << " segment " << id;
+      EXPECT_EQ(held[id]->provenance().content_hash,
+                recomputation.fresh(id)->provenance().content_hash);
+    }
+  }
+}
+
+TEST_F(RunnerTest, KvHandoffIsNearFullRecomputationOnCpu) {
+  UseBackend("cpu");
+  for (const Placement placement : kPlacements) {
+    const auto runner = Make(ThreeStages(placement));
+    Held held;
+    RunOne(*runner, Records()[2], &held);
+    Recomputation recomputation(*base_, runner->plan(), held, Prompts());
+    for (const int id : recomputation.order()) {
+      const std::vector<float> ours = KvOf(*held[id]);
+      const std::vector<float> fresh = KvOf(*recomputation.fresh(id));
+      ASSERT_EQ(ours.size(), fresh.size());
+      for (size_t i = 0; i < ours.size(); ++i) ASSERT_NEAR(ours[i], fresh[i], 2e-5);
+    }
+  }
+}
+
+TEST_F(RunnerTest, EveryPairSeesOrDoesNotSeeAsTheMethodSays) {
+  for (const Placement placement : kPlacements) {
+    const auto runner = Make(ThreeStages(placement));
+    const Plan& plan = runner->plan();
+    Held held;
+    RunOne(*runner, Records()[0], &held);
+    Recomputation recomputation(*base_, plan, held, Prompts());
+    const std::vector<int>& order = recomputation.order();
+    for (size_t r = 0; r < order.size(); ++r) {
+      for (size_t t = 0; t < order.size(); ++t) {
+        if (r == t) continue;
+        const int reader = order[r];
+        const int target = order[t];
+        const bool may = MayRead(placement, plan.segments[reader], plan.segments[target]);
+        const SegmentRef changed = recomputation.WithChanged(reader, target);
+        const bool same = KvOf(*changed) == KvOf(*recomputation.fresh(reader));
+        EXPECT_EQ(same, !may) << NameOf(placement) << ": reader " << reader << ", segment "
+                              << target;
+      }
+    }
+  }
+}
+
+// End to end: what a stage cannot see even through others never changes its KV or its tokens.
+TEST_F(RunnerTest, AStagesPromptAndInputReachOnlyItselfAndLaterStages) {
+  for (const Placement placement : kPlacements) {
+    for (const Handoff handoff : kHandoffs) {
+      const RunnerOptions options{.handoff = handoff};
+      const auto runner = Make(ThreeStages(placement), options);
+      Held before;
+      const RecordResult was = RunOne(*runner, Records()[0], &before);
+      for (int stage = 0; stage < 3; ++stage) {
+        for (const bool change_prompt : {true, false}) {
+          std::vector<SoftPrompt> prompts = Prompts();
+          ChainSpec spec = ThreeStages(placement);
+          if (change_prompt) {
+            prompts[stage].vectors.span()[0] += 1;
+          } else if (stage < 2) {
+            spec.stages[stage].input = "!" + spec.stages[stage].input;
+          } else {
+            continue;
+          }
+          const auto other = Make(spec, options, std::move(prompts));
+          Held after;
+          const RecordResult is = RunOne(*other, Records()[0], &after);
+          for (size_t id = 0; id < before.size(); ++id) {
+            const PlannedSegment& segment = runner->plan().segments[id];
+            const bool own = segment.stage == stage;
+            if (segment.stage < stage ||
+                (segment.kind == SegmentKind::kPrompt && !own && placement == Placement::kFront)) {
+              EXPECT_EQ(KvOf(*before[id]), KvOf(*after[id])) << id;
+            }
+            if (own && segment.kind == SegmentKind::kOutput) {
+              EXPECT_NE(KvOf(*before[id]), KvOf(*after[id])) << id;
+            }
+          }
+          for (int i = 0; i < stage; ++i) EXPECT_EQ(was.stages[i].tokens, is.stages[i].tokens);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(RunnerTest, CountersProveThatKvRecomputesNothing) {
+  for (const Placement placement : kPlacements) {
+    for (const Handoff handoff : kHandoffs) {
+      const auto runner = Make(ThreeStages(placement), {.handoff = handoff});
+      const int64_t before = runner->counters().tokens_computed;
+      Held held;
+      const RecordResult result = RunOne(*runner, Records()[1], &held);
+      EXPECT_EQ(runner->counters().tokens_computed - before, result.TokensComputed());
+      int64_t shared = 0;
+      int64_t again = 0;
+      int64_t written = 0;
+      for (size_t id = 0; id < held.size(); ++id) {
+        const PlannedSegment& segment = runner->plan().segments[id];
+        const int64_t count = held[id]->token_count();
+        if (segment.dies_after < 3) written += count;
+        if (segment.kind == SegmentKind::kSharedInput) shared = count;
+        if (!segment.text_of.empty()) again += count;
+      }
+      EXPECT_EQ(result.TokensComputed(), written);
+      switch (handoff) {
+        case Handoff::kKv:
+          EXPECT_EQ(result.TokensRecomputed(), 0);
+          EXPECT_EQ(again, 0);
+          EXPECT_GT(result.stages[2].tokens_reused, 0);
+          break;
+        case Handoff::kTextCached:
+          EXPECT_EQ(result.TokensRecomputed(), again);
+          EXPECT_EQ(result.TokensReused(), 2 * shared);
+          break;
+        case Handoff::kText:
+          EXPECT_EQ(result.TokensRecomputed(), again + 2 * shared);
+          EXPECT_EQ(result.TokensReused(), 0);
+          break;
+      }
+    }
+  }
+}
+
+TEST_F(RunnerTest, ABatchWritesTheTokensOfItsRecordsAlone) {
+  for (const char* backend : {"ref", "cpu"}) {
+    UseBackend(backend);
+    for (const Placement placement : kPlacements) {
+      for (const Handoff handoff : kHandoffs) {
+        const std::vector<Record> records = Records();
+        const auto alone = Make(ThreeStages(placement), {.handoff = handoff});
+        const auto batched = Make(ThreeStages(placement), {.handoff = handoff, .batch = 3});
+        const std::vector<RecordResult> one = alone->Run(records);
+        const std::vector<RecordResult> many = batched->Run(records);
+        for (size_t i = 0; i < records.size(); ++i) {
+          ASSERT_TRUE(many[i].status.ok()) << many[i].status.message();
+          EXPECT_EQ(one[i].number, many[i].number);
+          EXPECT_EQ(one[i].peak_kv_bytes, many[i].peak_kv_bytes);
+          for (int stage = 0; stage < 3; ++stage) {
+            EXPECT_EQ(one[i].stages[stage].tokens, many[i].stages[stage].tokens);
+            EXPECT_EQ(one[i].stages[stage].tokens_computed, many[i].stages[stage].tokens_computed);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(RunnerTest, ColdEqualsWarmTokenForToken) {
+  for (const char* backend : {"ref", "cpu"}) {
+    UseBackend(backend);
+    const std::vector<Record> records = Records();
+    const auto warm = Make(ThreeStages(Placement::kFront));
+    const auto cold = Make(ThreeStages(Placement::kFront), {.cold = true});
+    const std::vector<RecordResult> warm_results = warm->Run(records);
+    const std::vector<RecordResult> cold_results = cold->Run(records);
+    for (size_t i = 0; i < records.size(); ++i) {
+      for (int stage = 0; stage < 3; ++stage) {
+        EXPECT_EQ(warm_results[i].stages[stage].tokens, cold_results[i].stages[stage].tokens);
+      }
+      EXPECT_EQ(cold_results[i].TokensComputed(), warm_results[i].TokensComputed() + 5 + 3 + 4);
+      // A fresh process, this record first.
+      const auto fresh = Make(ThreeStages(Placement::kFront));
+      EXPECT_EQ(RunOne(*fresh, records[i]).stages[2].tokens, warm_results[i].stages[2].tokens);
+    }
+  }
+}
+
+TEST_F(RunnerTest, DeadSegmentsAreFreedAtTheHandoff) {
+  for (const Placement placement : kPlacements) {
+    for (const Handoff handoff : kHandoffs) {
+      const auto runner = Make(ThreeStages(placement), {.handoff = handoff});
+      const int64_t resident = runner->pool().bytes_used();
+      runner->on_stage = [&](size_t, int stage, const std::vector<WrittenSegment>& written) {
+        for (size_t id = 0; id < written.size(); ++id) {
+          if (written[id].segment == nullptr) continue;
+          EXPECT_GE(runner->plan().segments[id].dies_after, stage);
+        }
+      };
+      const RecordResult result = RunOne(*runner, Records()[0]);
+      EXPECT_EQ(runner->pool().bytes_used(), resident);
+      EXPECT_EQ(runner->pool().bytes_peak(), result.peak_kv_bytes);
+    }
+  }
+}
+
+TEST_F(RunnerTest, OneCacheServesAnyNumberOfStagesUnderKv) {
+  const RecordResult kv = RunOne(*Make(ThreeStages(Placement::kInline)), Records()[2]);
+  const auto runner = Make(ThreeStages(Placement::kInline), {.handoff = Handoff::kText});
+  const RecordResult text = RunOne(*runner, Records()[2]);
+  EXPECT_GT(text.TokensComputed(), kv.TokensComputed());
+}
+
+TEST_F(RunnerTest, AnOutputCutByItsLengthHandsAllItsTokensOver) {
+  ChainSpec spec = ThreeStages(Placement::kFront);
+  spec.stages[0].stop_tokens.clear();
+  const auto runner = Make(spec);
+  Held held;
+  const RecordResult result = RunOne(*runner, Records()[0], &held);
+  EXPECT_EQ(result.stages[0].finish, FinishReason::kLength);
+  const int output = runner->plan().stages[0].writes.back();
+  EXPECT_EQ(held[output]->token_count(), 1 + 9);  // <bos> and all that were sampled
+}
+
+TEST_F(RunnerTest, AFaultyRecordIsItsOwnFault) {
+  const auto runner = Make(ThreeStages(Placement::kFront), {.batch = 4});
+  std::vector<Record> records = Records();
+  records[1].fields.pop_back();
+  const std::vector<RecordResult> results = runner->Run(records);
+  EXPECT_EQ(results[1].status.message(), "record 2 (line 2): want field \"N\", found only Q, D");
+  for (const size_t i : {0, 2, 3}) EXPECT_TRUE(results[i].status.ok());
+  const auto alone = Make(ThreeStages(Placement::kFront));
+  EXPECT_EQ(results[2].stages[2].tokens, RunOne(*alone, records[2]).stages[2].tokens);
+}
+
+TEST_F(RunnerTest, AnOverlongRecordIsRefusedWithNumbers) {
+  const auto runner = Make(ThreeStages(Placement::kFront), {.batch = 2});
+  std::vector<Record> records = Records();
+  records[0].fields[1].text = std::string(400, 'x');
+  const std::vector<RecordResult> results = runner->Run(records);
+  // 12 of prompts; "Q: who?\n" 8; 400 + 1; "then 1:" 5 ("the" is a token); 3 outputs of 1 + 9.
+  EXPECT_EQ(
+      results[0].status.message(),
+      "record 1 (line 1): want at most 256 positions (the base's context), found 456 with 414 "
+      "input tokens and outputs as long as they may be");
+  EXPECT_TRUE(results[1].status.ok());
+}
+
+TEST_F(RunnerTest, CuttingTakesTheEndOfTheCutFieldOnly) {
+  ChainSpec spec = ThreeStages(Placement::kFront);
+  spec.overlong = Overlong::kCut;
+  spec.cut_field = "D";
+  std::string document;
+  for (int i = 0; i < 80; ++i) document += "\xC3\xA9\xE2\x82\xAC";  // characters of 2 and 3 bytes
+  for (const Handoff handoff : kHandoffs) {
+    const auto runner = Make(spec, {.handoff = handoff});
+    Record record = MakeRecord(1, "who?", document);
+    Held held;
+    const RecordResult result = RunOne(*runner, record, &held);
+    EXPECT_GT(result.cut_bytes, 0);
+    int own = -1;
+    for (const int id : runner->plan().stages[0].writes) {
+      if (runner->plan().segments[id].kind == SegmentKind::kOwnInput) own = id;
+    }
+    const std::string kept = base_->tokenizer->Decode(held[own]->tokens(), false);
+    ASSERT_EQ(kept.back(), '\n');
+    EXPECT_EQ(document.compare(0, kept.size() - 1, kept, 0, kept.size() - 1), 0)
+        << "a prefix, in whole characters";
+    EXPECT_EQ(static_cast<int64_t>(kept.size() - 1), std::ssize(document) - result.cut_bytes);
+    // Two more characters would not have fit.
+    record.fields[1].text = document.substr(0, kept.size() - 1 + 5);
+    spec.overlong = Overlong::kRefuse;
+    spec.cut_field.clear();
+    EXPECT_FALSE(Make(spec, {.handoff = handoff})->Run({&record, 1})[0].status.ok());
+    spec.overlong = Overlong::kCut;
+    spec.cut_field = "D";
+  }
+  Record record = MakeRecord(1, std::string(400, 'q'), "x");
+  const std::vector<RecordResult> results = Make(spec)->Run({&record, 1});
+  EXPECT_THAT(results[0].status.message(), HasSubstr("cutting all of field \"D\" is not enough"));
+}
+
+TEST_F(RunnerTest, TooFewPagesAreTheFaultOfTheRecordsThatNeedThem) {
+  const KvLayout layout = base_->config().Layout(16, DType::kF32);
+  std::vector<Record> records = Records();
+  records[2].fields[1].text = std::string(180, 'x');
+  // Together the records do not fit; each of the small ones does.
+  const auto runner =
+      Make(ThreeStages(Placement::kFront), {.batch = 4, .max_kv_bytes = 11 * layout.PageBytes()});
+  const std::vector<RecordResult> results = runner->Run(records);
+  EXPECT_TRUE(results[0].status.ok()) << results[0].status.message();
+  EXPECT_EQ(results[2].status.code(), StatusCode::kExhausted);
+  EXPECT_THAT(results[2].status.message(), HasSubstr("record 3 (line 3): kv pages: want"));
+  EXPECT_TRUE(results[3].status.ok()) << results[3].status.message();
+  EXPECT_LE(runner->pool().bytes_peak(), 11 * layout.PageBytes());
+}
+
+TEST_F(RunnerTest, ChainsMixHandoffs) {
+  ChainSpec spec = ThreeStages(Placement::kFront);
+  spec.stages[0].handoff = Handoff::kText;
+  spec.stages[2].handoff = Handoff::kTextCached;
+  const RecordResult mixed = RunOne(*Make(spec), Records()[0]);
+  const RecordResult kv = RunOne(*Make(ThreeStages(Placement::kFront)), Records()[0]);
+  EXPECT_EQ(mixed.stages[0].tokens, kv.stages[0].tokens);
+  EXPECT_EQ(mixed.stages[1].tokens, kv.stages[1].tokens);
+  EXPECT_EQ(mixed.stages[1].tokens_recomputed, 0);
+  EXPECT_GT(mixed.stages[2].tokens_recomputed, 0);
+}
+
+TEST_F(RunnerTest, AnOutputMayFollowItsInputWithoutAStartToken) {
+  for (const Placement placement : kPlacements) {
+    ChainSpec spec = ThreeStages(placement);
+    spec.stages[0].start.clear();
+    spec.stages[1].start.clear();
+    const auto runner = Make(spec);
+    Held held;
+    const RecordResult result = RunOne(*runner, Records()[0], &held);
+    EXPECT_EQ(held[runner->plan().stages[0].writes.back()]->token_count(),
+              std::ssize(result.stages[0].tokens));
+    spec.stages[0].input = "{D}";
+    Record record = MakeRecord(1, "q", "");
+    const std::vector<RecordResult> results = Make(spec)->Run({&record, 1});
+    EXPECT_THAT(results[0].status.message(),
+                HasSubstr("stage \"a\": want an input that the output"));
+  }
+}
+
+TEST_F(RunnerTest, EmptyInputsAreLeftOutOfViews) {
+  ChainSpec spec = ThreeStages(Placement::kFront);
+  spec.shared = "{Q}";
+  spec.stages[0].input = "{D}";
+  const Record record = MakeRecord(1, "", "");
+  for (const Handoff handoff : kHandoffs) {
+    const auto runner = Make(spec, {.handoff = handoff});
+    EXPECT_EQ(RunOne(*runner, record).stages.size(), 3u);
+  }
+}
+
+TEST_F(RunnerTest, PromptsOfTheWrongWidthAreRefused) {
+  std::vector<SoftPrompt> prompts = Prompts();
+  prompts[1] = RandomPrompt(4, 16, 1);
+  const auto runner =
+      ChainRunner::Create(*base_, ThreeStages(Placement::kFront), std::move(prompts), {});
+  EXPECT_EQ(runner.status().message(), "three.yaml: stage \"b\": prompt: want width 32, found 16");
+}
+
+TEST_F(RunnerTest, SampledOutputsDependOnTheSeedAndTheRecordAlone) {
+  const auto runner = Make(ThreeStages(Placement::kFront));
+  const RecordResult once = RunOne(*runner, Records()[0]);
+  EXPECT_EQ(once.stages[0].tokens, RunOne(*runner, Records()[0]).stages[0].tokens);
+  Record renumbered = Records()[0];
+  renumbered.number = 9;
+  EXPECT_NE(once.stages[0].tokens, RunOne(*runner, renumbered).stages[0].tokens);
+}
+
+}  // namespace
+}  // namespace onepass
