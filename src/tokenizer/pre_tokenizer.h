@@ -2,6 +2,7 @@
 // Immutable; thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,7 +31,8 @@ struct Words {
   void AddPart(const Span& span, size_t begin, size_t end) {
     if (begin == end) return;
     const size_t offset = begin - span.begin;
-    spans.push_back({begin, end, span.at_origin > offset ? span.at_origin - offset : 0, kNoToken});
+    const size_t at_origin = span.at_origin > offset ? span.at_origin - offset : 0;
+    spans.push_back({begin, end, std::min(at_origin, end - begin), kNoToken});
   }
 
   std::string buffer;  // valid UTF-8
