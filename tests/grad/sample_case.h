@@ -1,0 +1,148 @@
+// The two-stage samples of tests/golden/grad/sample, run through the engine's plan and tape.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "chain/plan.h"
+#include "core/file.h"
+#include "format/safetensors.h"
+#include "kernels/registry.h"
+#include "train/prompt_gradient.h"
+#include "train/tape_plan.h"
+
+namespace onepass {
+
+inline std::string SampleGoldenDir() {
+  return std::string(ONEPASS_SOURCE_DIR) + "/tests/golden/grad/sample";
+}
+
+template <class T>
+T Must(Result<T> result) {
+  ONEPASS_CHECK(result.ok(), result.status().message());
+  return std::move(result).value();
+}
+
+struct SampleGoldens {
+  nlohmann::json json;
+  std::shared_ptr<const SafetensorsFile> tensors;
+
+  static SampleGoldens Load() {
+    return {nlohmann::json::parse(Must(ReadFile(SampleGoldenDir() + "/cases.json"))),
+            Must(SafetensorsFile::Open(SampleGoldenDir() + "/cases.safetensors"))};
+  }
+  Buffer<double> Matrix(const std::string& name) const {
+    const RawTensor& tensor = tensors->tensors().at(name);
+    const bool matrix = tensor.shape.size() == 2;
+    Buffer<double> buffer(matrix ? tensor.shape[0] : 1, tensor.shape.back());
+    ConvertTo<double>(tensor, 0, buffer.size(), buffer.data());
+    return buffer;
+  }
+};
+
+// One case bound to a backend: plan, samples, prompts.
+template <class Real>
+class SampleCase {
+ public:
+  SampleCase(const SampleGoldens& goldens, const nlohmann::json& json, Ops<Real>& ops,
+             bool taped_constants)
+      : stage_(json["stage"]) {
+    const Buffer<double> prompt_a = goldens.Matrix("P_A");
+    const Buffer<double> prompt_b = goldens.Matrix("P_B");
+    ChainSpec spec;
+    spec.name = "sample";
+    spec.base = "base";
+    spec.placement = Must(ParsePlacement(json["placement"].get<std::string>()));
+    spec.handoff = Must(ParseHandoff(json["handoff"].get<std::string>()));
+    spec.shared = "S";
+    spec.stages.resize(2);
+    spec.stages[0].name = "a";
+    spec.stages[0].input = "I_A";
+    spec.stages[0].start = "start";
+    spec.stages[1].name = "b";
+    spec.stages[1].input = "I_B";
+    lengths_ = {prompt_a.rows(), prompt_b.rows()};
+    plan_ = Must(CompilePlan(spec, lengths_));
+    plan_.stages.resize(stage_ + 1);
+    plan_.segments.resize(plan_.stages.back().writes.back() + 1);
+    tape_ = Must(MakeTapePlan(plan_, stage_, taped_constants));
+    for (const nlohmann::json& fields : goldens.json["samples"]) {
+      samples_.push_back(MakeSample(fields, goldens.json["end_token"]));
+      target_count_ += samples_.back().TargetCount(tape_);
+    }
+    for (const Buffer<double>* prompt : {&prompt_a, &prompt_b}) {
+      Buffer<Real>& copy = prompts_.emplace_back(prompt->rows(), prompt->cols());
+      for (int64_t i = 0; i < prompt->size(); ++i) copy.data()[i] = Real(prompt->data()[i]);
+    }
+    model_ =
+        Must(Transformer<Real>::Create(Must(Checkpoint::Open(SampleGoldenDir() + "/base")), ops));
+    pool_ = std::make_unique<PagePool>(model_->config().Layout(4, DTypeOf<Real>::kValue), 256);
+    gradient_ = std::make_unique<PromptGradient<Real>>(*model_, *pool_, plan_, tape_, lengths_);
+    gradient_->SetConstantPrompt(1 - stage_, View<const Real>(prompts_[1 - stage_].view()));
+  }
+
+  // The losses of all targets; adds d(mean loss)/d(prompt) to dprompt if it is not empty.
+  std::vector<Real> Run(View<Real> dprompt) {
+    std::vector<const TrainSample*> batch;
+    for (const TrainSample& sample : samples_) batch.push_back(&sample);
+    std::vector<Real> losses;
+    last_ = Must(gradient_->Run(batch, View<const Real>(prompt().view()),
+                                Real(1) / Real(target_count_), dprompt, &losses));
+    return losses;
+  }
+  double MeanLoss() {
+    Run({});
+    return last_.loss_sum / static_cast<double>(last_.target_count);
+  }
+
+  Buffer<Real>& prompt() { return prompts_[stage_]; }
+  const BatchLoss& last() const { return last_; }
+  const TapePlan& tape() const { return tape_; }
+  const Plan& plan() const { return plan_; }
+  int64_t pages_used() const { return pool_->pages_used(); }
+
+ private:
+  TrainSample MakeSample(const nlohmann::json& fields, int32_t end_token) const {
+    TrainSample sample;
+    const std::string names[] = {"A", "B"};
+    for (const PlannedSegment& segment : plan_.segments) {
+      std::string field;
+      switch (segment.kind) {
+        case SegmentKind::kPrompt:
+          break;
+        case SegmentKind::kSharedInput:
+          field = "S";
+          break;
+        case SegmentKind::kOwnInput:
+          field = segment.text_of.empty() ? "I_" + names[segment.stage] : "T";
+          break;
+        case SegmentKind::kOutput:
+          field = "O_" + names[segment.stage];
+          break;
+      }
+      sample.tokens.push_back(field.empty() ? std::vector<int32_t>()
+                                            : fields[field].get<std::vector<int32_t>>());
+    }
+    sample.start_count = stage_ == 0 ? 1 : 0;
+    sample.end_token = end_token;
+    return sample;
+  }
+
+  int stage_;
+  std::vector<int64_t> lengths_;
+  Plan plan_;
+  TapePlan tape_;
+  std::vector<TrainSample> samples_;
+  int64_t target_count_ = 0;
+  std::vector<Buffer<Real>> prompts_;
+  std::unique_ptr<Transformer<Real>> model_;
+  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<PromptGradient<Real>> gradient_;
+  BatchLoss last_;
+};
+
+}  // namespace onepass

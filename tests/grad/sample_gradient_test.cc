@@ -1,0 +1,142 @@
+// Losses and the trained prompt's gradient of whole two-stage samples: against PyTorch with an
+// explicit mask (tools/make_goldens_sample.py), against finite differences, and with everything
+// taped. Standard and FTHSS training, both placements, ragged batches.
+#include <algorithm>
+#include <cmath>
+
+#include "sample_case.h"
+
+namespace onepass {
+namespace {
+
+class SampleGradient : public ::testing::TestWithParam<int> {
+ protected:
+  SampleGradient() : goldens_(SampleGoldens::Load()), case_(goldens_.json["cases"][GetParam()]) {}
+
+  std::string Name() const { return case_["name"]; }
+
+  SampleGoldens goldens_;
+  nlohmann::json case_;
+};
+
+template <class Real>
+Buffer<Real> GradientOf(SampleCase<Real>& sample) {
+  Buffer<Real> gradient(sample.prompt().rows(), sample.prompt().cols());
+  sample.Run(gradient.view());
+  return gradient;
+}
+
+double LargestMagnitude(const Buffer<double>& buffer) {
+  double largest = 0;
+  for (double value : buffer.span()) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
+template <class Real>
+void ExpectGoldens(const SampleGoldens& goldens, const std::string& name, SampleCase<Real>& sample,
+                   double tolerance) {
+  const Buffer<double> want_losses = goldens.Matrix(name + ".losses");
+  const Buffer<double> want = goldens.Matrix(name + ".gradient");
+  Buffer<Real> got(want.rows(), want.cols());
+  const std::vector<Real> losses = sample.Run(got.view());
+  ASSERT_EQ(std::ssize(losses), want_losses.size());
+  for (size_t i = 0; i < losses.size(); ++i) {
+    EXPECT_NEAR(losses[i], want_losses.data()[i], tolerance * 5) << "target " << i;
+  }
+  const double largest = LargestMagnitude(want);
+  ASSERT_GT(largest, 1e-3);
+  for (int64_t i = 0; i < want.size(); ++i) {
+    EXPECT_NEAR(got.data()[i], want.data()[i], tolerance * largest) << "element " << i;
+  }
+}
+
+TEST_P(SampleGradient, RefInDoubleEqualsPyTorch) {
+  const auto ops = MakeRefOpsDouble();
+  SampleCase<double> sample(goldens_, case_, *ops, false);
+  ExpectGoldens(goldens_, Name(), sample, 1e-11);
+}
+
+TEST_P(SampleGradient, RefInFloatIsCloseToPyTorch) {
+  const auto ops = MakeRefOpsFloat();
+  SampleCase<float> sample(goldens_, case_, *ops, false);
+  ExpectGoldens(goldens_, Name(), sample, 3e-5);
+}
+
+TEST_P(SampleGradient, CpuIsCloseToPyTorch) {
+  const auto ops = Must(MakeOps("cpu", {.thread_count = 2}));
+  SampleCase<float> sample(goldens_, case_, *ops, false);
+  ExpectGoldens(goldens_, Name(), sample, 3e-5);
+}
+
+TEST_P(SampleGradient, FiniteDifferencesAgreeInDouble) {
+  const auto ops = MakeRefOpsDouble();
+  SampleCase<double> sample(goldens_, case_, *ops, false);
+  const Buffer<double> gradient = GradientOf(sample);
+  const double largest = LargestMagnitude(gradient);
+  const double h = 1e-5;
+  for (int64_t i = 0; i < gradient.size(); ++i) {
+    double& value = sample.prompt().data()[i];
+    const double kept = value;
+    value = kept + h;
+    const double above = sample.MeanLoss();
+    value = kept - h;
+    const double below = sample.MeanLoss();
+    value = kept;
+    EXPECT_NEAR(gradient.data()[i], (above - below) / (2 * h), 1e-8 * std::max(1.0, largest))
+        << "element " << i;
+  }
+}
+
+TEST_P(SampleGradient, TapingTheConstantsTooChangesNothing) {
+  const auto ops = Must(MakeOps("cpu", {.thread_count = 2}));
+  SampleCase<float> untaped(goldens_, case_, *ops, false);
+  SampleCase<float> taped(goldens_, case_, *ops, true);
+  Buffer<float> gradient = GradientOf(untaped);
+  Buffer<float> want(gradient.rows(), gradient.cols());
+  const std::vector<float> want_losses = taped.Run(want.view());
+  const std::vector<float> losses = untaped.Run({});
+  EXPECT_EQ(losses, want_losses);
+  for (int64_t i = 0; i < want.size(); ++i) EXPECT_EQ(gradient.data()[i], want.data()[i]) << i;
+  EXPECT_EQ(taped.last().constant_tokens, 0);
+}
+
+TEST_P(SampleGradient, OnlyWhatThePromptInfluencesIsTaped) {
+  const auto ops = MakeRefOpsFloat();
+  SampleCase<float> sample(goldens_, case_, *ops, false);
+  GradientOf(sample);
+  for (size_t id = 0; id < sample.plan().segments.size(); ++id) {
+    const PlannedSegment& segment = sample.plan().segments[id];
+    const int trained = case_["stage"];
+    const bool shared = segment.kind == SegmentKind::kSharedInput;
+    const bool front = case_["placement"] == "front";
+    // Inline, a re-read text stands before the prompt; in front, it sees it.
+    const bool before_prompt = !segment.text_of.empty() && !front;
+    const TapeRole role = sample.tape().roles[id];
+    EXPECT_EQ(role == TapeRole::kTaped, segment.stage == trained && !shared && !before_prompt)
+        << "segment " << id;
+    // A text hand-off does not need the other stage's segments at all.
+    const bool other = segment.stage != trained && !shared;
+    if (other && case_["handoff"] == "text") EXPECT_EQ(role, TapeRole::kUnused) << id;
+    if (other && case_["handoff"] == "kv") EXPECT_EQ(role, TapeRole::kConstant) << id;
+  }
+  EXPECT_GT(sample.last().constant_tokens, 0);
+}
+
+TEST_P(SampleGradient, ARunReturnsItsPagesButForConstantFrontPrompts) {
+  const auto ops = MakeRefOpsFloat();
+  SampleCase<float> sample(goldens_, case_, *ops, false);
+  GradientOf(sample);
+  const int64_t kept = sample.pages_used();
+  const bool keeps_a_prompt = case_["handoff"] == "kv" && case_["placement"] == "front";
+  EXPECT_EQ(kept, keeps_a_prompt ? 2 : 0);  // P_A: 5 vectors in pages of 4
+  GradientOf(sample);
+  EXPECT_EQ(sample.pages_used(), kept);
+}
+
+std::string CaseName(const ::testing::TestParamInfo<int>& info) {
+  return SampleGoldens::Load().json["cases"][info.param]["name"];
+}
+INSTANTIATE_TEST_SUITE_P(Cases, SampleGradient, ::testing::Range(0, 6), CaseName);
+
+}  // namespace
+}  // namespace onepass
