@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# The numbers of docs/results.md: trains every prompt with three seeds and compares all methods on
+# held-out questions.
+#   tools/run_results.sh [world|babi ...]     default: both
+# Variables: SEEDS ("1 2 3"), N (test questions of the world, 500), OUT (out/results),
+#   BABI (../shared/data/babi), ONEPASS (the release build's program), TRAIN ("key=value" overrides
+#   for every recipe alike, e.g. "max_steps=50" for a trial).
+# Prompts that are there already are not trained again; remove OUT to begin anew.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+onepass=${ONEPASS:-build/release/apps/onepass/onepass}
+seeds=${SEEDS:-1 2 3}
+n=${N:-500}
+out=${OUT:-out/results}
+babi=${BABI:-../shared/data/babi}
+data=$out/data
+mkdir -p "$data"
+
+# train TASK SEED PROMPT: one prompt, by the recipe of that name; its best state goes to
+# OUT/TASK/seedSEED/PROMPT. The world's recipes are the demo's.
+train() {
+  local task=$1 seed=$2 prompt=$3 recipes=$1
+  [ "$task" = world ] && recipes=demo
+  local prompts=$out/$task/seed$seed work=$out/train/$task/seed$seed/$prompt
+  [ -e "$prompts/$prompt" ] && return
+  local overrides=("data=$data/$task-train.jsonl" "validation_data=$data/$task-validation.jsonl"
+    "out=$work" "seed=$seed" "init_seed=$seed")
+  case "$prompt" in
+    answer | answer-fthss) overrides+=("upstream_prompts=$prompts/compress") ;;
+  esac
+  # shellcheck disable=SC2086 # TRAIN is a list
+  "$onepass" train "recipes/$recipes/$prompt.yaml" "${overrides[@]}" ${TRAIN:-}
+  mkdir -p "$prompts"
+  cp -r "$work/best" "$prompts/$prompt.new"
+  mv "$prompts/$prompt.new" "$prompts/$prompt"
+}
+
+train_all() {
+  for seed in $seeds; do
+    # Stage A first: the others read what it writes.
+    for prompt in compress answer answer-fthss prompt-tuning distill; do
+      echo "== $1, seed $seed: $prompt"
+      train "$1" "$seed" "$prompt"
+    done
+  done
+}
+
+world() {
+  "$onepass" data world --split train --count 20000 --seed 1 --out "$data/world-train.jsonl"
+  "$onepass" data world --split validation --count 200 --seed 1 --out "$data/world-validation.jsonl"
+  "$onepass" data world --split test --count "$n" --seed 2 --out "$data/world-test.jsonl"
+  train_all world
+  "$onepass" eval chains/demo/suite.yaml --data "$data/world-test.jsonl" --n "$n" \
+    --seeds "${seeds// /,}" --prompts "$out/world/seed{seed}" --out "$out/world"
+}
+
+# bAbI tasks 1 to 3: one prompt a stage for all three, tested on each. Of longer stories the last 40
+# sentences are kept: no question of these files needs an earlier one.
+babi() {
+  if [ ! -d "$babi" ]; then
+    echo "run_results: want bAbI's files in $babi, found no such folder" >&2
+    exit 1
+  fi
+  for split in train validation test; do
+    : >"$data/babi-$split.jsonl"
+    for task in 1 2 3; do
+      "$onepass" data babi --input "$(ls "$babi"/qa${task}_*_train.txt)" --task "$task" \
+        --split "$split" --last-sentences 40 --out "$data/babi$task-$split.jsonl"
+      cat "$data/babi$task-$split.jsonl" >>"$data/babi-$split.jsonl"
+    done
+  done
+  train_all babi
+  for task in 1 2 3; do
+    "$onepass" eval chains/babi/suite.yaml --task "babi-$task" --data "$data/babi$task-test.jsonl" \
+      --seeds "${seeds// /,}" --prompts "$out/babi/seed{seed}" --out "$out/babi-$task"
+  done
+}
+
+for what in ${@:-world babi}; do
+  case "$what" in
+    world | babi) "$what" ;;
+    *) echo "usage: tools/run_results.sh [world|babi ...]" >&2; exit 2 ;;
+  esac
+done
