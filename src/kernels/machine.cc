@@ -115,9 +115,35 @@ double MeasureMemoryBandwidth(ThreadPool& pool, int64_t bytes) {
   return best;
 }
 
+namespace {
+
+// The lowest set bit is the best target.
+int64_t AvailableTargets() { return hwy::SupportedTargets() & HWY_TARGETS; }
+
+}  // namespace
+
 const char* InstructionSetName() {
-  return hwy::TargetName(static_cast<int64_t>(hwy::SupportedTargets() & HWY_TARGETS &
-                                              -(hwy::SupportedTargets() & HWY_TARGETS)));
+  const int64_t targets = AvailableTargets();
+  return hwy::TargetName(targets & -targets);
+}
+
+std::vector<std::string> InstructionSetNames() {
+  std::vector<std::string> names;
+  for (int64_t left = AvailableTargets(); left != 0; left &= left - 1) {
+    names.push_back(hwy::TargetName(left & -left));
+  }
+  return names;
+}
+
+void ForceInstructionSet(std::string_view name) {
+  hwy::SetSupportedTargetsForTest(0);
+  int64_t chosen = 0;
+  for (int64_t left = AvailableTargets(); left != 0; left &= left - 1) {
+    if (name == hwy::TargetName(left & -left)) chosen = left & -left;
+  }
+  ONEPASS_CHECK(chosen != 0 || name.empty(), "no such instruction set here");
+  hwy::SetSupportedTargetsForTest(chosen);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
 }  // namespace onepass

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/thread_pool.h"
 
@@ -17,5 +20,11 @@ double MeasureMemoryBandwidth(ThreadPool& pool, int64_t bytes = int64_t{1} << 30
 
 // The instruction set that the CPU backend uses here, e.g. "AVX3".
 const char* InstructionSetName();
+
+// All that it was compiled for and this machine has, the best first.
+std::vector<std::string> InstructionSetNames();
+// From now on only the named one (one of InstructionSetNames()) is used; "" ends this. For tests;
+// not while ops run.
+void ForceInstructionSet(std::string_view name);
 
 }  // namespace onepass
