@@ -107,7 +107,9 @@ def make_model(name: str, seed: int) -> None:
         written["rope_scaling"] = None if scaling["rope_type"] == "default" else scaling
         path.write_text(json.dumps(written, indent=2) + "\n")
 
-    model = model.float().eval()
+    # Loaded again from the files: a cast model would keep rotary frequencies of its old precision.
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
+                                                 attn_implementation="eager").eval()
     ids = torch.randint(3, config.vocab_size, (token_count,), generator=generator)
     ids[0] = config.bos_token_id
     with torch.no_grad():

@@ -12,6 +12,12 @@
 namespace onepass {
 namespace {
 
+class SilentDecodeState : public DecodeState {
+ public:
+  std::string Push(TokenId) override { return {}; }
+  std::string Finish() override { return {}; }
+};
+
 // Every id is a token without text.
 class SilentTokenizer : public Tokenizer {
  public:
@@ -19,6 +25,9 @@ class SilentTokenizer : public Tokenizer {
 
   std::vector<TokenId> Encode(std::string_view, const EncodeOptions&) const override { return {}; }
   std::string Decode(std::span<const TokenId>, bool) const override { return {}; }
+  std::unique_ptr<DecodeState> StartDecode(bool) const override {
+    return std::make_unique<SilentDecodeState>();
+  }
   std::optional<TokenId> IdOf(std::string_view) const override { return std::nullopt; }
   std::string TokenOf(TokenId) const override { return {}; }
   bool IsSpecial(TokenId) const override { return false; }
