@@ -35,9 +35,9 @@ def score(model: Base, samples: list[world_data.Sample], bf16: bool = False) -> 
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             best = model.logits(model.hidden(model.embed(ids))).argmax(-1)
         for row, sample in enumerate(group):
-            for first, last in sample.spans:
+            for first, last, hops in sample.spans:
                 hit = bool((best[row, first - 1 : last - 1] == ids[row, first:last]).all())
-                scores[(sample.format, sample.hops)].append(hit)
+                scores[(sample.format, hops)].append(hit)
     return scores
 
 

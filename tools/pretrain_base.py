@@ -75,19 +75,25 @@ class Muon(torch.optim.Optimizer):
         return directions
 
 
-def batch_loss(model: Base, batch: world_data.Batch, bf16: bool) -> tuple[Tensor, float]:
-    """Weighted sum of token losses, and the sum of weights. Only positions that count reach the output matrix."""
+def batch_loss(model: Base, batch: world_data.Batch, bf16: bool) -> tuple[Tensor, list[float]]:
+    """Weighted sum of token losses; then that sum, the sum of weights, and loss and number of the output tokens.
+
+    Only positions that count reach the output matrix.
+    """
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         states = model.hidden(model.embed(batch.ids[:, :-1]))
         weights = batch.weights[:, 1:].reshape(-1)
         kept = weights.nonzero().squeeze(1)
         logits = model.logits(states.reshape(-1, states.shape[-1])[kept])
     losses = F.cross_entropy(logits.float(), batch.ids[:, 1:].reshape(-1)[kept], reduction="none")
-    return (losses * weights[kept]).sum(), float(weights.sum())
+    loss = (losses * weights[kept]).sum()
+    outputs = losses[weights[kept] == 1.0]
+    return loss, [loss.item(), weights.sum().item(), outputs.sum().item(), float(len(outputs))]
 
 
 def level_at(done: float, args: argparse.Namespace) -> int:
-    return 1 + (done >= args.level2_at) + (done >= args.level3_at)
+    """0: repeated random tokens only; 1 to 3: levels of the world's texts."""
+    return (done >= args.level1_at) + (done >= args.level2_at) + (done >= args.level3_at)
 
 
 def rate_at(done: float, step: int, args: argparse.Namespace) -> float:
@@ -105,11 +111,17 @@ def stream(tokenizer, args: argparse.Namespace, progress: dict) -> Iterator[worl
     seed = args.seed * 100000 + distributed.get_rank()
     while True:
         rng = random.Random(seed)
-        rows = world_data.generate(args.generator, "pretrain", "pretrain", args.chunk, seed, level_at(progress["done"], args))
-        samples = world_data.encode(tokenizer, rows, args.text_weight)
-        thin_text(samples, args.text_keep, rng)
-        samples = world_data.join_some(samples, args.join_share if progress["done"] >= args.level3_at else 0.0, rng)
-        yield from world_data.micro_batches(samples, args.micro_tokens, rng)
+        level = level_at(progress["done"], args)
+        samples = world_data.repeated_rows(tokenizer.get_vocab_size(), args.chunk // (2 if level == 0 else 20), rng)
+        if level > 0:
+            rows = world_data.generate(args.generator, "pretrain", "pretrain", args.chunk, seed, level)
+            encoded = world_data.encode(tokenizer, rows, args.text_weight)
+            thin_text(encoded, args.text_keep, rng)
+            samples += world_data.join_some(encoded, args.join_share if level == 3 else 0.0, rng)
+        for batch in world_data.micro_batches(samples, args.micro_tokens, rng):
+            yield batch
+            if level != level_at(progress["done"], args):
+                break
         seed += args.workers
 
 
@@ -145,17 +157,18 @@ def reduce_gradients(parameters: list[nn.Parameter], counts: list[float]) -> lis
 
 
 def one_step(model: Base, batches: Iterator[world_data.Batch], goal: float, bf16: bool) -> tuple[int, float]:
-    """Gradients of about `goal` tokens over all workers. Returns tokens and mean loss."""
-    tokens, weights, losses = 0, 0.0, 0.0
+    """Gradients of about `goal` tokens over all workers. Returns tokens and the mean loss of the output tokens."""
+    tokens, counts = 0, [0.0] * 4
     while tokens * distributed.get_world_size() < 0.8 * goal:  # micro-batches are a little smaller than asked
         batch = next(batches)
-        loss, weight = batch_loss(model, batch, bf16)
+        loss, more = batch_loss(model, batch, bf16)
         loss.backward()
-        losses, weights, tokens = losses + loss.item(), weights + weight, tokens + batch.ids.numel()
+        counts = [a + b for a, b in zip(counts, more)]
+        tokens += batch.ids.numel()
     parameters = list(model.parameters())
-    losses, weights, total = reduce_gradients(parameters, [losses, weights, float(tokens)])
+    totals = reduce_gradients(parameters, counts + [float(tokens)])
     nn.utils.clip_grad_norm_(parameters, 1.0)
-    return int(total), losses / weights
+    return int(totals[4]), totals[2] / max(1.0, totals[3])
 
 
 def train(model: Base, tokenizer, args: argparse.Namespace) -> None:
@@ -165,7 +178,6 @@ def train(model: Base, tokenizer, args: argparse.Namespace) -> None:
     first = distributed.get_rank() == 0
     plain = Base(model.cfg)  # the same parameters, never compiled
     plain.load_state_dict(model.state_dict(), assign=True)
-    held_out = eval_base.held_out(args.generator, tokenizer, args.eval_count, 3) if first else []
     tokens, step, start, next_eval = 0, 0, time.time(), args.eval_every
     shown_loss, shown_tokens, shown_time = 0.0, 0, start
     while tokens < args.tokens:
@@ -181,13 +193,15 @@ def train(model: Base, tokenizer, args: argparse.Namespace) -> None:
         progress["done"] = tokens / args.tokens
         if first and step % 50 == 0:
             now = time.time()
-            print(f"step {step} tokens {tokens / 1e6:.2f}M level {level_at(progress['done'], args)} loss {shown_loss / 50:.4f} "
+            print(f"step {step} tokens {tokens / 1e6:.2f}M level {level_at(progress['done'], args)} output loss {shown_loss / 50:.4f} "
                   f"tok/s {shown_tokens / (now - shown_time):.0f} minutes {(now - start) / 60:.1f}", flush=True)
             shown_loss, shown_tokens, shown_time = 0.0, 0, now
         if tokens >= next_eval:
             next_eval += args.eval_every
             if first:
                 save_base(model, args.out)
+                level = max(1, level_at(progress["done"], args))
+                held_out = eval_base.held_out(args.generator, tokenizer, args.eval_count, level)
                 print("  " + eval_base.summary(eval_base.score(plain, held_out, args.bf16)), flush=True)
     if first:
         save_base(model, args.out)
@@ -229,8 +243,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--adam-lr", type=float, default=0.004)
     parser.add_argument("--warmup", type=int, default=50, help="steps")
     parser.add_argument("--decay-share", type=float, default=0.5, help="share of the tokens over which the rate falls to 0")
-    parser.add_argument("--level2-at", type=float, default=0.1)
-    parser.add_argument("--level3-at", type=float, default=0.3)
+    parser.add_argument("--level1-at", type=float, default=0.04, help="share of the tokens after which texts begin")
+    parser.add_argument("--level2-at", type=float, default=0.25)
+    parser.add_argument("--level3-at", type=float, default=0.5)
     parser.add_argument("--text-weight", type=float, default=0.1)
     parser.add_argument("--text-keep", type=float, default=0.3, help="share of plain-text tokens whose loss is computed")
     parser.add_argument("--join-share", type=float, default=0.1)

@@ -13,17 +13,16 @@ from torch import Tensor
 
 BOS, EOS, PAD = 0, 1, 2
 SPECIAL_TOKENS = ["<bos>", "<eos>", "<pad>"]
-LENGTHS = [48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 448, 512]
+LENGTHS = [32, 48, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 448, 512]
 
 
 @dataclasses.dataclass
 class Sample:
-    """Token ids with a loss weight each: the weight of predicting that token. spans: [begin, end) of every output."""
+    """Token ids with a loss weight each: the weight of predicting that token. spans: (begin, end, hops) of every output."""
     ids: list[int]
     weights: list[float]
-    spans: list[tuple[int, int]]
+    spans: list[tuple[int, int, int]]
     format: str
-    hops: int
 
 
 @dataclasses.dataclass
@@ -60,19 +59,29 @@ def encode(tokenizer: Tokenizer, rows: list[dict], text_weight: float) -> list[S
     encoded = iter(tokenizer.encode_batch_fast(flat, add_special_tokens=False))
     samples = []
     for row in rows:
-        sample = Sample([BOS], [0.0], [], row["format"], row["hops"])
-        for _, is_output in row["parts"]:
+        sample = Sample([BOS], [0.0], [], row["format"])
+        for _, is_output, hops in row["parts"]:
             ids = next(encoded).ids
             if is_output:
-                sample.spans.append((len(sample.ids), len(sample.ids) + len(ids)))
+                sample.spans.append((len(sample.ids), len(sample.ids) + len(ids), hops))
             sample.ids += ids
             sample.weights += [1.0 if is_output else text_weight] * len(ids)
         sample.ids.append(EOS)
         sample.weights.append(1.0 if sample.spans else text_weight)
         if sample.spans:
-            sample.spans[-1] = (sample.spans[-1][0], len(sample.ids))
+            sample.spans[-1] = (sample.spans[-1][0], len(sample.ids), sample.spans[-1][2])
         samples.append(sample)
     return samples
+
+
+def repeated_rows(vocab: int, count: int, rng: random.Random) -> list[Sample]:
+    """Random tokens, then the same again, with loss on the second time: nothing else teaches copying as fast."""
+    rows = []
+    for _ in range(count):
+        ids = [rng.randrange(len(SPECIAL_TOKENS), vocab) for _ in range(rng.randint(8, 31))]
+        weights = [0.0] * (len(ids) + 2) + [1.0] * (len(ids) - 1)
+        rows.append(Sample([BOS] + ids + ids, weights, [], "repeated"))
+    return rows
 
 
 def pad_batch(samples: list[Sample], length: int) -> Batch:
@@ -90,7 +99,7 @@ def join_some(samples: list[Sample], share: float, rng: random.Random) -> list[S
     for sample in samples:
         if joined and len(joined[-1].ids) + len(sample.ids) <= LENGTHS[-1] and rng.random() < share:
             before = joined.pop()
-            sample = Sample(before.ids + sample.ids, before.weights + sample.weights, [], "joined", 0)
+            sample = Sample(before.ids + sample.ids, before.weights + sample.weights, [], "joined")
         joined.append(sample)
     return joined
 

@@ -68,7 +68,7 @@ std::vector<Question> MixedQuestions(const MicroWorld& world, size_t count, doub
 }
 
 FormatSample Single(std::string prompt, std::string output, int hops) {
-  return {"", hops, {{std::move(prompt), false}, {std::move(output), true}}};
+  return {"", {{std::move(prompt), false, 0}, {std::move(output), true, hops}}};
 }
 
 FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
@@ -90,13 +90,14 @@ FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options,
   FormatSample sample;
   for (const Question& question : MixedQuestions(scene.world, count, two_step_share, rng)) {
     if (sample.parts.empty()) {
-      sample.parts.push_back({layout.Prompt(scene.text, question.text, rng), false});
+      sample.parts.push_back({layout.Prompt(scene.text, question.text, rng), false, 0});
     } else {
       sample.parts.back().text += '\n';
-      sample.parts.push_back({layout.Turn(question.text), false});
+      sample.parts.push_back({layout.Turn(question.text), false, 0});
     }
-    sample.parts.push_back({ask == Ask::kFactsSeveral ? WriteSummary(question.support) : ' ' + question.answer, true});
-    sample.hops = static_cast<int>(question.support.size());
+    const int hops = static_cast<int>(question.support.size());
+    const std::string output = ask == Ask::kFactsSeveral ? WriteSummary(question.support) : ' ' + question.answer;
+    sample.parts.push_back({output, true, hops});
   }
   return sample;
 }
@@ -265,15 +266,16 @@ FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
     std::string output = Sentences(story, question.support);
     if (!quote) output += " Answer: " + question.answer;
     if (!sample.parts.empty()) sample.parts.back().text += '\n';
-    sample.parts.push_back({sample.parts.empty() ? layout.Prompt(StoryText(story), question.text, rng) : layout.Turn(question.text), false});
-    sample.parts.push_back({output, true});
-    sample.hops = static_cast<int>(question.support.size());
+    const bool opening = sample.parts.empty();
+    const std::string prompt = opening ? layout.Prompt(StoryText(story), question.text, rng) : layout.Turn(question.text);
+    sample.parts.push_back({prompt, false, 0});
+    sample.parts.push_back({output, true, static_cast<int>(question.support.size())});
   }
   return sample;
 }
 
 FormatSample Bare(const FormatOptions& options, Rng& rng) {
-  return {"", 0, {{DrawScene(options, false, rng).text, false}}};
+  return {"", {{DrawScene(options, false, rng).text, false, 0}}};
 }
 
 struct Format {
@@ -282,26 +284,26 @@ struct Format {
   std::array<int, 3> weights;  // by level
 };
 
-constexpr std::array<Format, 20> kFormats = {{{"answer", Answer, {12, 8, 7}},
-                                              {"answer-facts", AnswerFacts, {14, 14, 14}},
-                                              {"answer-turns", AnswerTurns, {40, 18, 17}},
-                                              {"facts", Facts, {6, 14, 15}},
-                                              {"facts-turns", FactsTurns, {20, 14, 13}},
-                                              {"facts-answer", FactsAnswer, {2, 6, 6}},
-                                              {"steps", Steps, {2, 3, 3}},
-                                              {"answer-two", AnswerTwo, {0, 2, 2}},
-                                              {"yes-no", YesNo, {0, 3, 3}},
-                                              {"complete", Complete, {6, 4, 4}},
-                                              {"quote", Quote, {2, 3, 3}},
-                                              {"about", About, {1, 4, 4}},
-                                              {"locate", Locate, {0, 1, 2}},
-                                              {"names", Names, {0, 1, 2}},
-                                              {"restate", Restate, {2, 3, 3}},
+constexpr std::array<Format, 20> kFormats = {{{"answer", Answer, {12, 8, 8}},
+                                              {"answer-facts", AnswerFacts, {14, 16, 15}},
+                                              {"answer-turns", AnswerTurns, {40, 20, 17}},
+                                              {"facts", Facts, {6, 14, 16}},
+                                              {"facts-turns", FactsTurns, {20, 16, 16}},
+                                              {"facts-answer", FactsAnswer, {2, 4, 4}},
+                                              {"steps", Steps, {2, 2, 2}},
+                                              {"answer-two", AnswerTwo, {0, 1, 2}},
+                                              {"yes-no", YesNo, {0, 2, 2}},
+                                              {"complete", Complete, {6, 3, 2}},
+                                              {"quote", Quote, {2, 2, 1}},
+                                              {"about", About, {1, 2, 2}},
+                                              {"locate", Locate, {0, 0, 1}},
+                                              {"names", Names, {0, 0, 1}},
+                                              {"restate", Restate, {2, 2, 2}},
                                               {"copy", Copy, {4, 1, 1}},
-                                              {"move-answer", MoveAnswer, {2, 4, 5}},
-                                              {"move-quote", MoveQuote, {2, 4, 5}},
-                                              {"move-turns", MoveTurns, {5, 5, 6}},
-                                              {"bare", Bare, {0, 1, 1}}}};
+                                              {"move-answer", MoveAnswer, {2, 2, 2}},
+                                              {"move-quote", MoveQuote, {2, 2, 3}},
+                                              {"move-turns", MoveTurns, {5, 3, 4}},
+                                              {"bare", Bare, {0, 0, 1}}}};
 
 const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {
   for (const Format& format : kFormats) {

@@ -120,9 +120,10 @@ std::string ToJson(const CompressQaSample& sample) {
 }
 
 std::string ToJson(const FormatSample& sample) {
-  std::string line = "{\"format\": " + Quoted(sample.format) + ", \"hops\": " + std::to_string(sample.hops) + ", \"parts\": [";
+  std::string line = "{\"format\": " + Quoted(sample.format) + ", \"parts\": [";
   for (size_t i = 0; i < sample.parts.size(); ++i) {
-    line += (i == 0 ? "[" : ", [") + Quoted(sample.parts[i].text) + (sample.parts[i].is_output ? ", 1]" : ", 0]");
+    const FormatPart& part = sample.parts[i];
+    line += (i == 0 ? "[" : ", [") + Quoted(part.text) + (part.is_output ? ", 1, " : ", 0, ") + std::to_string(part.hops) + "]";
   }
   return line + "]}";
 }

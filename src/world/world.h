@@ -56,6 +56,7 @@ CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index)
 
 // One line of JSON, without the newline.
 std::string ToJson(const CompressQaSample& sample);
+// Of a format sample: {"format": name, "parts": [[text, 1 for an output else 0, hops], ...]}.
 std::string ToJson(const FormatSample& sample);
 
 // Sample `index` of the file that the options describe, as a line of JSON without the newline.
