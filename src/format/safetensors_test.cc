@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "core/rng.h"
 
@@ -189,6 +190,51 @@ TEST(Safetensors, ReadsWhatTheFormatAllows) {
   EXPECT_EQ(tensors.at("").element_count(), 0);
   EXPECT_EQ((*file)->metadata().at("format"), "pt");
   EXPECT_TRUE(Parse(Framed("{}")).ok());
+}
+
+std::string FromBase64(const std::string& text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string bytes;
+  uint32_t bits = 0;
+  int bit_count = 0;
+  for (char c : text) {
+    if (c == '=') break;
+    bits = bits << 6 | static_cast<uint32_t>(digits.find(c));
+    bit_count += 6;
+    if (bit_count >= 8) bytes += static_cast<char>(bits >> (bit_count -= 8) & 255);
+  }
+  return bytes;
+}
+
+// The verdicts of the reference library, saved by tools/make_goldens_safetensors.py.
+TEST(SafetensorsGolden, NeverLaxerThanTheReference) {
+  const auto text = ReadFile(ONEPASS_SOURCE_DIR "/tests/golden/safetensors/verdicts.json");
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  const auto verdicts = nlohmann::json::parse(*text);
+  ASSERT_GT(verdicts.size(), 100u);
+  for (const auto& verdict : verdicts) {
+    const auto file = Parse(FromBase64(verdict["bytes"]));
+    EXPECT_EQ(file.ok(), verdict["ours"].get<bool>())
+        << verdict["what"] << ": " << (file.ok() ? "taken" : file.status().message());
+    EXPECT_TRUE(!file.ok() || verdict["reference"].get<bool>()) << verdict["what"];
+  }
+}
+
+TEST(SafetensorsGolden, ReadsAFileOfTheReference) {
+  const auto file =
+      SafetensorsFile::Open(ONEPASS_SOURCE_DIR "/tests/golden/safetensors/mixed.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  EXPECT_EQ((*file)->metadata().at("maker"), "reference");
+  const std::vector<double> want = {0, 1, -2.5, 65504, 0x1p-24, -0.0};
+  for (const char* name : {"double", "single", "half"}) {
+    const RawTensor& tensor = (*file)->tensors().at(name);
+    EXPECT_EQ(tensor.shape, (std::vector<int64_t>{2, 3}));
+    std::vector<double> values(6);
+    ConvertTo(tensor, 0, 6, values.data());
+    EXPECT_EQ(values, want) << name;
+  }
+  EXPECT_EQ((*file)->tensors().at("int").dtype, DType::kI64);
+  EXPECT_EQ((*file)->tensors().at("empty").shape, (std::vector<int64_t>{0, 3}));
 }
 
 class SafetensorsFiles : public testing::Test {

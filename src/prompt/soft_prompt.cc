@@ -187,6 +187,7 @@ std::string AdapterConfigJson(const SoftPrompt& prompt) {
   out["base_model_name_or_path"] = nullptr;
   if (!prompt.base_model_name.empty()) out["base_model_name_or_path"] = prompt.base_model_name;
   out["inference_mode"] = true;
+  out["modules_to_save"] = nullptr;
   // PEFT fills the next two from the base where they are null.
   out["num_attention_heads"] = nullptr;
   out["num_layers"] = nullptr;
