@@ -1,0 +1,280 @@
+// Training from end to end: recipes, data, optimizer, logs and prompts on a tiny random base.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+
+#include "prompt/soft_prompt.h"
+#include "train_fixture.h"
+
+namespace onepass {
+namespace {
+
+std::vector<double> TrainLosses(const TrainFolder& folder, const std::string& out) {
+  std::vector<double> losses;
+  for (const nlohmann::json& line : folder.Losses(out)) {
+    if (line.contains("loss")) losses.push_back(line["loss"]);
+  }
+  return losses;
+}
+
+std::string FaultOf(const Result<TrainReport>& report) {
+  return report.ok() ? "" : report.status().message();
+}
+
+// The losses of ten steps, written down when the gradients had been checked against PyTorch. Sums
+// differ in their last bits between backends and compilers, and ten steps of Adam magnify that.
+TEST(TrainRun, TenPinnedLosses) {
+  const TrainFolder folder("pinned");
+  const std::vector<double> pinned = {5.2890412, 4.9709562, 4.8196846, 5.0317179, 4.8385742,
+                                      4.7818436, 4.7557041, 4.5459936, 4.7169198, 4.4805674};
+  for (const auto& [backend, tolerance] : {std::pair{"ref", 2e-5}, std::pair{"cpu", 1e-4}}) {
+    const std::string out = folder.Path(backend);
+    ASSERT_EQ(FaultOf(folder.Train(
+                  "a.yaml", {"max_steps=10", "out=" + out, std::string("backend=") + backend})),
+              "");
+    const std::vector<double> losses = TrainLosses(folder, backend);
+    ASSERT_EQ(losses.size(), pinned.size());
+    for (size_t i = 0; i < pinned.size(); ++i) {
+      EXPECT_NEAR(losses[i], pinned[i], tolerance) << backend << ", step " << i + 1;
+    }
+  }
+}
+
+TEST(TrainRun, AThenBLearnAndLeavePromptsWithFacts) {
+  const TrainFolder folder("ab");
+  for (const char* stage : {"a", "b"}) {
+    ASSERT_EQ(
+        FaultOf(folder.Train(std::string(stage) + ".yaml", {"max_steps=40", "validate_every=10"})),
+        "");
+    const std::vector<double> losses = TrainLosses(folder, stage);
+    EXPECT_LT(losses.back(), losses.front() - 0.5) << stage;
+    for (const char* name : {"/best", "/last"}) {
+      const Result<SoftPrompt> prompt = LoadSoftPrompt(folder.Path(stage) + name);
+      ASSERT_TRUE(prompt.ok()) << prompt.status().message();
+      EXPECT_EQ(prompt->length(), 6);
+      ASSERT_TRUE(prompt->facts.has_value());
+      EXPECT_EQ(prompt->facts->stage, stage);
+      EXPECT_EQ(prompt->facts->placement, Placement::kFront);
+      EXPECT_EQ(prompt->facts->trained_as, stage[0] == 'a' ? "standard" : "fthss");
+      EXPECT_EQ(nlohmann::json::parse(prompt->facts->recipe_json)["learning_rate"], 0.05);
+    }
+  }
+}
+
+TEST(TrainRun, BestIsThePromptOfTheLowestValidationLoss) {
+  const TrainFolder folder("best");
+  // A rate so high that the loss does not only fall.
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=30", "validate_every=5", "learning_rate=3",
+                                            "schedule=constant"})),
+            "");
+  double best = INFINITY;
+  int64_t best_step = 0;
+  for (const nlohmann::json& line : folder.Losses("a")) {
+    if (!line.contains("validation_loss")) continue;
+    EXPECT_EQ(line["best"].get<bool>(), line["validation_loss"] < best);
+    if (line["validation_loss"] < best) {
+      best = line["validation_loss"];
+      best_step = line["step"];
+    }
+  }
+  ASSERT_GT(best_step, 0);
+  // The kept prompt has that loss: no training, one validation.
+  const std::string out = folder.Path("again");
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=1", "learning_rate=1e-30", "out=" + out,
+                                            "init_prompt=" + folder.Path("a/best")})),
+            "");
+  EXPECT_NEAR(folder.Losses("again").back()["validation_loss"], best, 1e-9);
+}
+
+TEST(TrainRun, ThreadsDoNotChangeABit) {
+  const TrainFolder folder("threads");
+  for (const char* threads : {"1", "2", "3"}) {
+    ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=6", "out=" + folder.Path(threads),
+                                              std::string("threads=") + threads})),
+              "");
+  }
+  EXPECT_EQ(folder.Losses("1"), folder.Losses("2"));
+  EXPECT_EQ(folder.Losses("1"), folder.Losses("3"));
+}
+
+TEST(TrainRun, HowAStepFallsIntoMicroBatchesDoesNotMatter) {
+  const TrainFolder folder("micro");
+  // 24 samples in steps of 10: the last step of an epoch has 4. Uneven micro-batches: 4, 4, 2.
+  const std::vector<std::pair<std::string, std::string>> ways = {
+      {"10", "1"}, {"1", "10"}, {"5", "2"}};
+  for (const auto& [batch, accumulation] : ways) {
+    ASSERT_EQ(
+        FaultOf(folder.Train("a.yaml", {"max_steps=6", "out=" + folder.Path(batch),
+                                        "batch_size=" + batch, "accumulation=" + accumulation})),
+        "");
+  }
+  const std::vector<double> want = TrainLosses(folder, "10");
+  for (const char* way : {"1", "5"}) {
+    const std::vector<double> got = TrainLosses(folder, way);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 2e-5) << way << " " << i;
+  }
+}
+
+TEST(TrainRun, TapingTheConstantsGivesTheSameLosses) {
+  const TrainFolder folder("taped");
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=3"})), "");
+  for (const char* placement : {"front", "inline"}) {
+    if (std::string(placement) == "inline") {
+      ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=3", "placement=inline",
+                                                "out=" + folder.Path("a_inline")})),
+                "");
+    }
+    const std::string upstream =
+        "upstream_prompts=" +
+        folder.Path(std::string(placement) == "inline" ? "a_inline/best" : "a/best");
+    for (const char* taped : {"false", "true"}) {
+      ASSERT_EQ(FaultOf(folder.Train(
+                    "b.yaml", {"max_steps=5", std::string("placement=") + placement, upstream,
+                               "out=" + folder.Path(std::string(placement) + taped),
+                               std::string("taped_constants=") + taped})),
+                "");
+    }
+    EXPECT_EQ(TrainLosses(folder, std::string(placement) + "false"),
+              TrainLosses(folder, std::string(placement) + "true"));
+  }
+}
+
+TEST(TrainRun, DistillLearnsAllOutputsInOneStage) {
+  const TrainFolder folder("distill");
+  folder.Write("distill_chain.yaml",
+               "name: one\nbase: base\nshared: \"{Q}\\n\"\nstages:\n  - name: all\n"
+               "    prompt: d/best\n    input: \"{DOC}\\n\"\n    start: \"<bos>\"\n"
+               "    stop_tokens: [\"<eos>\"]\n");
+  const std::vector<std::string> overrides = {"kind=distill",
+                                              "chain=" + folder.Path("distill_chain.yaml"),
+                                              "stage=all",
+                                              "max_steps=2",
+                                              "distill_output={O_A}\n{O_B}",
+                                              "out=" + folder.Path("d")};
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", overrides)), "");
+  // Every character of "{O_A}\n{O_B}" and the end token is a target.
+  int64_t targets = 0;
+  for (const nlohmann::json& line : folder.Losses("d")) {
+    if (line.contains("target_tokens")) targets += line["target_tokens"].get<int64_t>();
+  }
+  EXPECT_EQ(targets, 8 * (13 + 1 + 3 + 1));
+  // A chain of two stages has no single output.
+  EXPECT_NE(FaultOf(folder.Train("a.yaml", {"kind=distill", "distill_output={O_A}"}))
+                .find("want a chain of one stage"),
+            std::string::npos);
+}
+
+TEST(TrainRun, AFinishedRunIsNotTrainedAgainAndAnotherRecipeIsRefused) {
+  const TrainFolder folder("finished");
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=4"})), "");
+  const std::string metrics = folder.Read("a/metrics.jsonl");
+  const Result<TrainReport> again = folder.Train("a.yaml", {"max_steps=4"});
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(again->steps, 4);
+  EXPECT_EQ(folder.Read("a/metrics.jsonl"), metrics);
+
+  const std::string fault = FaultOf(folder.Train("a.yaml", {"max_steps=4", "learning_rate=0.1"}));
+  EXPECT_NE(fault.find("learning_rate: checkpoint 0.05, recipe 0.1"), std::string::npos) << fault;
+  EXPECT_EQ(folder.Read("a/metrics.jsonl"), metrics);
+  folder.Write("train.jsonl", TrainFolder::Records(24, 3));
+  EXPECT_NE(FaultOf(folder.Train("a.yaml", {"max_steps=4"})).find("data_hash"), std::string::npos);
+  EXPECT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=4"}, /*restart=*/true)), "");
+  EXPECT_NE(folder.Read("a/metrics.jsonl"), metrics);
+}
+
+TEST(TrainRun, AnUpstreamPromptIsNeededAndMustFit) {
+  const TrainFolder folder("upstream");
+  EXPECT_NE(FaultOf(folder.Train("b.yaml", {})).find("want its trained prompt at"),
+            std::string::npos);
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=1", "placement=inline"})), "");
+  EXPECT_NE(FaultOf(folder.Train("b.yaml", {})).find("inline"), std::string::npos);
+}
+
+TEST(TrainRun, FaultyRecordsStopTheRunOrAreLeftOut) {
+  const TrainFolder folder("faulty");
+  folder.Write("train.jsonl",
+               TrainFolder::Records(6, 1) +
+                   "{\"Q\": \"no more\"}\n"
+                   "not json\n"
+                   "{\"Q\": \"x\", \"DOC\": \"y\", \"O_A\": \"\", \"O_B\": \"z\"}\n" +
+                   TrainFolder::Records(1, 2));
+  const std::string fault = FaultOf(folder.Train("a.yaml", {}));
+  EXPECT_NE(fault.find("train.jsonl: record 7 (line 7)"), std::string::npos) << fault;
+  EXPECT_NE(fault.find("O_A"), std::string::npos) << fault;
+  EXPECT_EQ(fault.find('\n'), std::string::npos);
+
+  struct Collect : TrainObserver {
+    std::vector<std::string> warnings;
+    int64_t samples = 0;
+    void OnWarning(const std::string& text) override { warnings.push_back(text); }
+    void OnStart(const TrainStart& start) override { samples = start.samples; }
+  } observer;
+  const std::vector<std::string> overrides = {"on_error=skip", "max_steps=1"};
+  const Result<Recipe> recipe = LoadRecipe(folder.Path("a.yaml"), overrides);
+  ASSERT_TRUE(recipe.ok());
+  ASSERT_EQ(FaultOf(Train(*recipe, {.observer = &observer})), "");
+  EXPECT_EQ(observer.samples, 7);
+  ASSERT_EQ(observer.warnings.size(), 4U);  // three records, and how many in all
+  EXPECT_NE(observer.warnings.back().find("left out 3 faulty records"), std::string::npos);
+
+  folder.Write("train.jsonl", "{}\n");
+  EXPECT_NE(FaultOf(folder.Train("a.yaml", {"on_error=skip"})).find("want at least one sample"),
+            std::string::npos);
+}
+
+TEST(TrainRun, OverlongSamplesAreRefusedSkippedOrCut) {
+  const TrainFolder folder("overlong");
+  std::string chain = folder.Read("chain.yaml");
+  folder.Write("chain.yaml", chain + "overlong: cut\ncut_field: DOC\n");
+  nlohmann::json record = nlohmann::json::parse(TrainFolder::Records(1, 1));
+  record["DOC"] = std::string(2000, 'x');
+  folder.Write("train.jsonl", TrainFolder::Records(3, 1) + record.dump() + "\n");
+  EXPECT_NE(FaultOf(folder.Train("a.yaml", {"overlong=refuse"})).find("record 4"),
+            std::string::npos);
+  const auto tokens = [&] { return folder.Losses("a").front()["tokens"].get<int64_t>(); };
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"overlong=skip", "max_steps=1"}, true)), "");
+  const int64_t without = tokens();
+  // As the chain says: the documents are cut so that the sample has just max_tokens.
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_tokens=100", "max_steps=1"}, true)), "");
+  EXPECT_EQ(tokens(), without + 100);
+  EXPECT_NE(FaultOf(folder.Train("a.yaml", {"max_tokens=20", "max_steps=1"}, true)), "");
+}
+
+// A file size limit stands for a full disk: writes fail in the middle of the run.
+TEST(TrainRun, AFullDiskIsOneLineAndTheLastCheckpointGoesOn) {
+  const TrainFolder folder("full");
+  const std::vector<std::string> limits = {"max_steps=60", "checkpoint_every=5"};
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=60", "out=" + folder.Path("whole")})), "");
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{.rlim_cur = 8000, .rlim_max = 8000};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(2);
+    const std::string fault = FaultOf(folder.Train("a.yaml", limits));
+    const bool one_line =
+        fault.find("cannot write") != std::string::npos && fault.find('\n') == std::string::npos;
+    _exit(fault.empty() ? 0 : one_line ? 1 : 3);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  ASSERT_EQ(WEXITSTATUS(status), 1);
+  ASSERT_TRUE(std::filesystem::exists(folder.Path("a/checkpoint.safetensors")));
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", limits)), "");
+  EXPECT_EQ(TrainLosses(folder, "a"), TrainLosses(folder, "whole"));
+}
+
+TEST(TrainRun, ALossThatIsNoNumberStopsWithTheStep) {
+  const TrainFolder folder("nan");
+  const std::string fault =
+      FaultOf(folder.Train("a.yaml", {"max_steps=20", "learning_rate=1e38", "warmup_ratio=0"}));
+  EXPECT_NE(fault.find("want a finite loss"), std::string::npos) << fault;
+}
+
+}  // namespace
+}  // namespace onepass
