@@ -107,7 +107,7 @@ int32_t TextTrie::LongestAt(std::string_view subject, size_t at, size_t* length)
 Result<AddedTokenMatcher> AddedTokenMatcher::Create(
     const std::vector<AddedToken>& tokens,
     const std::function<std::string(const AddedToken&)>& text_of, bool normalized) {
-  ASSIGN_OR_RETURN(Regex word, Regex::Compile(R"([\w\x{200c}\x{200d}])", RegexDialect::kOniguruma));
+  ASSIGN_OR_RETURN(Regex word, Regex::Compile(R"(\w)", RegexDialect::kRust));
   AddedTokenMatcher matcher(std::move(word));
   for (const AddedToken& token : tokens) {
     if (token.normalized != normalized) continue;

@@ -71,8 +71,9 @@ Status BpeModel::FillVocabulary(const TokenizerDocument& document, const JsonNod
 }
 
 bool BpeModel::CoversEveryByte() const {
-  if (byte_fallback_) {
-    return std::all_of(byte_ids_.begin(), byte_ids_.end(), [](TokenId id) { return id >= 0; });
+  if (byte_fallback_ &&
+      std::all_of(byte_ids_.begin(), byte_ids_.end(), [](TokenId id) { return id >= 0; })) {
+    return true;
   }
   for (int byte = 0; byte < 256; ++byte) {
     if (!vocabulary_.IdOf(ByteLevelChar(static_cast<uint8_t>(byte)))) return false;

@@ -17,8 +17,7 @@ constexpr std::string_view kKnown =
 
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-// Words of Rust's regex crate: its \w holds the joiners too.
-constexpr std::string_view kWhitespacePattern = R"([\w\x{200c}\x{200d}]+|[^\w\x{200c}\x{200d}\s]+)";
+constexpr std::string_view kWhitespacePattern = R"(\w+|[^\w\s]+)";
 
 // Cuts every text span into the parts that `find` collects.
 template <class Find>
@@ -165,9 +164,10 @@ class MetaspaceStep : public PreTokenizerStep {
 };
 
 Result<std::unique_ptr<const PreTokenizerStep>> MakeRegexSplit(std::string_view pattern,
+                                                               RegexDialect dialect,
                                                                SplitBehavior behavior,
                                                                bool invert) {
-  ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern, RegexDialect::kOniguruma));
+  ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern, dialect));
   return std::unique_ptr<const PreTokenizerStep>(
       std::make_unique<RegexSplit>(std::move(regex), behavior, invert));
 }
@@ -193,7 +193,8 @@ Status PreTokenizer::Add(const JsonNode& node) {
     ASSIGN_OR_RETURN(const bool use_regex, node.Member("use_regex").BoolOr(true));
     std::unique_ptr<const PreTokenizerStep> split;
     if (use_regex) {
-      ASSIGN_OR_RETURN(split, MakeRegexSplit(kGpt2Pattern, SplitBehavior::kIsolated, false));
+      ASSIGN_OR_RETURN(split, MakeRegexSplit(kGpt2Pattern, RegexDialect::kOniguruma,
+                                             SplitBehavior::kIsolated, false));
     }
     steps_.push_back(std::make_unique<ByteLevelStep>(add_prefix_space, std::move(split)));
   } else if (type == "Digits") {
@@ -204,7 +205,8 @@ Status PreTokenizer::Add(const JsonNode& node) {
     ASSIGN_OR_RETURN(MetaspaceOptions options, ParseMetaspace(node));
     steps_.push_back(std::make_unique<MetaspaceStep>(std::move(options)));
   } else if (type == "Whitespace") {
-    ASSIGN_OR_RETURN(auto step, MakeRegexSplit(kWhitespacePattern, SplitBehavior::kRemoved, true));
+    ASSIGN_OR_RETURN(auto step, MakeRegexSplit(kWhitespacePattern, RegexDialect::kRust,
+                                               SplitBehavior::kRemoved, true));
     steps_.push_back(std::move(step));
   } else if (type == "WhitespaceSplit") {
     steps_.push_back(MakeCharSplit(IsWhitespace, SplitBehavior::kRemoved));

@@ -12,7 +12,7 @@
 
 namespace onepass {
 
-enum class RegexDialect { kOniguruma, kTiktoken };
+enum class RegexDialect { kOniguruma, kRust };
 
 // The same pattern in PCRE2's syntax. kUnsupported: something PCRE2 has no word for.
 Result<std::string> TranslatePattern(std::string_view pattern, RegexDialect dialect);

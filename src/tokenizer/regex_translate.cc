@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "tokenizer/regex.h"
 
@@ -18,7 +19,20 @@ constexpr std::string_view kNotSpaceItems =
     "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}"
     "\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}"
     "\\x{3001}-\\x{10ffff}";
-constexpr std::string_view kWordItems = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+// Characters of Unicode 15 that PCRE2's tables (Unicode 14) may lack, and that texts do hold: the
+// newest ideographs.
+#define ONEPASS_NEW_IDEOGRAPHS "\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"
+constexpr std::string_view kLetterItems = "\\p{L}" ONEPASS_NEW_IDEOGRAPHS;
+constexpr std::string_view kOtherLetterItems = "\\p{Lo}" ONEPASS_NEW_IDEOGRAPHS;
+constexpr std::string_view kAlphaItems = "\\p{Alphabetic}" ONEPASS_NEW_IDEOGRAPHS;
+constexpr std::string_view kHanItems = "\\p{sc:Han}" ONEPASS_NEW_IDEOGRAPHS;
+#define ONEPASS_WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" ONEPASS_NEW_IDEOGRAPHS
+// Oniguruma counts the superscripts and fractions of Latin-1, Rust the two joiners.
+constexpr std::string_view kOnigurumaWordItems =
+    ONEPASS_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+constexpr std::string_view kRustWordItems = ONEPASS_WORD "\\x{200c}\\x{200d}";
+#undef ONEPASS_WORD
+#undef ONEPASS_NEW_IDEOGRAPHS
 constexpr std::string_view kHexItems = "0-9a-fA-F";
 
 // Property names as Oniguruma compares them: letters and digits only, lower case.
@@ -31,17 +45,22 @@ std::string PlainName(std::string_view name) {
   return plain;
 }
 
-// Class items of a property that PCRE2 does not know by this name; empty if it may know it.
-std::string_view ItemsOfProperty(const std::string& plain) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 51> kItems = {{
-      {"letter", "\\p{L}"},
+// Class items of a property by its plain name; empty if none of these.
+std::string_view KnownItems(std::string_view plain) {
+  static constexpr std::pair<std::string_view, std::string_view> kItems[] = {
+      {"l", kLetterItems},
+      {"letter", kLetterItems},
+      {"lo", kOtherLetterItems},
+      {"otherletter", kOtherLetterItems},
+      {"han", kHanItems},
+      {"alpha", kAlphaItems},
+      {"alphabetic", kAlphaItems},
       {"casedletter", "\\p{L&}"},
       {"lc", "\\p{L&}"},
       {"uppercaseletter", "\\p{Lu}"},
       {"lowercaseletter", "\\p{Ll}"},
       {"titlecaseletter", "\\p{Lt}"},
       {"modifierletter", "\\p{Lm}"},
-      {"otherletter", "\\p{Lo}"},
       {"mark", "\\p{M}"},
       {"combiningmark", "\\p{M}"},
       {"nonspacingmark", "\\p{Mn}"},
@@ -74,22 +93,67 @@ std::string_view ItemsOfProperty(const std::string& plain) {
       {"surrogate", "\\p{Cs}"},
       {"privateuse", "\\p{Co}"},
       {"unassigned", "\\p{Cn}"},
-      {"alpha", "\\p{Alphabetic}"},
       {"upper", "\\p{Uppercase}"},
       {"lower", "\\p{Lowercase}"},
       {"digit", "\\p{Nd}"},
       {"alnum", "\\p{Alphabetic}\\p{Nd}"},
       {"space", kSpaceItems},
       {"whitespace", kSpaceItems},
-      {"word", kWordItems},
+      {"word", kOnigurumaWordItems},
       {"cntrl", "\\p{Cc}"},
       {"xdigit", kHexItems},
-      {"punct", "\\p{P}$+<=>\\^`|~"},
-  }};
+      {"punct", "\\p{P}\\p{S}"},
+  };
   for (const auto& [name, items] : kItems) {
     if (name == plain) return items;
   }
   return {};
+}
+
+// Class items of any property. A name that is no category and no property of characters is a
+// script; PCRE2 takes a bare script name for its extensions, which is a larger set.
+std::string ItemsOfProperty(std::string_view name) {
+  static constexpr std::string_view kBinary[] = {"any",
+                                                 "ascii",
+                                                 "asciihexdigit",
+                                                 "cased",
+                                                 "caseignorable",
+                                                 "dash",
+                                                 "diacritic",
+                                                 "emoji",
+                                                 "emojicomponent",
+                                                 "emojimodifier",
+                                                 "emojimodifierbase",
+                                                 "emojipresentation",
+                                                 "extendedpictographic",
+                                                 "extender",
+                                                 "hexdigit",
+                                                 "idcontinue",
+                                                 "idstart",
+                                                 "ideographic",
+                                                 "joincontrol",
+                                                 "lowercase",
+                                                 "math",
+                                                 "quotationmark",
+                                                 "radical",
+                                                 "regionalindicator",
+                                                 "terminalpunctuation",
+                                                 "unifiedideograph",
+                                                 "uppercase",
+                                                 "variationselector",
+                                                 "xidcontinue",
+                                                 "xidstart"};
+  const std::string plain = PlainName(name);
+  const std::string_view known = KnownItems(plain);
+  if (!known.empty()) return std::string(known);
+  const bool is_script = plain.size() > 2 && std::find(std::begin(kBinary), std::end(kBinary),
+                                                       plain) == std::end(kBinary);
+  return (is_script ? "\\p{sc:" : "\\p{") + std::string(name) + "}";
+}
+
+// Whether the items are one property and nothing else.
+bool IsOneProperty(std::string_view items) {
+  return items.starts_with("\\p{") && items.find('}') == items.size() - 1;
 }
 
 class Translator {
@@ -101,14 +165,23 @@ class Translator {
     while (pos_ < pattern_.size()) {
       const char c = pattern_[pos_];
       if (c == '\\') {
+        atom_ = out_.size();
         RETURN_IF_ERROR(EscapeOutside());
       } else if (c == '[') {
+        atom_ = out_.size();
         RETURN_IF_ERROR(Class());
       } else if (c == '(') {
+        groups_.push_back(out_.size());
         RETURN_IF_ERROR(Open());
       } else if (c == '{') {
         Interval();
       } else {
+        if (c == ')' && !groups_.empty()) {
+          atom_ = groups_.back();
+          groups_.pop_back();
+        } else if (c != '*' && c != '+' && c != '?' && (static_cast<uint8_t>(c) & 0xC0) != 0x80) {
+          atom_ = out_.size();
+        }
         out_.push_back(c);
         ++pos_;
       }
@@ -130,7 +203,6 @@ class Translator {
     std::string items;    // for the inside of a class; with `negated`, everything but these
     bool is_set = false;  // a class of characters, else copied as it is
     bool negated = false;
-    bool is_word = false;
   };
 
   // Reads the escape at pos_ and moves behind it.
@@ -139,24 +211,22 @@ class Translator {
     const char c = pattern_[pos_ + 1];
     const auto set = [this](std::string_view items, bool negated) {
       pos_ += 2;
-      return Escape{std::string(items), true, negated, false};
+      return Escape{std::string(items), true, negated};
     };
     switch (c) {
       case 's':
       case 'S':
         return set(kSpaceItems, c == 'S');
       case 'w':
-      case 'W': {
-        Escape escape = set(kWordItems, c == 'W');
-        escape.is_word = true;
-        return escape;
-      }
+      case 'W':
+        return set(dialect_ == RegexDialect::kRust ? kRustWordItems : kOnigurumaWordItems,
+                   c == 'W');
       case 'd':
       case 'D':
         return set("\\p{Nd}", c == 'D');
       case 'h':
       case 'H':
-        if (dialect_ == RegexDialect::kTiktoken) break;
+        if (dialect_ == RegexDialect::kRust) break;
         return set(kHexItems, c == 'H');
       case 'v':
         pos_ += 2;
@@ -194,9 +264,7 @@ class Translator {
       negated = !negated;
       name.remove_prefix(1);
     }
-    Escape escape{"", true, negated, false};
-    const std::string_view items = ItemsOfProperty(PlainName(name));
-    escape.items = items.empty() ? "\\p{" + std::string(name) + "}" : std::string(items);
+    Escape escape{ItemsOfProperty(name), true, negated};
     pos_ = close + 1;
     return escape;
   }
@@ -231,8 +299,7 @@ class Translator {
           items += escape.items;
         } else if (escape.items == kSpaceItems) {
           items += kNotSpaceItems;
-        } else if (escape.items.starts_with("\\p{") &&
-                   escape.items.find('}') == escape.items.size() - 1) {
+        } else if (IsOneProperty(escape.items)) {
           items += "\\P" + escape.items.substr(2);
         } else {
           complements += (complements.empty() ? "[^" : "|[^") + escape.items + "]";
@@ -245,7 +312,7 @@ class Translator {
         std::string_view name = pattern_.substr(pos_ + 2, close - pos_ - 2);
         const bool inverted = !name.empty() && name.front() == '^';
         if (inverted) name.remove_prefix(1);
-        const std::string_view known = ItemsOfProperty(PlainName(name));
+        const std::string_view known = KnownItems(PlainName(name));
         if (known.empty()) return Refuse("the class name [:" + std::string(name) + ":]");
         if (inverted) {
           complements += (complements.empty() ? "[^" : "|[^") + std::string(known) + "]";
@@ -265,6 +332,12 @@ class Translator {
     if (complements.empty()) {
       out_ += (negated ? "[^" : "[") + items + "]";
     } else {
+      // A union of sets of which some can only be said by what they lack.
+      const bool single = items.empty() && complements.find('|') == std::string::npos;
+      if (single) {
+        out_ += negated ? "[" + complements.substr(2) : complements;
+        return Status::Ok();
+      }
       const std::string either =
           "(?:" + (items.empty() ? "" : "[" + items + "]|") + complements + ")";
       out_ += negated ? "(?:(?!" + either + ")(?s:.))" : either;
@@ -333,6 +406,7 @@ class Translator {
       high = digits();
     }
     if (end >= pattern_.size() || pattern_[end] != '}' || (low.empty() && high.empty())) {
+      atom_ = out_.size();
       out_ += "\\{";
       ++pos_;
       return;
@@ -340,7 +414,8 @@ class Translator {
     out_ += "{" + (low.empty() ? "0" : low) + (comma ? "," : "") + high + "}";
     pos_ = end + 1;
     if (dialect_ == RegexDialect::kOniguruma && !AtEnd(0) && pattern_[pos_] == '+') {
-      out_ += "{1,}";
+      out_.insert(atom_, "(?:");
+      out_ += ")+";
       ++pos_;
     }
   }
@@ -349,6 +424,9 @@ class Translator {
   RegexDialect dialect_;
   size_t pos_ = 0;
   std::string out_;
+  // Where in out_ the groups that are open begin, and the item that a quantifier would repeat.
+  std::vector<size_t> groups_;
+  size_t atom_ = 0;
 };
 
 }  // namespace

@@ -301,7 +301,7 @@ Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path,
   auto ranks = std::make_unique<Vocabulary>();
   RETURN_IF_ERROR(ReadRanks(file->text(), path, ranks.get()));
   Result<Regex> pattern = Regex::Compile(options.pattern.empty() ? kLlama3Pattern : options.pattern,
-                                         RegexDialect::kTiktoken);
+                                         RegexDialect::kRust);
   if (!pattern.ok()) return pattern.status().WithPrefix("tiktoken: pattern");
   std::vector<AddedToken> special;
   std::optional<TokenId> bos;

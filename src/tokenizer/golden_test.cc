@@ -1,0 +1,132 @@
+// The reference libraries' ids and texts: tiny tokenizers of every kind (tests/golden/tokenizer,
+// made by tools/make_goldens_tokenizer.py) and the conformance files beside the project.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+#include "tokenizer/tokenizer.h"
+
+namespace onepass {
+namespace {
+
+const std::string kGoldens = ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/";
+const std::string kShared = ONEPASS_SOURCE_DIR "/../shared/";
+
+std::unique_ptr<const Tokenizer> LoadKind(const std::string& kind) {
+  Result<std::unique_ptr<const Tokenizer>> tokenizer =
+      kind == "tiny.tiktoken"
+          ? LoadTiktoken(kGoldens + kind,
+                         {.pattern = "",
+                          .special_tokens = {"<|begin_of_text|>", "<|special|>", "<|eot|>"},
+                          .bos_token = "<|begin_of_text|>"})
+          : LoadTokenizerJson(kGoldens + kind + ".json");
+  if (!tokenizer.ok()) {
+    ADD_FAILURE() << tokenizer.status().message();
+    return nullptr;
+  }
+  return std::move(tokenizer).value();
+}
+
+std::string Streamed(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, bool skip) {
+  StreamDecoder decoder(tokenizer, skip);
+  std::string text;
+  for (const TokenId id : ids) text += decoder.Push(id);
+  return text + decoder.Finish();
+}
+
+class TokenizerKind : public testing::TestWithParam<const char*> {};
+
+TEST_P(TokenizerKind, EncodesAndDecodesAsTheReferenceDoes) {
+  const auto tokenizer = LoadKind(GetParam());
+  ASSERT_NE(tokenizer, nullptr);
+  const Result<std::string> text = ReadFile(kGoldens + GetParam() + ".cases.json");
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  const nlohmann::json cases = nlohmann::json::parse(*text);
+  ASSERT_GE(cases.size(), 20u);
+  for (const nlohmann::json& c : cases) {
+    const auto input = c["text"].get<std::string>();
+    SCOPED_TRACE("text " + c["text"].dump());
+    const auto added = c["added"].get<std::vector<TokenId>>();
+    EXPECT_EQ(tokenizer->Encode(input, {.parse_special = true}),
+              c["ids"].get<std::vector<TokenId>>());
+    EXPECT_EQ(tokenizer->Encode(input, {}), c["plain"].get<std::vector<TokenId>>());
+    EXPECT_EQ(tokenizer->Encode(input, {.add_special_tokens = true, .parse_special = true}), added);
+    for (const bool skip : {false, true}) {
+      const char* key = skip ? "skipped" : "decoded";
+      if (!c.contains(key)) continue;
+      EXPECT_EQ(tokenizer->Decode(added, skip), c[key].get<std::string>());
+      EXPECT_EQ(Streamed(*tokenizer, added, skip), c[key].get<std::string>());
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, TokenizerKind,
+                         testing::Values("llama3", "qwen2", "smollm2", "gpt2", "gpt2_prefix",
+                                         "llama2", "phi3", "metaspace_first", "metaspace_split",
+                                         "clip", "wordpieces", "tiny.tiktoken"));
+
+// The texts and ids of llama.cpp's conformance files.
+void CheckConformance(const Tokenizer& tokenizer, const std::string& stem) {
+  const Result<std::string> inputs = ReadFile(kShared + "tokenizers/" + stem + ".inp");
+  const Result<std::string> outputs = ReadFile(kShared + "tokenizers/" + stem + ".out");
+  ASSERT_TRUE(inputs.ok() && outputs.ok());
+  const std::string separator = "\n__ggml_vocab_test__\n";
+  std::istringstream lines(*outputs);
+  size_t count = 0;
+  for (size_t begin = 0; begin <= inputs->size(); ++count) {
+    const size_t end = std::min(inputs->find(separator, begin), inputs->size());
+    const std::string text = inputs->substr(begin, end - begin);
+    begin = end + separator.size();
+    std::string line;
+    ASSERT_TRUE(std::getline(lines, line) || text.empty());
+    std::istringstream numbers(line);
+    std::vector<TokenId> want;
+    for (TokenId id; numbers >> id;) want.push_back(id);
+    const std::vector<TokenId> ids = tokenizer.Encode(text, {});
+    EXPECT_EQ(ids, want) << "text " << nlohmann::json(text).dump();
+    EXPECT_EQ(tokenizer.Decode(ids, false), text);
+    EXPECT_EQ(Streamed(tokenizer, ids, false), text);
+  }
+  EXPECT_GE(count, 40u);
+}
+
+TEST(TokenizerConformance, Llama3IdsEqualLlamaCpps) {
+  const std::string path = kShared + "tokenizers/llama3.tiktoken";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing";
+  const auto tokenizer = LoadTiktoken(path, Llama3TiktokenOptions());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  EXPECT_EQ((*tokenizer)->Info().vocab_size, 128256);
+  EXPECT_EQ((*tokenizer)->IdOf("<|begin_of_text|>"), 128000);
+  EXPECT_EQ((*tokenizer)->IdOf("<|eot_id|>"), 128009);
+  CheckConformance(**tokenizer, "llama-bpe");
+}
+
+TEST(TokenizerConformance, Llama2IdsEqualLlamaCpps) {
+  const std::string path = kShared + "tokenizers/llama2.tokenizer.json";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing";
+  const auto tokenizer = LoadTokenizerJson(path);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  EXPECT_EQ((*tokenizer)->Info().vocab_size, 32000);
+  CheckConformance(**tokenizer, "llama-spm");
+}
+
+TEST(TokenizerConformance, SharedModelsRoundTrip) {
+  for (const char* model : {"stories260k", "tinystories-656k"}) {
+    const std::string path = kShared + "models/" + model + "/tokenizer.json";
+    if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing";
+    const auto tokenizer = LoadTokenizerJson(path);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+    const std::string text = "Once upon a time, there was a little girl.\nShe was happy!";
+    const std::vector<TokenId> ids = (*tokenizer)->Encode(text, {.add_special_tokens = true});
+    EXPECT_EQ(ids[0], 1);
+    EXPECT_EQ((*tokenizer)->Decode(ids, true), text);
+  }
+}
+
+}  // namespace
+}  // namespace onepass
