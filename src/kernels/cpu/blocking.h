@@ -12,10 +12,9 @@ constexpr int kPanel = 32;
 constexpr int64_t kDepthBlock = 256;
 // Distance between rows of packed left operands: a block and a line, so that rows spread over sets.
 constexpr int kStride = kDepthBlock + 16;
-// Rows of x that share one pass over a panel's block.
+// Rows of x that are packed together and share one pass over a panel's block; longer batches go in
+// turns, so that packed rows stay in the second-level cache.
 constexpr int64_t kRowBlock = 264;
-// Rows that are packed together; longer batches go in turns.
-constexpr int64_t kRowsAtOnce = 4 * kRowBlock;
 
 // Two bf16 weights of one panel row: column j in the low half, column j + 16 in the high half.
 enum class BF16Pair : uint32_t {};

@@ -1,6 +1,7 @@
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <functional>
 
@@ -170,30 +171,43 @@ void Pack(View<const float> x, int64_t depth_block, float* packed, ThreadPool& p
 
 using PartsFunction = void (*)(const GemmTask&, int64_t, int64_t, float*, float*);
 
+// Threads take a few items at a time: one that the system delays holds up the others less, and who
+// computes an item changes nothing.
+void RunItems(const GemmTask& task, int64_t items, GemmScratch& scratch, ThreadPool& pool,
+              PartsFunction parts) {
+  const int64_t item_work = CeilDiv(task.rows, task.row_blocks) * task.depth * kPanel + 1;
+  const int64_t step = std::max(CeilDiv(items, 8 * pool.thread_count()), kWorthAThread / item_work);
+  std::atomic<int64_t> next{0};
+  auto work = [&](int64_t, int64_t, int thread) {
+    for (int64_t i = next.fetch_add(step); i < items; i = next.fetch_add(step)) {
+      parts(task, i, std::min(i + step, items), scratch.Sums(thread), scratch.Block(thread));
+    }
+  };
+  pool.ParallelFor(std::min<int64_t>(pool.thread_count(), CeilDiv(items, step)), 1, std::ref(work));
+}
+
 void Run(View<const float> x, GemmTask task, int64_t depth_multiple, GemmScratch& scratch,
          ThreadPool& pool, PartsFunction parts) {
   task.depth = x.cols();
   const int64_t blocks = std::max<int64_t>(1, CeilDiv(task.depth, kDepthBlock));
   task.depth_block = std::max<int64_t>(1, RoundUp(CeilDiv(task.depth, blocks), depth_multiple));
   const View<float> y = task.y;
+  const int64_t panels = CeilDiv(y.cols(), kPanel);
+  const int64_t turns = CeilDiv(x.rows(), kRowBlock);
   scratch.Reserve(pool.thread_count());
-  for (int64_t begin = 0; begin < x.rows(); begin += kRowsAtOnce) {
-    task.rows = std::min(kRowsAtOnce, x.rows() - begin);
+  for (int64_t turn = 0; turn < turns; ++turn) {
+    const int64_t begin = turn * x.rows() / turns;
+    task.rows = (turn + 1) * x.rows() / turns - begin;
     float* packed = scratch.Packed(CeilDiv(task.depth, task.depth_block) * task.rows * kStride);
     if (task.depth > 0) Pack(x.Rows(begin, task.rows), task.depth_block, packed, pool);
     task.packed = packed;
     task.y = y.Rows(begin, task.rows);
-    task.row_blocks = CeilDiv(task.rows, kRowBlock);
-    const int64_t panels = CeilDiv(y.cols(), kPanel);
-    // Few panels for the threads: cut the rows finer, down to a few tiles.
-    while (task.row_blocks * panels < 4 * pool.thread_count() && task.rows / task.row_blocks > 96) {
+    // Few panels for the threads: cut the rows too, down to a few tiles.
+    task.row_blocks = 1;
+    while (task.row_blocks * panels < 8 * pool.thread_count() && task.rows / task.row_blocks > 96) {
       ++task.row_blocks;
     }
-    const int64_t part_work = CeilDiv(task.rows, task.row_blocks) * task.depth * kPanel + 1;
-    auto body = [&](int64_t first, int64_t last, int thread) {
-      parts(task, first, last, scratch.Sums(thread), scratch.Block(thread));
-    };
-    pool.ParallelFor(task.row_blocks * panels, CeilDiv(kWorthAThread, part_work), std::ref(body));
+    RunItems(task, task.row_blocks * panels, scratch, pool, parts);
   }
 }
 
