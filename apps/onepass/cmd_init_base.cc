@@ -44,7 +44,7 @@ Status Run(const Flags& flags) {
   std::string dtype_name = flags.dtype;
   for (char& c : dtype_name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   const auto dtype = ParseDType(dtype_name);
-  if (!dtype.has_value()) {
+  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
     return InvalidArgument("init-base: want --dtype F32, F16 or BF16, found \"" + flags.dtype +
                            "\"");
   }

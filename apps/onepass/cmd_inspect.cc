@@ -75,6 +75,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
   for (const TensorSpec& spec : ExpectedTensors(c)) {
     weight_bytes += static_cast<int64_t>(base->tensor(spec.name).bytes.size());
   }
+  const bool is_uniform = weight_bytes == c.ParameterCount() * SizeOf(base->dtype());
   // Pages of one token: exactly what a token costs.
   const int64_t kv_f32 = c.Layout(1, DType::kF32).TokenBytes();
   const int64_t kv_bf16 = c.Layout(1, DType::kBF16).TokenBytes();
@@ -107,8 +108,9 @@ Status InspectBase(const std::string& dir, bool as_json) {
   Print(
       {{"base", dir},
        {"architecture", c.architecture},
-       {"parameters", fmt::format("{}, {} mostly in {}", Grouped(c.ParameterCount()),
-                                  Megabytes(weight_bytes), NameOf(base->dtype()))},
+       {"parameters",
+        fmt::format("{}, {} {} {}", Grouped(c.ParameterCount()), Megabytes(weight_bytes),
+                    is_uniform ? "in" : "mostly in", NameOf(base->dtype()))},
        {"layers", std::to_string(c.layers)},
        {"width", fmt::format("{}, feed-forward {}", c.width, c.feed_forward)},
        {"heads", fmt::format("{} of {}, {} for keys and values", c.heads, c.head_dim, c.kv_heads)},

@@ -1,0 +1,130 @@
+// onepass inspect and init-base as a user runs them: exit codes, one-line faults, readable JSON.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/file.h"
+
+namespace onepass {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+struct Outcome {
+  int exit_code;
+  std::string output;  // stdout and stderr
+};
+
+Outcome RunOnepass(const std::string& arguments) {
+  const std::string command = std::string(ONEPASS_BINARY) + " " + arguments + " 2>&1";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  ONEPASS_CHECK(pipe != nullptr, "popen");
+  std::string output;
+  char block[4096];
+  for (size_t n; (n = std::fread(block, 1, sizeof(block), pipe)) > 0;) output.append(block, n);
+  const int status = ::pclose(pipe);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
+}
+
+class InspectTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "onepass-inspect-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    dir_ = name;
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+  std::string At(const std::string& name) const { return dir_ + "/" + name; }
+
+  std::string dir_;
+};
+
+TEST_F(InspectTest, ShowsTheBaseThatInitBaseWrote) {
+  ASSERT_EQ(RunOnepass("init-base --shape tiny --dtype bf16 --seed 3 --out " + At("a")).exit_code,
+            0);
+  const Outcome shown = RunOnepass("inspect --json " + At("a"));
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  const json base = json::parse(shown.output);
+  EXPECT_EQ(base["parameters"], 18592);
+  EXPECT_EQ(base["dtype"], "BF16");
+  EXPECT_EQ(base["weight_bytes"], 2 * 18592);
+  EXPECT_EQ(base["kv_bytes_per_token"]["F32"], 2 * 2 * 2 * 8 * 4);  // K and V, L, G, D, bytes
+  EXPECT_EQ(base["tokenizer"], nullptr);
+  const Outcome table = RunOnepass("inspect " + At("a"));
+  EXPECT_THAT(table.output, HasSubstr(base["fingerprint"].get<std::string>()));
+  EXPECT_THAT(table.output, HasSubstr("18,592"));
+
+  // A config that init-base wrote gives the same base again.
+  ASSERT_EQ(RunOnepass("init-base --config " + At("a/config.json") +
+                       " --dtype bf16 --seed 3 --out " + At("b"))
+                .exit_code,
+            0);
+  EXPECT_EQ(ReadFile(At("a/model.safetensors")).value(),
+            ReadFile(At("b/model.safetensors")).value());
+}
+
+TEST_F(InspectTest, ShowsAPrompt) {
+  const std::string prompt = ONEPASS_SOURCE_DIR "/tests/golden/peft/ours";
+  const Outcome shown = RunOnepass("inspect --json " + prompt);
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  const json found = json::parse(shown.output);
+  EXPECT_EQ(found["kind"], "prompt");
+  EXPECT_EQ(found["length"], 4);
+  EXPECT_EQ(found["width"], 16);
+  EXPECT_EQ(found["facts"]["placement"], "front");
+  EXPECT_EQ(found["facts"]["recipe"]["steps"], 10);
+  EXPECT_THAT(RunOnepass("inspect " + prompt).output, HasSubstr("answer"));
+}
+
+TEST_F(InspectTest, FaultsAreOneLineAndExitCodeOne) {
+  ASSERT_TRUE(MakeDirectories(At("full")).ok());
+  ASSERT_TRUE(WriteFileAtomically(At("full/notes.txt"), "mine").ok());
+  ASSERT_TRUE(MakeDirectories(At("gpt")).ok());
+  ASSERT_TRUE(
+      WriteFileAtomically(At("gpt/config.json"), R"({"architectures":["GPT2LMHeadModel"]})").ok());
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"inspect " + At("none"), "cannot open"},
+      {"inspect " + At("gpt"), "found \"GPT2LMHeadModel\""},
+      {"init-base --shape gpt --out " + At("x"), "want one of tiny"},
+      {"init-base --shape tiny --dtype i8 --out " + At("x"), "want --dtype F32, F16 or BF16"},
+      {"init-base --shape tiny --dtype q4 --out " + At("x"), "want --dtype F32"},
+      {"init-base --shape tiny --tokenizer " + At("full/notes.txt") + " --out " + At("x"),
+       "notes.txt"},
+      {"init-base --shape tiny --out " + At("full"), "or --force"},
+      {"init-base --shape tiny --out " + At("full/notes.txt"), "notes.txt"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    SCOPED_TRACE(arguments);
+    const Outcome outcome = RunOnepass(arguments);
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_THAT(outcome.output, HasSubstr(message));
+    EXPECT_THAT(outcome.output, testing::StartsWith("onepass: "));
+    EXPECT_EQ(outcome.output.find('\n'), outcome.output.size() - 1);
+  }
+  EXPECT_FALSE(fs::exists(At("x")));
+  EXPECT_EQ(std::distance(fs::directory_iterator(At("full")), {}), 1);
+}
+
+TEST_F(InspectTest, WrongUsageIsExitCodeTwo) {
+  EXPECT_EQ(RunOnepass("inspect").exit_code, 2);
+  EXPECT_EQ(RunOnepass("init-base --out " + At("x")).exit_code, 2);
+  EXPECT_EQ(RunOnepass("init-base --shape tiny --config c --out " + At("x")).exit_code, 2);
+  EXPECT_FALSE(fs::exists(At("x")));
+}
+
+TEST_F(InspectTest, ForceReplacesOnlyItsOwnFiles) {
+  ASSERT_TRUE(WriteFileAtomically(At("notes.txt"), "mine").ok());
+  ASSERT_EQ(RunOnepass("init-base --force --shape tiny --out " + dir_).exit_code, 0);
+  EXPECT_EQ(ReadFile(At("notes.txt")).value(), "mine");
+  EXPECT_EQ(RunOnepass("inspect " + dir_).exit_code, 0);
+}
+
+}  // namespace
+}  // namespace onepass
