@@ -16,13 +16,14 @@ run_target() {
   echo "fuzz: $target for $seconds s"
   local dictionary=()
   [ ! -e "fuzz/seeds/$name.dict" ] || dictionary=(-dict="fuzz/seeds/$name.dict")
-  "build/fuzz/fuzz/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-    -print_final_stats=0 -verbosity=0 -artifact_prefix="$found/" "${dictionary[@]}" \
+  "build/fuzz/fuzz/$target" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 \
+    -print_final_stats=1 -verbosity=0 -artifact_prefix="$found/" "${dictionary[@]}" \
     "build/fuzz/corpus/$name" "fuzz/seeds/$name" 2>"build/fuzz/$target.log" || {
     tail -n 40 "build/fuzz/$target.log"
     echo "fuzz: $target found an input: $found"
     return 1
   }
+  sed -n 's/^stat::number_of_executed_units: */fuzz: inputs tried: /p' "build/fuzz/$target.log"
 }
 
 targets=("$@")

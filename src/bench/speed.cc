@@ -39,7 +39,8 @@ Result<BenchReport> BenchMachine(int thread_count) {
   ThreadPool pool(thread_count);
   ThreadPool one(1);
   BenchReport report{.name = "machine", .facts = {}, .columns = {}, .rows = {}};
-  report.facts = {{"threads", int64_t{pool.thread_count()}},
+  report.facts = {{"instruction_set", std::string(InstructionSetName())},
+                  {"threads", int64_t{pool.thread_count()}},
                   {"peak_gflops_one_thread", MeasurePeakGflops(one)},
                   {"peak_gflops", MeasurePeakGflops(pool)},
                   {"memory_gb_per_s", MeasureMemoryBandwidth(pool)}};
