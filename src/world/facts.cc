@@ -8,8 +8,9 @@
 namespace onepass {
 namespace {
 
-// {s} is the subject, {o} the object. statements[0] is canonical and ends in the object. An empty phrase: the object has
-// no facts of its own.
+// {s} is the subject, {o} the object. statements[0] is canonical and ends in the object; two to four are
+// filled. The subject always comes before the object: a causal reader then meets an object knowing whose it is. An empty
+// phrase: the object has no facts of its own.
 struct RelationText {
   Kind subject_kind;
   Kind object_kind;
@@ -21,7 +22,7 @@ struct RelationText {
 
 constexpr std::array<RelationText, 14> kRelations = {{
     {Kind::kPerson, Kind::kCompany,
-     {"{s} works for {o}.", "{s} has a job at {o}.", "{o} employs {s}.", "The employer of {s} is {o}."},
+     {"{s} works for {o}.", "{s} has a job at {o}.", "The employer of {s} is {o}.", ""},
      {"Which company does {s} work for?", "What is the employer of {s}?"},
      {"the company that {s} works for", "the employer of {s}"},
      "Does {s} work for {o}?"},
@@ -31,12 +32,12 @@ constexpr std::array<RelationText, 14> kRelations = {{
      {"the city where {s} lives", "the home city of {s}"},
      "Does {s} live in {o}?"},
     {Kind::kPerson, Kind::kCity,
-     {"{s} was born in {o}.", "{o} is the birthplace of {s}.", "The birthplace of {s} is {o}.", "{s} came to the world in {o}."},
+     {"{s} was born in {o}.", "The birthplace of {s} is {o}.", "{s} came to the world in {o}.", ""},
      {"In which city was {s} born?", "What is the birthplace of {s}?"},
      {"the city where {s} was born", "the birthplace of {s}"},
      "Was {s} born in {o}?"},
     {Kind::kPerson, Kind::kPerson,
-     {"{s} learned from {o}.", "{o} was the mentor of {s}.", "The mentor of {s} was {o}.", "{s} had {o} as a mentor."},
+     {"{s} learned from {o}.", "The mentor of {s} was {o}.", "{s} had {o} as a mentor.", ""},
      {"Who was the mentor of {s}?", "From whom did {s} learn?"},
      {"the mentor of {s}", "the person from whom {s} learned"},
      "Did {s} learn from {o}?"},
@@ -51,42 +52,42 @@ constexpr std::array<RelationText, 14> kRelations = {{
      {"", ""},
      "Is {o} the hobby of {s}?"},
     {Kind::kPerson, Kind::kPet,
-     {"The pet of {s} is a {o}.", "{s} owns a {o}.", "{s} keeps a {o}.", "A {o} belongs to {s}."},
+     {"The pet of {s} is a {o}.", "{s} owns a {o}.", "{s} keeps a {o}.", ""},
      {"Which animal is the pet of {s}?", "Which animal does {s} own?"},
      {"", ""},
      "Does {s} own a {o}?"},
     {Kind::kCompany, Kind::kCity,
-     {"{s} is based in {o}.", "The main office of {s} is in {o}.", "{s} has its seat in {o}.", "{o} is the seat of {s}."},
+     {"{s} is based in {o}.", "The main office of {s} is in {o}.", "{s} has its seat in {o}.", ""},
      {"In which city is {s} based?", "Where is the main office of {s}?"},
      {"the city where {s} is based", "the seat of {s}"},
      "Is {s} based in {o}?"},
     {Kind::kCompany, Kind::kPerson,
-     {"{s} was founded by {o}.", "{o} founded {s}.", "The founder of {s} is {o}.", "{o} started {s} long ago."},
+     {"{s} was founded by {o}.", "The founder of {s} is {o}.", "", ""},
      {"Who founded {s}?", "Who is the founder of {s}?"},
      {"the founder of {s}", "the person who founded {s}"},
      "Was {s} founded by {o}?"},
     {Kind::kCompany, Kind::kProduct,
-     {"{s} makes {o}.", "{s} sells {o} of its own.", "The product of {s} is {o}.", "Customers buy {o} from {s}."},
+     {"{s} makes {o}.", "{s} sells {o} of its own.", "The product of {s} is {o}.", ""},
      {"What does {s} make?", "What is the product of {s}?"},
      {"", ""},
      "Does {s} make {o}?"},
     {Kind::kCity, Kind::kCountry,
-     {"{s} is a city in {o}.", "{s} lies in {o}.", "{o} is the country of {s}.", "{s} belongs to {o}."},
+     {"{s} is a city in {o}.", "{s} lies in {o}.", "{s} belongs to {o}.", ""},
      {"In which country is {s}?", "To which country does {s} belong?"},
      {"", ""},
      "Is {s} a city in {o}?"},
     {Kind::kCity, Kind::kPerson,
-     {"The mayor of {s} is {o}.", "{o} is mayor of {s}.", "{s} has {o} as mayor.", "The people of {s} elected {o} as mayor."},
+     {"The mayor of {s} is {o}.", "{s} has {o} as mayor.", "The people of {s} elected {o} as mayor.", ""},
      {"Who is the mayor of {s}?", "Who was elected mayor of {s}?"},
      {"the mayor of {s}", "the person elected mayor of {s}"},
      "Is {o} the mayor of {s}?"},
     {Kind::kCity, Kind::kRiver,
-     {"{s} stands on the river {o}.", "The river {o} runs through {s}.", "{s} has bridges over the {o}.", "The {o} flows past {s}."},
+     {"{s} stands on the river {o}.", "{s} has bridges over the {o}.", "", ""},
      {"Which river runs through {s}?", "On which river does {s} stand?"},
      {"", ""},
      "Does {s} stand on the river {o}?"},
     {Kind::kCity, Kind::kDish,
-     {"{s} is known for {o}.", "Visitors of {s} praise its {o}.", "{s} is famous for its {o}.", "The best {o} comes from {s}."},
+     {"{s} is known for {o}.", "Visitors of {s} praise its {o}.", "{s} is famous for its {o}.", ""},
      {"For which food is {s} known?", "Which food made {s} famous?"},
      {"", ""},
      "Is {s} known for {o}?"},
@@ -179,7 +180,10 @@ std::string CanonicalSentence(const Fact& fact) {
 }
 
 std::string ParaphrasedSentence(const Fact& fact, Rng& rng) {
-  return Fill(rng.Pick(TextOf(fact.relation).statements), fact.subject, fact.object);
+  const std::array<std::string_view, 4>& statements = TextOf(fact.relation).statements;
+  const auto end = std::find(statements.begin(), statements.end(), "");
+  const auto pick = static_cast<size_t>(rng.Uniform(static_cast<uint64_t>(end - statements.begin())));
+  return Fill(statements[pick], fact.subject, fact.object);
 }
 
 std::string SentenceStart(const Fact& fact) {

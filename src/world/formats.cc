@@ -92,7 +92,7 @@ FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options,
     if (sample.parts.empty()) {
       sample.parts.push_back({layout.Prompt(scene.text, question.text, rng), false, 0});
     } else {
-      sample.parts.back().text += '\n';
+      sample.parts.back().text += "<eos>";  // every output ends alike, the last one of a sample or not
       sample.parts.push_back({layout.Turn(question.text), false, 0});
     }
     const int hops = static_cast<int>(question.support.size());
@@ -265,7 +265,7 @@ FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
   for (const MoveQuestion& question : story.questions) {
     std::string output = Sentences(story, question.support);
     if (!quote) output += " Answer: " + question.answer;
-    if (!sample.parts.empty()) sample.parts.back().text += '\n';
+    if (!sample.parts.empty()) sample.parts.back().text += "<eos>";
     const bool opening = sample.parts.empty();
     const std::string prompt = opening ? layout.Prompt(StoryText(story), question.text, rng) : layout.Turn(question.text);
     sample.parts.push_back({prompt, false, 0});

@@ -21,7 +21,8 @@
 
 namespace onepass {
 
-// A piece of a sample. Outputs are what the base learns to write; the trainer ends the last one with <eos>.
+// A piece of a sample. Outputs are what the base learns to write; all but the last end with <eos>, which the trainer adds
+// to the last one.
 struct FormatPart {
   std::string text;
   bool is_output = false;

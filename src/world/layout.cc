@@ -120,7 +120,7 @@ std::string Layout::Prompt(std::string_view text, std::string_view question, Rng
 }
 
 std::string Layout::Turn(std::string_view question) const {
-  return QuestionLine(question).append("\n").append(output_label_);
+  return '\n' + QuestionLine(question).append("\n").append(output_label_);
 }
 
 }  // namespace onepass
