@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "chain/tiny_chain_for_test.h"
 
 namespace onepass {
@@ -120,6 +122,21 @@ TEST(RecordReader, ABrokenArrayEndsWithOneFault) {
               ElementsAre("1", HasSubstr("want an object, found \"]\"")));
   EXPECT_THAT(Walk("[{\"a\": \"1\"}] x"), ElementsAre("1", HasSubstr("nothing after the array")));
   EXPECT_THAT(Walk("[\"x\\"), ElementsAre(HasSubstr("want a closing quote")));
+}
+
+TEST(RecordReader, ReadsTheAuthorsData) {
+  const std::string data = std::string(ONEPASS_SOURCE_DIR) + "/../shared/data/";
+  if (!std::filesystem::exists(data)) GTEST_SKIP() << "no " << data;
+  const Result<std::vector<Record>> qa = LoadRecords(data + "hotpotqa_compress_test.json");
+  ASSERT_TRUE(qa.ok()) << qa.status().message();
+  ASSERT_EQ(qa->size(), 250u);
+  EXPECT_THAT(std::string(*qa->front().Text("I_ALL")),
+              testing::StartsWith("What Old English poem"));
+  for (const Record& record : *qa) {
+    for (const char* name : {"I_ALL", "I_A"}) EXPECT_TRUE(record.Text(name).ok());
+  }
+  EXPECT_EQ(LoadRecords(data + "comqa_dev.json")->size(), 301u);
+  EXPECT_EQ(LoadRecords(data + "comqa_test.json")->size(), 611u);
 }
 
 class RecordTokensTest : public ::testing::Test {

@@ -220,6 +220,16 @@ Status ChainRunner::FitContext(Job* job) const {
     return InvalidArgument(need + "; cutting all of field " + Quote(spec_.cut_field) +
                            " is not enough");
   }
+  // A few bytes a token: this keeps the search near the answer in a text that is far too long.
+  for (size_t probe = static_cast<size_t>(context) * 4; probe < high; probe *= 2) {
+    const size_t border = CharacterBorder(whole, probe);
+    ASSIGN_OR_RETURN(const bool probe_fits, fits(border));
+    if (!probe_fits) {
+      high = probe;
+      break;
+    }
+    low = border;
+  }
   while (high - low > 1) {
     const size_t middle = low + (high - low) / 2;
     const size_t border = CharacterBorder(whole, middle);

@@ -17,6 +17,18 @@ bool Contains(const std::vector<int>& values, int value) {
   return std::ranges::find(values, value) != values.end();
 }
 
+// The text of earlier outputs and the own input behind it are one run of tokens: a chain that hands
+// text over would prefill them in one call, and so does this one. The texts' segment then holds
+// both, and the input's is empty. Returns the id whose tokens go behind those of `id`, or -1.
+int JoinedBehind(const Plan& plan, const StagePlan& stage, int id) {
+  if (plan.segments[id].text_of.empty()) return -1;
+  for (const int next : stage.writes) {
+    const PlannedSegment& segment = plan.segments[next];
+    if (segment.kind == SegmentKind::kOwnInput && segment.after == id) return next;
+  }
+  return -1;
+}
+
 // What a stage writes before its output, in groups whose members do not see each other: one forward
 // call a group.
 std::vector<std::vector<int>> IndependentGroups(const Plan& plan, const StagePlan& stage) {
@@ -64,7 +76,14 @@ Status ChainRunner::PrefillStage(int stage, std::span<Job*> jobs) {
     }
   }
   const bool want_logits = templates_->StartTokens(stage).empty();
-  const int last = stage_plan.writes.size() < 2 ? -1 : stage_plan.writes.end()[-2];
+  int last = stage_plan.writes.size() < 2 ? -1 : stage_plan.writes.end()[-2];
+  std::vector<int> joined(plan_.segments.size(), -1);
+  std::vector<int> joined_to(plan_.segments.size(), -1);
+  for (const int id : stage_plan.writes) {
+    joined[id] = JoinedBehind(plan_, stage_plan, id);
+    if (joined[id] >= 0) joined_to[joined[id]] = id;
+  }
+  if (last >= 0 && joined_to[last] >= 0) last = joined_to[last];
   for (const std::vector<int>& group : IndependentGroups(plan_, stage_plan)) {
     std::vector<PrefillRequest> requests;
     std::vector<std::pair<Job*, int>> targets;
@@ -76,6 +95,11 @@ Status ChainRunner::PrefillStage(int stage, std::span<Job*> jobs) {
           request.vectors = prompts_[planned.stage].vectors.view();
         } else {
           request.tokens.assign(job->tokens[id].begin(), job->tokens[id].end());
+          if (joined_to[id] >= 0) request.tokens.clear();
+          if (joined[id] >= 0) {
+            const std::vector<TokenId>& behind = job->tokens[joined[id]];
+            request.tokens.insert(request.tokens.end(), behind.begin(), behind.end());
+          }
           if (request.tokens.empty()) continue;
         }
         request.view = AttachView(plan_, id, job->written);
@@ -97,7 +121,7 @@ Status ChainRunner::PrefillStage(int stage, std::span<Job*> jobs) {
       result.tokens_computed += segment->token_count();
       const PlannedSegment& planned = plan_.segments[id];
       if (!planned.text_of.empty() || (planned.kind == SegmentKind::kSharedInput && stage > 0)) {
-        result.tokens_recomputed += segment->token_count();
+        result.tokens_recomputed += std::ssize(job->tokens[id]);
       }
     }
   }

@@ -293,6 +293,7 @@ TEST_F(RunnerTest, AStagesPromptAndInputReachOnlyItselfAndLaterStages) {
           Held after;
           const RecordResult is = RunOne(*other, Records()[0], &after);
           for (size_t id = 0; id < before.size(); ++id) {
+            if (before[id] == nullptr) continue;  // joined with the texts before it
             const PlannedSegment& segment = runner->plan().segments[id];
             const bool own = segment.stage == stage;
             if (segment.stage < stage ||
@@ -321,12 +322,14 @@ TEST_F(RunnerTest, CountersProveThatKvRecomputesNothing) {
       int64_t shared = 0;
       int64_t again = 0;
       int64_t written = 0;
+      std::vector<std::string> texts;
+      for (const StageResult& stage : result.stages) texts.push_back(stage.text);
       for (size_t id = 0; id < held.size(); ++id) {
         const PlannedSegment& segment = runner->plan().segments[id];
-        const int64_t count = held[id]->token_count();
+        const int64_t count = held[id] == nullptr ? 0 : held[id]->token_count();
         if (segment.dies_after < 3) written += count;
         if (segment.kind == SegmentKind::kSharedInput) shared = count;
-        if (!segment.text_of.empty()) again += count;
+        again += std::ssize(runner->templates().ReadAgain(segment.text_of, texts));
       }
       EXPECT_EQ(result.TokensComputed(), written);
       switch (handoff) {
@@ -390,6 +393,28 @@ TEST_F(RunnerTest, ColdEqualsWarmTokenForToken) {
       EXPECT_EQ(RunOne(*fresh, records[i]).stages[2].tokens, warm_results[i].stages[2].tokens);
     }
   }
+}
+
+// The baseline is not made slow: a text hand-off prefills texts and own input in one call.
+TEST_F(RunnerTest, TextsReadAgainAndOwnInputShareAForwardCall) {
+  ChainSpec joined = ThreeStages(Placement::kFront);
+  joined.handoff = Handoff::kText;
+  joined.stages.pop_back();
+  ChainSpec without = joined;
+  without.stages[1].input.clear();
+  std::vector<int64_t> calls;
+  for (const ChainSpec& spec : {joined, without}) {
+    std::vector<SoftPrompt> prompts = Prompts();
+    prompts.pop_back();
+    const auto runner = Make(spec, {}, std::move(prompts));
+    const RecordResult result = RunOne(*runner, Records()[0]);
+    int64_t decoded = 0;
+    for (const StageResult& stage : result.stages) {
+      decoded += std::ssize(stage.tokens) + (stage.finish == FinishReason::kStopToken ? 1 : 0);
+    }
+    calls.push_back(runner->counters().forward_calls - decoded);
+  }
+  EXPECT_EQ(calls[0], calls[1]);
 }
 
 TEST_F(RunnerTest, DeadSegmentsAreFreedAtTheHandoff) {

@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kMaxBytes = size_t{1} << 20;
 constexpr size_t kMaxDepth = 16;
 constexpr int64_t kMaxNodes = 20000;
+constexpr size_t kMaxKeys = 1000;  // of one map
 
 std::string At(const std::string& file, int64_t line) {
   return file + ":" + std::to_string(line) + ": ";
@@ -98,6 +99,9 @@ class TreeBuilder : public YAML::EventHandler {
       }
       if (std::ranges::find(parent.node->keys, value) != parent.node->keys.end()) {
         throw Stop{line, "key " + Quote(value) + " stands twice"};
+      }
+      if (parent.node->keys.size() >= kMaxKeys) {
+        throw Stop{line, "more than " + std::to_string(kMaxKeys) + " keys"};
       }
       parent.node->keys.push_back(value);
       parent.node->key_lines.push_back(line);
