@@ -1,0 +1,41 @@
+// `onepass bench` as a program: JSON that parses, one line for a fault, exit codes.
+#include <string>
+
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "program.h"
+
+namespace onepass {
+namespace {
+
+TEST(BenchCommand, JsonOfEveryModelMeasurementHasItsRows) {
+  for (const std::string arguments :
+       {"prefill --tokens 8,16 --repeats 1",
+        "decode --context 8 --tokens 2 --batch 1,2 --repeats 1",
+        "handoff --tokens 20 --prompt-length 4 --shared 4 --runs 1", "kv-memory --tokens 20"}) {
+    const Outcome outcome = RunOnepass("bench " + arguments + " --shape tiny --json");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    const auto json = nlohmann::json::parse(outcome.output, nullptr, false);
+    ASSERT_TRUE(json.is_object()) << outcome.output;
+    EXPECT_EQ(json["bench"], arguments.substr(0, arguments.find(' ')));
+    EXPECT_GE(json["rows"].size(), 2u) << outcome.output;
+  }
+}
+
+TEST(BenchCommand, AnUnknownShapeIsOneLineThatNamesTheKnownOnes) {
+  const Outcome outcome = RunOnepass("bench prefill --shape nosuch");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.output.find('\n'), outcome.output.size() - 1) << outcome.output;
+  EXPECT_NE(outcome.output.find("smollm2-135m"), std::string::npos) << outcome.output;
+}
+
+TEST(BenchCommand, WrongUsageEndsWithTwo) {
+  EXPECT_EQ(RunOnepass("bench").exit_code, 2);
+  EXPECT_EQ(RunOnepass("bench prefill --dtype f8").exit_code, 2);
+  EXPECT_EQ(RunOnepass("bench nothing").exit_code, 2);
+  EXPECT_EQ(RunOnepass("bench prefill --tokens 0").exit_code, 1);
+  EXPECT_EQ(RunOnepass("bench handoff --shape tiny --runs 0").exit_code, 1);
+}
+
+}  // namespace
+}  // namespace onepass
