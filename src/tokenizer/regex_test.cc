@@ -31,6 +31,7 @@ TEST(Regex, ShorthandsMeanOnigurumasSets) {
   EXPECT_EQ(Matches(R"([^\s])", "\u180e\u0085"), (Words{"\u180e"}));
   EXPECT_EQ(Matches(R"([\S])", "\u180e\u0085"), (Words{"\u180e"}));
   EXPECT_EQ(Matches(R"(\w+)", "e\u0301_\u00b2 \u203f"), (Words{"e\u0301_\u00b2", "\u203f"}));
+  EXPECT_EQ(Matches(R"([\w]+)", "a\u00b2"), (Words{"a"}));
   EXPECT_EQ(Matches(R"([^\W\d_]+)", "ab1_c\u00e9"), (Words{"ab", "c\u00e9"}));
   EXPECT_EQ(Matches(R"([\W\d]+)", "ab1 -c"), (Words{"1 -"}));
   EXPECT_EQ(Matches(R"(\h+)", "xFf0 g"), (Words{"Ff0"}));

@@ -27,9 +27,10 @@ constexpr std::string_view kOtherLetterItems = "\\p{Lo}" ONEPASS_NEW_IDEOGRAPHS;
 constexpr std::string_view kAlphaItems = "\\p{Alphabetic}" ONEPASS_NEW_IDEOGRAPHS;
 constexpr std::string_view kHanItems = "\\p{sc:Han}" ONEPASS_NEW_IDEOGRAPHS;
 #define ONEPASS_WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" ONEPASS_NEW_IDEOGRAPHS
-// Oniguruma counts the superscripts and fractions of Latin-1, Rust the two joiners.
-constexpr std::string_view kOnigurumaWordItems =
-    ONEPASS_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+// Oniguruma counts the superscripts and fractions of Latin-1 too, but not inside of a class; Rust
+// counts the two joiners.
+constexpr std::string_view kWordItemsInClass = ONEPASS_WORD;
+constexpr std::string_view kWordItems = ONEPASS_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 constexpr std::string_view kRustWordItems = ONEPASS_WORD "\\x{200c}\\x{200d}";
 #undef ONEPASS_WORD
 #undef ONEPASS_NEW_IDEOGRAPHS
@@ -99,7 +100,7 @@ std::string_view KnownItems(std::string_view plain) {
       {"alnum", "\\p{Alphabetic}\\p{Nd}"},
       {"space", kSpaceItems},
       {"whitespace", kSpaceItems},
-      {"word", kOnigurumaWordItems},
+      {"word", kWordItemsInClass},
       {"cntrl", "\\p{Cc}"},
       {"xdigit", kHexItems},
       {"punct", "\\p{P}\\p{S}"},
@@ -206,7 +207,7 @@ class Translator {
   };
 
   // Reads the escape at pos_ and moves behind it.
-  Result<Escape> ReadEscape() {
+  Result<Escape> ReadEscape(bool in_class) {
     if (AtEnd(1)) return InvalidArgument("want a character after \\, found the pattern's end");
     const char c = pattern_[pos_ + 1];
     const auto set = [this](std::string_view items, bool negated) {
@@ -219,7 +220,9 @@ class Translator {
         return set(kSpaceItems, c == 'S');
       case 'w':
       case 'W':
-        return set(dialect_ == RegexDialect::kRust ? kRustWordItems : kOnigurumaWordItems,
+        return set(dialect_ == RegexDialect::kRust ? kRustWordItems
+                   : in_class                      ? kWordItemsInClass
+                                                   : kWordItems,
                    c == 'W');
       case 'd':
       case 'D':
@@ -271,7 +274,7 @@ class Translator {
 
   Status EscapeOutside() {
     if (!AtEnd(1) && pattern_[pos_ + 1] == 'Q') return Refuse("\\Q");
-    ASSIGN_OR_RETURN(const Escape escape, ReadEscape());
+    ASSIGN_OR_RETURN(const Escape escape, ReadEscape(/*in_class=*/false));
     if (!escape.is_set) {
       out_ += escape.items;
     } else {
@@ -294,7 +297,7 @@ class Translator {
       if (c == ']' && !first) break;
       first = false;
       if (c == '\\') {
-        ASSIGN_OR_RETURN(const Escape escape, ReadEscape());
+        ASSIGN_OR_RETURN(const Escape escape, ReadEscape(/*in_class=*/true));
         if (!escape.is_set || !escape.negated) {
           items += escape.items;
         } else if (escape.items == kSpaceItems) {
