@@ -20,6 +20,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       continue;
     }
     if (!record->has_value()) return 0;
+    const std::string missing = (*record)->Text("no such field").status().message();
+    ONEPASS_CHECK(missing.find('\n') == std::string::npos, "a message is one line");
     for (const onepass::RecordField& field : (*record)->fields) {
       ONEPASS_CHECK(onepass::IsUtf8(field.name) && onepass::IsUtf8(field.text), "UTF-8 alone");
       const onepass::Result<std::string_view> value = (*record)->Text(field.name);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "chain/visibility.h"
+#include "core/quote.h"
 
 namespace onepass {
 namespace {
@@ -96,12 +97,13 @@ Status Compiler::CheckPositions(int stage, int last, std::span<const int> reads)
   for (int id = last; id >= 0; id = plan_.segments[id].after) line.push_back(id);
   for (const int read : reads) {
     if (Contains(line, outputs_[read])) continue;
+    const std::string self = Quote(spec_.stages[stage].name);
+    const std::string other = Quote(spec_.stages[read].name);
+    const std::string before = Quote(spec_.stages[stage - 1].name);
     return InvalidArgument(
-        "stage \"" + spec_.stages[stage].name + "\" takes the KV of \"" + spec_.stages[read].name +
-        "\"'s output, but runs on from \"" + spec_.stages[stage - 1].name +
-        "\", whose text hand-off put its positions over that output: want kv for \"" +
-        spec_.stages[stage - 1].name + "\" too, or text for \"" + spec_.stages[stage].name +
-        "\", or reads without \"" + spec_.stages[read].name + "\"");
+        "stage " + self + " takes the KV of " + other + "'s output, but runs on from " + before +
+        ", whose text hand-off put its positions over that output: want kv for " + before +
+        " too, or text for " + self + ", or reads without " + other);
   }
   return Status::Ok();
 }
@@ -114,8 +116,8 @@ Status Compiler::CheckFirstLogits(int stage, int output, const std::vector<int>&
     seen.push_back(writes.back());
     if (std::ranges::is_permutation(seen, segment.view)) return Status::Ok();
   }
-  return InvalidArgument("stage \"" + spec_.stages[stage].name +
-                         "\" has nothing that its first token follows from: want a start token" +
+  return InvalidArgument("stage " + Quote(spec_.stages[stage].name) +
+                         " has nothing that its first token follows from: want a start token" +
                          " or an own input");
 }
 

@@ -145,7 +145,7 @@ Result<std::string_view> Record::Text(std::string_view name) const {
     constexpr size_t kMaxNamed = 20;
     std::string existing;
     for (size_t i = 0; i < std::min(fields.size(), kMaxNamed); ++i) {
-      existing += (i == 0 ? "" : ", ") + fields[i].name;
+      existing += (i == 0 ? "" : ", ") + Quote(fields[i].name);
     }
     if (fields.size() > kMaxNamed) existing += ", ...";
     return InvalidArgument(Where() + ": want field " + Quote(name) + ", found " +
@@ -243,11 +243,14 @@ Result<std::optional<Record>> RecordReader::NextElement() {
   if (at_ < text_.size() && text_[at_] == ']') {
     ++at_;
     SkipSpace();
-    if (at_ < text_.size()) return broken("nothing after the array");
+    if (at_ < text_.size()) {
+      ++number_;
+      return broken("nothing after the array");
+    }
     done_ = true;
     return std::optional<Record>();
   }
-  if (number_ > 0) {
+  if (++number_ > 1) {
     if (at_ >= text_.size() || text_[at_] != ',') return broken("\",\" or \"]\"");
     ++at_;
     SkipSpace();
@@ -255,7 +258,6 @@ Result<std::optional<Record>> RecordReader::NextElement() {
   if (at_ >= text_.size() || std::string_view(",]}").find(text_[at_]) != std::string_view::npos) {
     return broken("an object");
   }
-  ++number_;
   const size_t begin = at_;
   const int64_t line = line_;
   int64_t depth = 0;

@@ -62,7 +62,7 @@ TEST(Record, AMissingFieldNamesTheOnesThatExist) {
   const Result<Record> record = ParseRecord(R"({"I_A": "x", "O_A": "y"})", 3, 4);
   ASSERT_TRUE(record.ok());
   EXPECT_EQ(record->Text("I_B").status().message(),
-            "record 3 (line 4): want field \"I_B\", found only I_A, O_A");
+            "record 3 (line 4): want field \"I_B\", found only \"I_A\", \"O_A\"");
 }
 
 TEST(Record, FaultsNameRecordLineAndCause) {

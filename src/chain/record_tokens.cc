@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "chain/record.h"
+#include "core/quote.h"
 
 namespace onepass {
 namespace {
@@ -18,7 +19,7 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec, const Token
   ChainTemplates templates(tokenizer);
   ASSIGN_OR_RETURN(templates.shared_, ParsePart(spec.file + ": shared", spec.shared));
   for (const StageSpec& stage : spec.stages) {
-    const std::string where = spec.file + ": stage \"" + stage.name + "\": ";
+    const std::string where = spec.file + ": stage " + Quote(stage.name) + ": ";
     Stage parsed;
     ASSIGN_OR_RETURN(parsed.input, ParsePart(where + "input", stage.input));
     ASSIGN_OR_RETURN(parsed.read_as, ParsePart(where + "read_as", stage.read_as));
@@ -27,15 +28,14 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec, const Token
     // "<bos>" in a base that has no such token would be read as the letters of it.
     const std::string& text = stage.start;
     if (text.size() > 2 && text.front() == '<' && text.back() == '>' && !tokenizer.IdOf(text)) {
-      return InvalidArgument(where + "start: want a token of the base's tokenizer, found \"" +
-                             text + "\", which it does not have");
+      return InvalidArgument(where + "start: want a token of the base's tokenizer, found " +
+                             Quote(text) + ", which it does not have");
     }
     for (const std::string& stop : stage.stop_tokens) {
       const std::optional<TokenId> id = tokenizer.IdOf(stop);
       if (!id) {
-        return InvalidArgument(where +
-                               "stop_tokens: want tokens of the base's tokenizer, found \"" + stop +
-                               "\", which it does not have");
+        return InvalidArgument(where + "stop_tokens: want tokens of the base's tokenizer, found " +
+                               Quote(stop) + ", which it does not have");
       }
       parsed.stop.push_back(*id);
     }

@@ -89,7 +89,8 @@ class ChainRunner {
   // Called for every sampled token of records[i] of a Run. May be empty.
   std::function<void(size_t record, int stage, TokenId token)> on_token;
   // Called when a stage's output is complete, before what is dead is freed: what the record holds
-  // then, by planned id. For tools and tests. May be empty.
+  // then, by planned id. Texts that are read again and the own input behind them are one segment,
+  // under the texts' id. For tools and tests. May be empty.
   std::function<void(size_t record, int stage, const std::vector<WrittenSegment>& held)> on_stage;
 
   // One result a record, in order; a record's fault is its own. Works through them in batches.

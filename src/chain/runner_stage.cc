@@ -3,6 +3,7 @@
 
 #include "chain/runner.h"
 #include "chain/runner_job.h"
+#include "core/quote.h"
 
 namespace onepass {
 namespace {
@@ -222,14 +223,14 @@ Status ChainRunner::RunStage(int stage, std::span<Job*> jobs) {
     const int last = stage_plan.writes.size() < 2 ? -1 : stage_plan.writes.end()[-2];
     if (end > context) {
       job->result->status =
-          InvalidArgument(job->record->Where() + ": stage \"" + spec.name + "\": want at most " +
+          InvalidArgument(job->record->Where() + ": stage " + Quote(spec.name) + ": want at most " +
                           std::to_string(context) + " positions (the base's context), found " +
                           std::to_string(end));
     } else if (spec.start.empty() && plan_.segments[last].kind != SegmentKind::kPrompt &&
                job->tokens[last].empty()) {
       job->result->status = InvalidArgument(
-          job->record->Where() + ": stage \"" + spec.name +
-          "\": want an input that the output can follow (it has no start token), found none");
+          job->record->Where() + ": stage " + Quote(spec.name) +
+          ": want an input that the output can follow (it has no start token), found none");
     }
     if (job->failed()) job->result->stages.pop_back();
   }

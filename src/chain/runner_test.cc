@@ -458,7 +458,8 @@ TEST_F(RunnerTest, AFaultyRecordIsItsOwnFault) {
   std::vector<Record> records = Records();
   records[1].fields.pop_back();
   const std::vector<RecordResult> results = runner->Run(records);
-  EXPECT_EQ(results[1].status.message(), "record 2 (line 2): want field \"N\", found only Q, D");
+  EXPECT_EQ(results[1].status.message(),
+            "record 2 (line 2): want field \"N\", found only \"Q\", \"D\"");
   for (const size_t i : {0, 2, 3}) EXPECT_TRUE(results[i].status.ok());
   const auto alone = Make(ThreeStages(Placement::kFront));
   EXPECT_EQ(results[2].stages[2].tokens, RunOne(*alone, records[2]).stages[2].tokens);

@@ -7,6 +7,7 @@
 #include "chain/template.h"
 #include "chain/yaml.h"
 #include "core/file.h"
+#include "core/quote.h"
 
 namespace onepass {
 namespace {
@@ -71,7 +72,7 @@ Status ReadStage(const YamlNode& node, const std::string& file, size_t index, St
 
 Status ValidateStage(const ChainSpec& spec, size_t index) {
   const StageSpec& stage = spec.stages[index];
-  const std::string where = "stage \"" + stage.name + "\": ";
+  const std::string where = "stage " + Quote(stage.name) + ": ";
   if (stage.name.empty() || stage.name.size() > 128) {
     return InvalidArgument("stages[" + std::to_string(index) +
                            "].name: want 1 to 128 bytes, found " +
@@ -81,7 +82,7 @@ Status ValidateStage(const ChainSpec& spec, size_t index) {
   for (size_t i = 0; i < index; ++i) earlier.push_back(spec.stages[i].name);
   if (std::ranges::find(earlier, stage.name) != earlier.end()) {
     return InvalidArgument("stages[" + std::to_string(index) + "].name: want a name of its own, " +
-                           "found \"" + stage.name + "\" again");
+                           "found " + Quote(stage.name) + " again");
   }
   std::vector<std::string> seen;
   for (const std::string& name : stage.reads.value_or(std::vector<std::string>{})) {
@@ -89,13 +90,14 @@ Status ValidateStage(const ChainSpec& spec, size_t index) {
       const bool later = std::ranges::any_of(
           spec.stages, [&](const StageSpec& other) { return other.name == name; });
       std::string names;
-      for (const std::string& each : earlier) names += (names.empty() ? "" : ", ") + each;
+      for (const std::string& each : earlier) names += (names.empty() ? "" : ", ") + Quote(each);
       return InvalidArgument(where + "reads: want earlier stages (" +
-                             (names.empty() ? "there are none" : names) + "), found \"" + name +
-                             "\", " + (later ? "which is not earlier" : "which is no stage"));
+                             (names.empty() ? "there are none" : names) + "), found " +
+                             Quote(name) + ", " +
+                             (later ? "which is not earlier" : "which is no stage"));
     }
     if (std::ranges::find(seen, name) != seen.end()) {
-      return InvalidArgument(where + "reads: \"" + name + "\" stands twice");
+      return InvalidArgument(where + "reads: " + Quote(name) + " stands twice");
     }
     seen.push_back(name);
   }
@@ -155,7 +157,7 @@ Result<Handoff> ParseHandoff(std::string_view text) {
   for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
     if (text == NameOf(handoff)) return handoff;
   }
-  return InvalidArgument("want text, text-cached or kv, found \"" + std::string(text) + "\"");
+  return InvalidArgument("want text, text-cached or kv, found " + Quote(text));
 }
 
 Status ChainSpec::Validate() const {
@@ -169,15 +171,15 @@ Status ChainSpec::Validate() const {
     RETURN_IF_ERROR(ValidateStage(*this, i).WithPrefix(where));
   }
   if (overlong == Overlong::kRefuse && !cut_field.empty()) {
-    return InvalidArgument(where + ": cut_field: only `overlong: cut` has one, found \"" +
-                           cut_field + "\"");
+    return InvalidArgument(where + ": cut_field: only `overlong: cut` has one, found " +
+                           Quote(cut_field));
   }
   if (overlong == Overlong::kCut) {
     bool used = UsesField(shared, cut_field);
     for (const StageSpec& stage : stages) used = used || UsesField(stage.input, cut_field);
     if (!used) {
-      return InvalidArgument(where + ": cut_field: want a field that a template uses, found \"" +
-                             cut_field + "\"");
+      return InvalidArgument(where + ": cut_field: want a field that a template uses, found " +
+                             Quote(cut_field));
     }
   }
   return Status::Ok();

@@ -137,7 +137,7 @@ TEST(ChainSpec, StagesMustMakeSenseTogether) {
             "dir/c.yaml:3: stage \"a\": reads: want earlier stages (there are none), found \"b\", "
             "which is no stage");
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [b]}\n"),
-              EndsWith("want earlier stages (a), found \"b\", which is not earlier"));
+              EndsWith("want earlier stages (\"a\"), found \"b\", which is not earlier"));
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [a, a]}\n"),
               EndsWith("\"a\" stands twice"));
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a, read_as: 'none'}\n"),

@@ -139,7 +139,7 @@ TEST_F(ChainRunTest, BatchesAndArraysGiveTheSameTokens) {
 TEST_F(ChainRunTest, StopLeavesNothingAndSkipDoesTheRest) {
   Write("in.jsonl", std::string(kRecords) + "{\"Q\": \"no document\"}\nbroken\n{}\n" + kRecords);
   EXPECT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --batch 2"), 1);
-  EXPECT_EQ(stderr_, "onepass: in.jsonl: record 4 (line 4): want field \"D\", found only Q\n");
+  EXPECT_EQ(stderr_, "onepass: in.jsonl: record 4 (line 4): want field \"D\", found only \"Q\"\n");
   ExpectNothingWritten();
 
   EXPECT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --on-error skip --batch 2"), 1);
