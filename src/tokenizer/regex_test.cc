@@ -39,6 +39,12 @@ TEST(Regex, ShorthandsMeanOnigurumasSets) {
   EXPECT_EQ(Matches(R"(\p{Han}+)", "\u4e2d\u3002"), (Words{"\u4e2d"}));
 }
 
+TEST(Regex, WordsEndWhereWordCharactersDo) {
+  // A combining mark is part of a word.
+  EXPECT_EQ(Matches(R"(\b.)", "ae\u0301t \u00e9-x"), (Words{"a", " ", "\u00e9", "-", "x"}));
+  EXPECT_EQ(Matches(R"(\Bt)", "\u0301t t at"), (Words{"t", "t"}));
+}
+
 TEST(Regex, CaseIsFoldedBeyondAscii) {
   EXPECT_EQ(Matches(R"((?i:'s|'ll))", "it'S we'LL x'\u017f"), (Words{"'S", "'LL", "'\u017f"}));
 }

@@ -206,6 +206,11 @@ class Translator {
     bool negated = false;
   };
 
+  std::string_view WordItems(bool in_class) const {
+    if (dialect_ == RegexDialect::kRust) return kRustWordItems;
+    return in_class ? kWordItemsInClass : kWordItems;
+  }
+
   // Reads the escape at pos_ and moves behind it.
   Result<Escape> ReadEscape(bool in_class) {
     if (AtEnd(1)) return InvalidArgument("want a character after \\, found the pattern's end");
@@ -220,10 +225,7 @@ class Translator {
         return set(kSpaceItems, c == 'S');
       case 'w':
       case 'W':
-        return set(dialect_ == RegexDialect::kRust ? kRustWordItems
-                   : in_class                      ? kWordItemsInClass
-                                                   : kWordItems,
-                   c == 'W');
+        return set(WordItems(in_class), c == 'W');
       case 'd':
       case 'D':
         return set("\\p{Nd}", c == 'D');
@@ -274,6 +276,10 @@ class Translator {
 
   Status EscapeOutside() {
     if (!AtEnd(1) && pattern_[pos_ + 1] == 'Q') return Refuse("\\Q");
+    if (!AtEnd(1) && (pattern_[pos_ + 1] == 'b' || pattern_[pos_ + 1] == 'B')) {
+      WordBoundary(pattern_[pos_ + 1] == 'b');
+      return Status::Ok();
+    }
     ASSIGN_OR_RETURN(const Escape escape, ReadEscape(/*in_class=*/false));
     if (!escape.is_set) {
       out_ += escape.items;
@@ -281,6 +287,18 @@ class Translator {
       out_ += (escape.negated ? "[^" : "[") + escape.items + "]";
     }
     return Status::Ok();
+  }
+
+  // \b and \B, by what counts as a word here.
+  void WordBoundary(bool at_boundary) {
+    const std::string word = "[" + std::string(WordItems(/*in_class=*/false)) + "]";
+    const std::string begins = "(?<!" + word + ")";
+    const std::string ends = "(?<=" + word + ")";
+    const std::string is = "(?=" + word + ")";
+    const std::string is_not = "(?!" + word + ")";
+    out_ += at_boundary ? "(?:" + begins + is + "|" + ends + is_not + ")"
+                        : "(?:" + begins + is_not + "|" + ends + is + ")";
+    pos_ += 2;
   }
 
   Status Class() {
