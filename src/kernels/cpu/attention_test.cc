@@ -246,6 +246,21 @@ TEST(CpuAttention, HugeScoresNeitherOverflowNorVanish) {
   EXPECT_LT(RelativeError(lse.view(), lse_ref.view()), 1e-5);
 }
 
+TEST(CpuAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
+  Rng rng(kSeed + 7);
+  auto cpu = Cpu(1);
+  const AttentionShape shape = Shape(2, 1, 8);
+  Keys<float> keys(1, 8, std::vector<int64_t>{90}, rng);
+  *keys.At(0, 0, 70, 3) = NAN;
+  auto q = Block<float>(30, 16).Fill(rng);
+  Block<float> out(30, 16), lse(30, 2);
+  const AttentionSequence<float> sequence{0, 30, keys.runs()};
+  cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
+  EXPECT_FALSE(std::isnan(out.view()(9, 0)));  // sees keys up to 69
+  EXPECT_TRUE(std::isnan(out.view()(10, 0)));
+  EXPECT_TRUE(std::isnan(out.view()(29, 15)));
+}
+
 TEST(CpuAttention, NoSequencesAndNoQueriesAreFine) {
   auto cpu = Cpu(2);
   Block<float> nothing(0, 16), lse(0, 2);

@@ -1,4 +1,5 @@
-// e^x for vectors of floats, within about 1 ulp; 0 below -87.3, and +infinity never: it saturates.
+// e^x for vectors of floats, within about 1 ulp; 0 below -87.3, and never +infinity: it
+// saturates. NaN stays NaN.
 #if defined(ONEPASS_KERNELS_CPU_EXP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef ONEPASS_KERNELS_CPU_EXP_INL_H_
 #undef ONEPASS_KERNELS_CPU_EXP_INL_H_
@@ -20,7 +21,8 @@ HWY_INLINE V Exp(D d, V x) {
   const hn::RebindToSigned<D> di;
   const V lowest = hn::Set(d, -87.3f);
   const auto vanishes = hn::Lt(x, lowest);
-  const V clamped = hn::Min(hn::Max(x, lowest), hn::Set(d, 88.3f));
+  // With x as the second operand a NaN passes through both.
+  const V clamped = hn::Min(hn::Set(d, 88.3f), hn::Max(lowest, x));
   const auto n = hn::NearestInt(hn::Mul(clamped, hn::Set(d, 1.44269504f)));
   const V n_float = hn::ConvertTo(d, n);
   // ln 2 in two parts: the first has few bits, so that its product with n is exact.

@@ -161,6 +161,24 @@ TEST_F(CpuRows, ExponentialIsWithinTwoUlps) {
   EXPECT_TRUE(std::isfinite(out[4]));
 }
 
+// A run that diverges must be seen to.
+TEST_F(CpuRows, NotANumberStaysNotANumber) {
+  const float in[] = {NAN, 1};
+  float out[2];
+  BestRowOps().exp(in, out, 2);
+  EXPECT_TRUE(std::isnan(out[0]));
+  EXPECT_FALSE(std::isnan(out[1]));
+  for (int64_t at : {0, 5, 39}) {
+    auto logits = Random(1, 40);
+    logits.view()(0, at) = NAN;
+    const std::vector<int32_t> targets = {17};
+    const std::vector<float> scale = {1};
+    std::vector<float> loss(1);
+    cpu->SoftmaxCrossEntropy(logits.view(), targets, scale, loss);
+    EXPECT_TRUE(std::isnan(loss[0])) << at;
+  }
+}
+
 TEST_F(CpuRows, ThreadsChangeNoBit) {
   const auto x = Random(200, 300);
   const auto weight = Random(1, 300);
