@@ -13,9 +13,9 @@
 namespace onepass {
 
 // How what an earlier stage wrote reaches the next one.
-//   kText        a new cache: prompt, shared input, text of the outputs read, own input: all
-//   prefilled kTextCached  the same, but the shared input's KV is kept, as a prefix cache would kKv
-//   FTHSS: the outputs' KV is attended to where it lies; nothing is recomputed
+//   kText        a new cache: all of prompt, shared input, text read and own input is prefilled
+//   kTextCached  the same, but the shared input's KV is kept, as a prefix cache would keep it
+//   kKv          FTHSS: the outputs' KV is attended to where it lies; nothing is recomputed
 enum class Handoff { kText, kTextCached, kKv };
 std::string_view NameOf(Handoff handoff);
 Result<Handoff> ParseHandoff(std::string_view text);

@@ -1,7 +1,7 @@
 // A soft prompt: P learned vectors that take the place of token embeddings, in PEFT's files:
-//   adapter_config.json        PEFT's keys (peft_type PROMPT_TUNING, num_virtual_tokens, token_dim
-//   ...) adapter_model.safetensors  "prompt_embeddings" [P, C] onepass.json               our own
-//   facts; absent in adapters that others wrote
+//   adapter_config.json        PEFT's keys (peft_type PROMPT_TUNING, num_virtual_tokens ...)
+//   adapter_model.safetensors  "prompt_embeddings" [P, C]
+//   onepass.json               our own facts; absent in adapters that others wrote
 // PEFT reads what we write and the other way round.
 #pragma once
 

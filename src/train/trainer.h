@@ -2,8 +2,8 @@
 // killed at any moment goes on from its last checkpoint and repeats, bit for bit, the losses that
 // it would have had.
 //
-// OUT/best, OUT/last            prompts (best: lowest validation loss; without validation: the
-// last) OUT/metrics.jsonl             one object a step, and one a validation
+// OUT/best, OUT/last            prompts (best: of lowest validation loss; without one, the last)
+// OUT/metrics.jsonl             one object a step, and one a validation
 // OUT/events.out.tfevents...    the same for TensorBoard
 // OUT/checkpoint.safetensors    what resuming needs
 #pragma once
