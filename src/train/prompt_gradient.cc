@@ -259,7 +259,7 @@ int64_t PagesNeeded(const Plan& plan, const TapePlan& tape,
     }
     largest = std::max(largest, own);
   }
-  return shared + largest * batch_size;
+  return shared + largest * std::min(batch_size, static_cast<int64_t>(samples.size()));
 }
 
 template class PromptGradient<float>;

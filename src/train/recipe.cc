@@ -1,244 +1,34 @@
 #include "train/recipe.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <filesystem>
-#include <functional>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "chain/yaml.h"
 #include "core/file.h"
+#include "train/recipe_keys.h"
 
 namespace onepass {
 namespace {
 
 constexpr int64_t kMaxRecipeBytes = 1 << 20;
-constexpr int64_t kMaxCount = int64_t{1} << 40;
-
-// One key: how its text becomes a field. `set` says false where the text is not what is wanted.
-struct Key {
-  std::string name;
-  std::string wanted;
-  bool shapes_result;  // part of Recipe::ToJson
-  std::function<bool(Recipe&, const std::string& text, const std::string& folder)> set;
-  std::function<nlohmann::json(const Recipe&)> get;
-  bool is_path = false;
-};
-
-template <class T>
-bool ParseNumber(const std::string& text, T* value) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
-std::string Shortest(double value) {
-  char text[32];
-  const auto result = std::to_chars(text, text + sizeof(text), value);
-  return std::string(text, result.ptr);
-}
-
-Key Integer(std::string name, int64_t Recipe::*field, int64_t least, bool shapes_result) {
-  return {std::move(name), "a whole number, " + std::to_string(least) + " or more", shapes_result,
-          [=](Recipe& r, const std::string& text, const std::string&) {
-            int64_t value = 0;
-            if (!ParseNumber(text, &value) || value < least || value > kMaxCount) return false;
-            r.*field = value;
-            return true;
-          },
-          [=](const Recipe& r) { return nlohmann::json(r.*field); }};
-}
-
-Key Seed(std::string name, uint64_t Recipe::*field) {
-  return {std::move(name), "a whole number, 0 or more", true,
-          [=](Recipe& r, const std::string& text, const std::string&) {
-            return ParseNumber(text, &(r.*field));
-          },
-          [=](const Recipe& r) { return nlohmann::json(r.*field); }};
-}
-
-// least < value <= most, or least <= value with closed.
-Key Number(std::string name, double Recipe::*field, double least, bool closed, double below) {
-  const std::string wanted =
-      "a number " + std::string(closed ? ">= " : "> ") + Shortest(least) +
-      (below < std::numeric_limits<double>::infinity() ? " and < " + Shortest(below) : "");
-  return {std::move(name), wanted, true,
-          [=](Recipe& r, const std::string& text, const std::string&) {
-            double value = 0;
-            if (!ParseNumber(text, &value) || !std::isfinite(value)) return false;
-            if (closed ? value < least : value <= least) return false;
-            if (value >= below) return false;
-            r.*field = value;
-            return true;
-          },
-          [=](const Recipe& r) { return nlohmann::json(r.*field); }};
-}
-
-Key Text(std::string name, std::string Recipe::*field, bool shapes_result) {
-  return {std::move(name), "a text", shapes_result,
-          [=](Recipe& r, const std::string& text, const std::string&) {
-            r.*field = text;
-            return true;
-          },
-          [=](const Recipe& r) { return nlohmann::json(r.*field); }};
-}
-
-std::string Resolve(const std::string& path, const std::string& folder) {
-  if (path.empty() || folder.empty()) return path;
-  return (std::filesystem::path(folder) / path).lexically_normal().string();
-}
-
-Key Path(std::string name, std::string Recipe::*field, bool shapes_result) {
-  return {std::move(name),
-          "a path",
-          shapes_result,
-          [=](Recipe& r, const std::string& text, const std::string& folder) {
-            r.*field = Resolve(text, folder);
-            return true;
-          },
-          [=](const Recipe& r) { return nlohmann::json(r.*field); },
-          /*is_path=*/true};
-}
-
-std::vector<std::string> SplitList(const std::string& text) {
-  std::vector<std::string> parts;
-  size_t begin = 0;
-  while (begin <= text.size() && !text.empty()) {
-    const size_t comma = std::min(text.find(',', begin), text.size());
-    std::string part = text.substr(begin, comma - begin);
-    const size_t first = part.find_first_not_of(' ');
-    const size_t last = part.find_last_not_of(' ');
-    parts.push_back(first == std::string::npos ? "" : part.substr(first, last - first + 1));
-    begin = comma + 1;
-  }
-  return parts;
-}
-
-Key List(std::string name, std::vector<std::string> Recipe::*field, std::string wanted,
-         bool is_path) {
-  return {std::move(name),
-          std::move(wanted),
-          true,
-          [=](Recipe& r, const std::string& text, const std::string& folder) {
-            std::vector<std::string> parts = SplitList(text);
-            for (std::string& part : parts) {
-              if (part.empty()) return false;
-              if (is_path) part = Resolve(part, folder);
-            }
-            r.*field = std::move(parts);
-            return true;
-          },
-          [=](const Recipe& r) { return nlohmann::json(r.*field); },
-          is_path};
-}
-
-template <class Field>
-Key Choice(std::string name, Field Recipe::*field,
-           std::vector<std::pair<std::string, Field>> choices, bool shapes_result) {
-  std::string wanted;
-  for (const auto& choice : choices) wanted += (wanted.empty() ? "" : " | ") + choice.first;
-  return {std::move(name), wanted, shapes_result,
-          [=](Recipe& r, const std::string& text, const std::string&) {
-            for (const auto& [spelled, value] : choices) {
-              if (text != spelled) continue;
-              r.*field = value;
-              return true;
-            }
-            return false;
-          },
-          [=](const Recipe& r) {
-            for (const auto& [spelled, value] : choices) {
-              if (r.*field == value) return nlohmann::json(spelled);
-            }
-            return nlohmann::json();
-          }};
-}
-
-const std::vector<Key>& Keys() {
-  constexpr double kInf = std::numeric_limits<double>::infinity();
-  using OptionalPlacement = std::optional<Placement>;
-  static const std::vector<Key>* keys = new std::vector<Key>{
-      Choice<TrainKind>("kind", &Recipe::kind,
-                        {{"standard", TrainKind::kStandard},
-                         {"fthss", TrainKind::kFthss},
-                         {"distill", TrainKind::kDistill}},
-                        true),
-      Path("chain", &Recipe::chain, true),
-      Text("stage", &Recipe::stage, true),
-      Choice<OptionalPlacement>("placement", &Recipe::placement,
-                                {{"front", Placement::kFront}, {"inline", Placement::kInline}},
-                                true),
-      List("upstream_prompts", &Recipe::upstream_prompts,
-           "folders of the earlier stages' prompts, separated by commas", true),
-      Path("data", &Recipe::data, true),
-      Path("validation_data", &Recipe::validation_data, true),
-      List("outputs", &Recipe::outputs, "record fields of the stages' outputs, separated by commas",
-           false),
-      Text("distill_output", &Recipe::distill_output, true),
-      Path("out", &Recipe::out, false),
-      Integer("prompt_length", &Recipe::prompt_length, 1, true),
-      Choice<PromptInit>("init", &Recipe::init,
-                         {{"random", PromptInit::kRandom},
-                          {"text", PromptInit::kText},
-                          {"vocabulary", PromptInit::kVocabulary}},
-                         true),
-      Text("init_text", &Recipe::init_text, true),
-      Seed("init_seed", &Recipe::init_seed),
-      Path("init_prompt", &Recipe::init_prompt, true),
-      Number("learning_rate", &Recipe::learning_rate, 0, false, kInf),
-      Number("beta1", &Recipe::beta1, 0, true, 1),
-      Number("beta2", &Recipe::beta2, 0, true, 1),
-      Number("epsilon", &Recipe::epsilon, 0, false, kInf),
-      Number("weight_decay", &Recipe::weight_decay, 0, true, kInf),
-      Number("warmup_ratio", &Recipe::warmup_ratio, 0, true, 1),
-      Choice<LearningRateSchedule>("schedule", &Recipe::schedule,
-                                   {{"linear", LearningRateSchedule::kLinear},
-                                    {"constant", LearningRateSchedule::kConstant}},
-                                   true),
-      Integer("epochs", &Recipe::epochs, 1, true),
-      Integer("max_steps", &Recipe::max_steps, 0, true),
-      Integer("batch_size", &Recipe::batch_size, 1, true),
-      Integer("accumulation", &Recipe::accumulation, 1, true),
-      Number("clip_norm", &Recipe::clip_norm, 0, true, kInf),
-      Integer("max_tokens", &Recipe::max_tokens, 1, true),
-      Choice<std::optional<OverlongSample>>("overlong", &Recipe::overlong,
-                                            {{"refuse", OverlongSample::kRefuse},
-                                             {"cut", OverlongSample::kCut},
-                                             {"skip", OverlongSample::kSkip}},
-                                            true),
-      Choice<OnError>("on_error", &Recipe::on_error,
-                      {{"stop", OnError::kStop}, {"skip", OnError::kSkip}}, true),
-      Seed("seed", &Recipe::seed),
-      Choice<bool>("taped_constants", &Recipe::taped_constants, {{"false", false}, {"true", true}},
-                   true),
-      Integer("validate_every", &Recipe::validate_every, 0, true),
-      Integer("validation_samples", &Recipe::validation_samples, 0, true),
-      Integer("checkpoint_every", &Recipe::checkpoint_every, 0, false),
-      Integer("log_every", &Recipe::log_every, 1, false),
-      Text("backend", &Recipe::backend, true),
-      Integer("threads", &Recipe::threads, 0, false),
-  };
-  return *keys;
-}
 
 std::string KeyNames() {
   std::string names;
-  for (const Key& key : Keys()) names += (names.empty() ? "" : ", ") + key.name;
+  for (const RecipeKey& key : RecipeKeys()) names += (names.empty() ? "" : ", ") + key.name;
   return names;
 }
 
 // Sets one key; `place` is where it stands.
 Status SetKey(Recipe& recipe, const std::string& place, const std::string& name,
               const std::string& text, const std::string& folder) {
-  for (const Key& key : Keys()) {
+  for (const RecipeKey& key : RecipeKeys()) {
     if (key.name != name) continue;
     if (key.set(recipe, text, folder)) return Status::Ok();
     return InvalidArgument(place + ": " + name + ": want " + key.wanted + ", found \"" + text +
                            "\"");
   }
   std::vector<std::string> known;
-  for (const Key& key : Keys()) known.push_back(key.name);
+  for (const RecipeKey& key : RecipeKeys()) known.push_back(key.name);
   const std::string near = NearestWord(name, known);
   return InvalidArgument(place + ": unknown key \"" + name + "\"" +
                          (near.empty() ? "" : ", did you mean \"" + near + "\"?") +
@@ -285,7 +75,7 @@ std::string_view NameOf(TrainKind kind) {
 
 std::string Recipe::ToJson(bool with_paths) const {
   nlohmann::json json = nlohmann::json::object();  // sorted keys
-  for (const Key& key : Keys()) {
+  for (const RecipeKey& key : RecipeKeys()) {
     if (key.shapes_result && (with_paths || !key.is_path)) json[key.name] = key.get(*this);
   }
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);

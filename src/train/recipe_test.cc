@@ -76,7 +76,8 @@ TEST(Recipe, BadValuesOfEveryKindAreRefused) {
        {"learning_rate: nan", "learning_rate: 0", "learning_rate: 1e999", "beta1: 1", "beta2: -1",
         "batch_size: 0", "batch_size: 1.5", "batch_size: 99999999999999999999", "seed: -1",
         "outputs: O_A,,O_B", "placement: middle", "taped_constants: maybe", "clip_norm: -1",
-        "epochs: [1]", "epochs: {a: 1}", "threads: ''"}) {
+        "epochs: [1]", "epochs: {a: 1}", "threads: ''", "threads: 5000", "prompt_length: 1000000",
+        "batch_size: 2000000000"}) {
     std::string yaml = kMinimal;
     if (std::string(line).starts_with("outputs")) yaml.erase(yaml.find("outputs"), 18);
     EXPECT_NE(FaultOf(yaml + line + "\n"), "") << line;

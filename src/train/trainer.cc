@@ -3,28 +3,18 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
-#include "core/file.h"
 #include "train/adam.h"
 #include "train/prompt_init.h"
-#include "train/run_log.h"
-#include "train/train_state.h"
+#include "train/run_folder.h"
 #include "train/training_setup.h"
 
 namespace onepass {
 namespace {
-
-constexpr char kEventFile[] = "events.out.tfevents.0.onepass";
-
-double WallTime() {
-  using std::chrono::system_clock;
-  return std::chrono::duration<double>(system_clock::now().time_since_epoch()).count();
-}
 
 class Stopwatch {
  public:
@@ -35,16 +25,6 @@ class Stopwatch {
  private:
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
-
-// Temporaries of atomic writes that a killed process left behind.
-void RemoveStaleTemporaries(const std::string& folder) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().filename().string().find(".tmp-") != std::string::npos) {
-      std::filesystem::remove(entry.path(), error);
-    }
-  }
-}
 
 class Trainer {
  public:
@@ -57,13 +37,11 @@ class Trainer {
   Result<TrainReport> Run();
 
  private:
-  std::string OutPath(const char* name) const { return recipe_.out + "/" + name; }
   Status Begin();  // fresh prompt and moments
   Status Step();
   Status Validate();
   Status SavePrompt(View<const float> vectors, const char* name);
   Status Checkpoint();
-  Status LogScalars(const nlohmann::ordered_json& line, const std::vector<ScalarEvent>& scalars);
   bool Due(int64_t every) const {
     return state_.step == total_steps_ || (every > 0 && state_.step % every == 0);
   }
@@ -80,8 +58,7 @@ class Trainer {
   int64_t total_steps_ = 0;
   int64_t order_epoch_ = -1;
   std::vector<int32_t> order_;
-  std::unique_ptr<AppendFile> metrics_;
-  std::unique_ptr<AppendFile> events_;
+  std::unique_ptr<RunFolder> folder_;
 
   Stopwatch watch_;            // this process's part of the run
   double seconds_before_ = 0;  // trained by earlier processes
@@ -90,41 +67,30 @@ class Trainer {
 };
 
 Status Trainer::Open(bool restart) {
-  RETURN_IF_ERROR(MakeDirectories(recipe_.out));
+  // Holding the folder comes first: no other process changes what is read here.
+  ASSIGN_OR_RETURN(folder_, RunFolder::Open(recipe_.out));
   const int64_t samples = std::ssize(setup_.data.samples);
   const int64_t step_samples = recipe_.batch_size * recipe_.accumulation;
   steps_per_epoch_ = (samples + step_samples - 1) / step_samples;
   total_steps_ = recipe_.max_steps > 0 ? recipe_.max_steps : recipe_.epochs * steps_per_epoch_;
 
-  // Opening the logs first makes sure that no other process trains into this folder.
-  ASSIGN_OR_RETURN(metrics_, AppendFile::Open(OutPath("metrics.jsonl")));
-  ASSIGN_OR_RETURN(events_, AppendFile::Open(OutPath(kEventFile)));
-  for (const char* name : {"", "best", "last"}) RemoveStaleTemporaries(OutPath(name));
-
-  const std::string checkpoint = OutPath("checkpoint.safetensors");
-  if (restart) {
-    std::error_code error;
-    std::filesystem::remove(checkpoint, error);
-    if (error) return IoError(checkpoint + ": cannot remove: " + error.message());
-  }
-  Result<TrainState> found = LoadTrainState(checkpoint);
+  if (restart) RETURN_IF_ERROR(folder_->RemoveCheckpoint());
+  Result<TrainState> found = folder_->LoadCheckpoint();
   if (!found.ok() && found.status().code() != StatusCode::kNotFound) return found.status();
   if (found.ok()) {
-    RETURN_IF_ERROR(CheckSameIdentity(found->identity, setup_.identity, checkpoint));
+    RETURN_IF_ERROR(CheckSameIdentity(found->identity, setup_.identity, folder_->CheckpointPath()));
     state_ = std::move(*found);
     if (state_.prompt.rows() != setup_.prompt_length() ||
         state_.prompt.cols() != setup_.base->config().width || state_.step > total_steps_) {
       return InvalidArgument(
-          checkpoint + ": want a prompt [" + std::to_string(setup_.prompt_length()) + ", " +
-          std::to_string(setup_.base->config().width) + "], found [" +
+          folder_->CheckpointPath() + ": want a prompt [" + std::to_string(setup_.prompt_length()) +
+          ", " + std::to_string(setup_.base->config().width) + "], found [" +
           std::to_string(state_.prompt.rows()) + ", " + std::to_string(state_.prompt.cols()) + "]");
     }
   } else {
     RETURN_IF_ERROR(Begin());
   }
-  RETURN_IF_ERROR(metrics_->CutTo(state_.metrics_bytes));
-  RETURN_IF_ERROR(events_->CutTo(state_.events_bytes));
-  if (events_->size() == 0) RETURN_IF_ERROR(events_->Append(VersionRecord(WallTime())));
+  RETURN_IF_ERROR(folder_->ContinueFrom(state_));
 
   adam_ = std::make_unique<Adam>(AdamOptions{.beta1 = recipe_.beta1,
                                              .beta2 = recipe_.beta2,
@@ -150,12 +116,6 @@ Status Trainer::Begin() {
   }
   state_.identity = setup_.identity;
   return Status::Ok();
-}
-
-Status Trainer::LogScalars(const nlohmann::ordered_json& line,
-                           const std::vector<ScalarEvent>& scalars) {
-  RETURN_IF_ERROR(metrics_->Append(line.dump() + "\n"));
-  return events_->Append(ScalarsRecord(WallTime(), state_.step, scalars));
 }
 
 // One optimizer step over batch_size * accumulation samples, fewer at an epoch's end.
@@ -217,9 +177,10 @@ Status Trainer::Step() {
   line["target_tokens"] = target_count;
   line["tokens"] = rows;
   line["seconds"] = step_watch.Seconds();
-  RETURN_IF_ERROR(LogScalars(line, {{"train/loss", static_cast<float>(loss)},
-                                    {"train/learning_rate", static_cast<float>(learning_rate)},
-                                    {"train/gradient_norm", static_cast<float>(norm)}}));
+  RETURN_IF_ERROR(folder_->Log(state_.step, line,
+                               {{"train/loss", static_cast<float>(loss)},
+                                {"train/learning_rate", static_cast<float>(learning_rate)},
+                                {"train/gradient_norm", static_cast<float>(norm)}}));
   const double seconds = watch_.Seconds();
   observer_->OnStep({.step = state_.step,
                      .total_steps = total_steps_,
@@ -253,7 +214,7 @@ Status Trainer::Validate() {
   line["step"] = state_.step;
   line["validation_loss"] = loss;
   line["best"] = best;
-  RETURN_IF_ERROR(LogScalars(line, {{"validation/loss", static_cast<float>(loss)}}));
+  RETURN_IF_ERROR(folder_->Log(state_.step, line, {{"validation/loss", static_cast<float>(loss)}}));
   if (best) {
     state_.best_loss = loss;
     state_.best_step = state_.step;
@@ -265,32 +226,20 @@ Status Trainer::Validate() {
 }
 
 Status Trainer::SavePrompt(View<const float> vectors, const char* name) {
-  SoftPrompt prompt;
-  prompt.vectors = Buffer<float>(vectors.rows(), vectors.cols());
-  for (int64_t r = 0; r < vectors.rows(); ++r) {
-    std::copy_n(vectors.row(r), vectors.cols(), prompt.vectors.view().row(r));
-  }
-  prompt.base_model_name = setup_.spec.base;
-  prompt.facts = PromptFacts{.placement = setup_.spec.placement,
-                             .stage = setup_.spec.stages[setup_.stage].name,
-                             .trained_as = std::string(NameOf(recipe_.kind)),
-                             .base_fingerprint = setup_.base->checkpoint->Fingerprint(),
-                             .recipe_json = recipe_.ToJson(/*with_paths=*/true)};
-  RETURN_IF_ERROR(MakeDirectories(OutPath(name)));
-  return SaveSoftPrompt(prompt, OutPath(name));
+  const PromptFacts facts{.placement = setup_.spec.placement,
+                          .stage = setup_.spec.stages[setup_.stage].name,
+                          .trained_as = std::string(NameOf(recipe_.kind)),
+                          .base_fingerprint = setup_.base->checkpoint->Fingerprint(),
+                          .recipe_json = recipe_.ToJson(/*with_paths=*/true)};
+  return folder_->SavePrompt(name, vectors, facts, setup_.spec.base);
 }
 
-// The logs become durable before the checkpoint that counts their bytes.
 Status Trainer::Checkpoint() {
   RETURN_IF_ERROR(SavePrompt(std::as_const(state_.prompt).view(), "last"));
-  RETURN_IF_ERROR(metrics_->Sync());
-  RETURN_IF_ERROR(events_->Sync());
-  state_.metrics_bytes = metrics_->size();
-  state_.events_bytes = events_->size();
   state_.first_moment = adam_->first_moment().Copy();
   state_.second_moment = adam_->second_moment().Copy();
   state_.seconds = seconds_before_ + watch_.Seconds();
-  return SaveTrainState(state_, OutPath("checkpoint.safetensors"));
+  return folder_->SaveCheckpoint(state_);
 }
 
 Result<TrainReport> Trainer::Run() {
