@@ -94,10 +94,10 @@ TEST(ThreadPool, EveryLoopSeesTheOneBefore) {
   ThreadPool pool(4);
   std::vector<int64_t> values(64, 0);
   std::vector<int64_t> next(64, 0);
-  const int rounds = 5000;
+  const int rounds = 600;
   for (int round = 0; round < rounds; ++round) {
     // Longer pauses now and then, so that the workers sleep as well as spin.
-    if (round % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (round % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     pool.ParallelFor(64, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) next[i] = values[63 - i] + 1;
     });
