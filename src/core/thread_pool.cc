@@ -35,9 +35,11 @@ void WaitWhileEqual(const std::atomic<T>& value, T old) {
 }  // namespace
 
 struct ThreadPool::State {
-  // One for each worker, on its own cache line: bumped when there is work for it or it must stop.
+  // One for each worker, on its own cache line. A part is offered by the caller and taken once: by
+  // its worker, or by the caller itself where the worker has not begun (asleep, or without a core).
+  enum Offer : uint32_t { kNone, kPart, kStop };
   struct alignas(64) Door {
-    std::atomic<uint32_t> bell{0};
+    std::atomic<uint32_t> offer{kNone};
   };
 
   explicit State(int threads) : thread_count(threads), doors(static_cast<size_t>(threads)) {
@@ -46,24 +48,29 @@ struct ThreadPool::State {
   }
 
   ~State() {
-    stop = true;
-    for (int t = 1; t < thread_count; ++t) Ring(t);
+    for (int t = 1; t < thread_count; ++t) Put(t, kStop);
     for (std::thread& worker : workers) worker.join();
   }
 
-  void Ring(int thread) {
-    std::atomic<uint32_t>& bell = doors[static_cast<size_t>(thread)].bell;
-    bell.fetch_add(1, std::memory_order_release);
-    bell.notify_one();
+  void Put(int thread, Offer offer) {
+    std::atomic<uint32_t>& door = doors[static_cast<size_t>(thread)].offer;
+    door.store(offer, std::memory_order_release);
+    door.notify_one();
+  }
+
+  // Whoever succeeds runs the part. The job stays as it is until all taken parts are done.
+  bool Take(int thread) {
+    uint32_t expected = kPart;
+    return doors[static_cast<size_t>(thread)].offer.compare_exchange_strong(
+        expected, kNone, std::memory_order_acq_rel);
   }
 
   void Work(int thread) {
-    const std::atomic<uint32_t>& bell = doors[static_cast<size_t>(thread)].bell;
-    uint32_t seen = 0;
+    const std::atomic<uint32_t>& offer = doors[static_cast<size_t>(thread)].offer;
     while (true) {
-      WaitWhileEqual(bell, seen);
-      ++seen;
-      if (stop) return;
+      WaitWhileEqual<uint32_t>(offer, kNone);
+      if (offer.load(std::memory_order_relaxed) == kStop) return;
+      if (!Take(thread)) continue;
       RunPart(thread);
       // The caller may only be waiting while the count is above 0, so the last one wakes it.
       if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) pending.notify_one();
@@ -85,8 +92,7 @@ struct ThreadPool::State {
   std::vector<std::thread> workers;
   std::atomic<bool> busy{false};
 
-  // Written by the caller before it rings; read by workers after their bell.
-  bool stop = false;
+  // The job: written by the caller before it offers parts, read by those who take one.
   int64_t count = 0;
   int64_t grain = 1;
   int64_t units = 0;
@@ -120,9 +126,14 @@ void ThreadPool::ParallelFor(int64_t count, int64_t grain,
   state.body = &body;
   if (state.parts > 1) {
     state.pending.store(state.parts - 1, std::memory_order_relaxed);
-    for (int t = 1; t < state.parts; ++t) state.Ring(t);
+    for (int t = 1; t < state.parts; ++t) state.Put(t, State::kPart);
   }
   state.RunPart(0);
+  for (int t = state.parts - 1; t > 0; --t) {
+    if (!state.Take(t)) continue;
+    state.RunPart(t);
+    state.pending.fetch_sub(1, std::memory_order_relaxed);
+  }
   for (int left = state.pending.load(std::memory_order_acquire); left != 0;
        left = state.pending.load(std::memory_order_acquire)) {
     WaitWhileEqual(state.pending, left);

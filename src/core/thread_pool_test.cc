@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <latch>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -71,16 +72,34 @@ TEST(ThreadPool, SamePartitionEveryTime) {
   }
 }
 
-TEST(ThreadPool, PartsRunOnDifferentThreads) {
+// Each part waits for all the others: one thread alone would never end.
+TEST(ThreadPool, PartsRunAtTheSameTime) {
   ThreadPool pool(3);
-  std::mutex mutex;
-  std::set<std::thread::id> ids;
-  pool.ParallelFor(3, 1, [&](int64_t, int64_t, int) {
-    const std::lock_guard lock(mutex);
-    ids.insert(std::this_thread::get_id());
-  });
-  EXPECT_EQ(ids.size(), 3u);
-  EXPECT_EQ(ids.count(std::this_thread::get_id()), 1u);
+  for (int round = 0; round < 20; ++round) {
+    std::latch all(3);
+    std::mutex mutex;
+    std::set<std::thread::id> ids;
+    pool.ParallelFor(3, 1, [&](int64_t, int64_t, int) {
+      all.arrive_and_wait();
+      const std::lock_guard lock(mutex);
+      ids.insert(std::this_thread::get_id());
+    });
+    EXPECT_EQ(ids.size(), 3u);
+    EXPECT_EQ(ids.count(std::this_thread::get_id()), 1u);
+  }
+}
+
+// The caller and the worker both reach for the same part: one of them gets it.
+TEST(ThreadPool, NoPartRunsTwice) {
+  ThreadPool pool(4);
+  std::vector<int> runs(4, 0);
+  for (int round = 0; round < 300; ++round) {
+    pool.ParallelFor(4, 1, [&](int64_t begin, int64_t, int thread) {
+      EXPECT_EQ(begin, thread);
+      ++runs[static_cast<size_t>(begin)];
+    });
+  }
+  for (int count : runs) EXPECT_EQ(count, 300);
 }
 
 TEST(ThreadPool, EmptyRangeCallsNothing) {
