@@ -11,6 +11,7 @@
 
 #include "commands.h"
 #include "core/file.h"
+#include "core/quote.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onepass {
@@ -64,7 +65,7 @@ Result<std::vector<TokenId>> ParseIds(std::string text) {
       used = 0;
     }
     if (used != word.size() || id < 0 || id > INT32_MAX) {
-      return InvalidArgument("tokenize: want token ids, found \"" + word.substr(0, 60) + "\"");
+      return InvalidArgument("tokenize: want token ids, found " + Quote(word));
     }
     ids.push_back(static_cast<TokenId>(id));
   }

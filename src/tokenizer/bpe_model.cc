@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/quote.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/unicode.h"
 
@@ -10,10 +11,6 @@ namespace onepass {
 namespace {
 
 constexpr size_t kCharTableSize = 0x800;
-
-std::string Quoted(std::string_view text) {
-  return "\"" + ReplaceInvalidUtf8(text.substr(0, 60)) + "\"";
-}
 
 }  // namespace
 
@@ -48,9 +45,9 @@ Status BpeModel::FillVocabulary(const TokenizerDocument& document, const JsonNod
     const std::string_view text = document.vocab_tokens[i];
     const TokenId id = document.vocab_ids[i];
     if (vocabulary_.Add(text, id)) continue;
-    if (vocabulary_.IdOf(text)) return place.WantNot("each token once", Quoted(text) + " twice");
-    return place.WantNot("each id once", std::to_string(id) + " for " + Quoted(text) + " and " +
-                                             Quoted(*vocabulary_.TextOf(id)));
+    if (vocabulary_.IdOf(text)) return place.WantNot("each token once", Quote(text) + " twice");
+    return place.WantNot("each id once", std::to_string(id) + " for " + Quote(text) + " and " +
+                                             Quote(*vocabulary_.TextOf(id)));
   }
   never_merged_into_.assign(static_cast<size_t>(vocabulary_.end_id()), false);
   char_ids_.assign(kCharTableSize, -1);
@@ -139,11 +136,11 @@ Status BpeModel::FillMerges(const TokenizerDocument& document, const JsonNode& m
         if (!missing) break;
       }
       if (!parted) {
-        return place.Item(i).WantNot("two tokens with a space between them", Quoted(line));
+        return place.Item(i).WantNot("two tokens with a space between them", Quote(line));
       }
     }
     if (missing) {
-      return place.Item(i).WantNot("tokens of model.vocab", Quoted(*missing));
+      return place.Item(i).WantNot("tokens of model.vocab", Quote(*missing));
     }
   }
   return Status::Ok();

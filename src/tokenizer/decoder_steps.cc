@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/quote.h"
 #include "tokenizer/byte_level.h"
 #include "tokenizer/unicode.h"
 
@@ -125,7 +126,7 @@ class ByteFallbackSink : public WholeTokenSink {
  private:
   void Flush() {
     if (run_.empty()) return;
-    if (IsValidUtf8(run_)) {
+    if (IsUtf8(run_)) {
       Send(run_);
     } else {
       for (size_t i = 0; i < run_.size(); ++i) Send(kReplacementText);

@@ -96,6 +96,13 @@ TEST(HostileTokenizerJson, MergesOfMissingTokensAreNamed) {
   EXPECT_THAT(MessageOf(File(R"({"a": 0})", R"(["ac"])")), HasSubstr("a space between"));
 }
 
+TEST(HostileTokenizerJson, NamesOfTheFileStayOnOneLine) {
+  EXPECT_THAT(MessageOf(File(R"({"x\ny": 0, "z": 0})")), HasSubstr("x\\ny"));
+  EXPECT_THAT(MessageOf(R"({"a\nb": {"c\nd": 1, "c\nd": 2}})"), HasSubstr("key twice"));
+  EXPECT_THAT(MessageOf("{\"a\n\xFF"), HasSubstr("want JSON"));
+  EXPECT_THAT(MessageOf(File("{}", "[]", R"("decoder": {"type": "A\nB"}, )")), HasSubstr("A\\nB"));
+}
+
 TEST(HostileTokenizerJson, KeysStandOnce) {
   EXPECT_THAT(MessageOf(R"({"model": {"type": "BPE", "vocab": {}, "vocab": {}, "merges": []}})"),
               HasSubstr("\"model.vocab\": want one value"));

@@ -2,6 +2,9 @@
 
 #include <optional>
 
+#include "core/quote.h"
+#include "tokenizer/unicode.h"
+
 namespace onepass {
 namespace {
 
@@ -49,7 +52,7 @@ class Reader : public nlohmann::json_sax<json> {
       document_->merges.Add(value);
       return pair_size_ <= 2 || Refuse("want pairs, found a longer list");
     }
-    return Value("\"" + value.substr(0, 60) + "\"", [&value] { return json(std::move(value)); });
+    return Value(Quote(value), [&value] { return json(std::move(value)); });
   }
   bool binary(binary_t&) override { return Refuse("want JSON, found binary data"); }
 
@@ -117,8 +120,9 @@ class Reader : public nlohmann::json_sax<json> {
     for (char& c : what) {
       if (static_cast<unsigned char>(c) < 0x20) c = ' ';
     }
-    status_ = InvalidArgument("tokenizer.json: byte " + std::to_string(position) +
-                              ": want JSON, found " + what.substr(0, 200) + " (" + name_ + ")");
+    status_ = InvalidArgument(
+        "tokenizer.json: byte " + std::to_string(position) + ": want JSON, found " +
+        ReplaceInvalidUtf8(std::string_view(what).substr(0, 200)) + " (" + name_ + ")");
     return false;
   }
 
@@ -140,7 +144,8 @@ class Reader : public nlohmann::json_sax<json> {
   }
 
   bool Refuse(const std::string& text) {
-    status_ = InvalidArgument("tokenizer.json: \"" + Place() + "\": " + text + " (" + name_ + ")");
+    status_ = InvalidArgument("tokenizer.json: " + Quote(Place(), 200) + ": " + text + " (" +
+                              name_ + ")");
     return false;
   }
 

@@ -2,12 +2,14 @@
 
 #include <utility>
 
+#include "core/quote.h"
 #include "tokenizer/unicode.h"
 
 namespace onepass {
 namespace {
 
 constexpr size_t kMaxShown = 60;
+constexpr size_t kMaxPlace = 200;
 
 std::string Shown(const nlohmann::json* value) {
   if (value == nullptr) return "nothing";
@@ -32,8 +34,8 @@ JsonNode JsonNode::Element(size_t index) const {
 }
 
 std::string JsonNode::Message(std::string_view wanted, std::string_view found) const {
-  return "tokenizer.json: \"" + place_ + "\": want " + std::string(wanted) + ", found " +
-         std::string(found) + " (" + *name_ + ")";
+  return "tokenizer.json: " + Quote(place_, kMaxPlace) + ": want " + std::string(wanted) +
+         ", found " + std::string(found) + " (" + *name_ + ")";
 }
 
 Status JsonNode::Want(std::string_view wanted) const {

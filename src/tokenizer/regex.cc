@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/quote.h"
 #include "tokenizer/unicode.h"
 
 namespace onepass {
@@ -70,9 +71,8 @@ Result<Regex> Regex::Compile(std::string_view pattern, RegexDialect dialect) {
   if (program->code == nullptr) {
     std::array<PCRE2_UCHAR, 160> message{};
     pcre2_get_error_message(error, message.data(), message.size());
-    return InvalidArgument("want a regular expression, found \"" +
-                           std::string(pattern.substr(0, 60)) +
-                           "\": " + reinterpret_cast<const char*>(message.data()));
+    return InvalidArgument("want a regular expression, found " + Quote(pattern) + ": " +
+                           reinterpret_cast<const char*>(message.data()));
   }
   // Where the machine has no JIT the interpreter does the same, slower.
   (void)pcre2_jit_compile(program->code, PCRE2_JIT_COMPLETE);

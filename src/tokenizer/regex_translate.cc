@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/quote.h"
 #include "tokenizer/regex.h"
 
 namespace onepass {
@@ -193,8 +194,7 @@ class Translator {
  private:
   Status Refuse(const std::string& what) const {
     return Unsupported("want a pattern that can be run, found " + what + " at byte " +
-                       std::to_string(pos_) + " of \"" + std::string(pattern_.substr(0, 60)) +
-                       "\"");
+                       std::to_string(pos_) + " of " + Quote(pattern_));
   }
 
   bool AtEnd(size_t offset) const { return pos_ + offset >= pattern_.size(); }

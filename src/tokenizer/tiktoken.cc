@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "core/quote.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/json_document.h"
@@ -67,8 +68,7 @@ std::string PrintableByte(int byte) {
 Status ReadRanks(std::string_view text, const std::string& path, Vocabulary* ranks) {
   const auto fault = [&path](size_t line, const std::string& wanted, std::string_view found) {
     return InvalidArgument("tiktoken: line " + std::to_string(line) + ": want " + wanted +
-                           ", found \"" + ReplaceInvalidUtf8(found.substr(0, 60)) + "\" (" + path +
-                           ")");
+                           ", found " + Quote(found) + " (" + path + ")");
   };
   size_t line_number = 0;
   for (size_t begin = 0; begin < text.size();) {
@@ -154,7 +154,7 @@ class TiktokenTokenizer : public Tokenizer {
 
   std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options) const override {
     std::string repaired;
-    if (!IsValidUtf8(text)) {
+    if (!IsUtf8(text)) {
       repaired = ReplaceInvalidUtf8(text);
       text = repaired;
     }
@@ -314,17 +314,16 @@ Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path,
     const bool twice = std::any_of(special.begin(), special.end(), [&](const AddedToken& other) {
       return other.content == content;
     });
-    if (content.empty() || twice || !IsValidUtf8(content)) {
-      return InvalidArgument("tiktoken: want different special tokens, found \"" +
-                             ReplaceInvalidUtf8(content) + "\" " + (twice ? "twice" : "") + " (" +
-                             path + ")");
+    if (content.empty() || twice || !IsUtf8(content)) {
+      return InvalidArgument("tiktoken: want different special tokens, found " + Quote(content) +
+                             " " + (twice ? "twice" : "") + " (" + path + ")");
     }
     if (content == options.bos_token) bos = token.id;
     special.push_back(std::move(token));
   }
   if (!options.bos_token.empty() && !bos) {
-    return InvalidArgument("tiktoken: want the bos token among the special tokens, found \"" +
-                           options.bos_token + "\" (" + path + ")");
+    return InvalidArgument("tiktoken: want the bos token among the special tokens, found " +
+                           Quote(options.bos_token) + " (" + path + ")");
   }
   ASSIGN_OR_RETURN(AddedTokenMatcher matcher,
                    AddedTokenMatcher::Create(

@@ -78,6 +78,15 @@ class StreamDecoder {
 };
 
 // Loads tokenizer.json. Errors name the file, the place in it, what was wanted and found.
+//
+// Ids and texts are those of Hugging Face tokenizers, but for these, which are meant:
+// - "truncation" and "padding" are not done; "dropout" other than 0 is refused.
+// - The text of a special token that must stay text (parse_special off) never becomes its id by
+//   merging or as a whole word either.
+// - An added token has the id that the file gives it, and decodes to its content. Two tokens with
+//   one id, or one with two, are refused, where the reference takes the last.
+// - A pattern that needs more backtracking than a bound (about 16 steps a byte and a million more)
+//   finds nothing further: the rest of the text is handled as not matched, and nothing is lost.
 Result<std::unique_ptr<const Tokenizer>> LoadTokenizerJson(const std::string& path);
 // The same from bytes; `name` stands for the path in messages.
 Result<std::unique_ptr<const Tokenizer>> ParseTokenizerJson(std::string_view json,

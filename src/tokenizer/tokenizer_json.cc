@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/file.h"
+#include "core/quote.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe_model.h"
 #include "tokenizer/decoder.h"
@@ -91,7 +92,7 @@ Status CheckAddedTokens(const JsonNode& list, const Vocabulary& vocabulary,
   std::unordered_map<TokenId, const AddedToken*> by_id;
   std::vector<AddedToken> kept;
   for (const AddedToken& token : *tokens) {
-    const std::string shown = "\"" + token.content.substr(0, 60) + "\"";
+    const std::string shown = Quote(token.content);
     const auto same_text = by_text.find(token.content);
     if (same_text != by_text.end()) {
       if (same_text->second->id == token.id) continue;  // said twice
@@ -101,7 +102,7 @@ Status CheckAddedTokens(const JsonNode& list, const Vocabulary& vocabulary,
     const auto same_id = by_id.find(token.id);
     if (same_id != by_id.end()) {
       return list.WantNot("one token for id " + std::to_string(token.id),
-                          "\"" + same_id->second->content.substr(0, 60) + "\" and " + shown);
+                          Quote(same_id->second->content) + " and " + shown);
     }
     const std::optional<TokenId> in_vocabulary = vocabulary.IdOf(token.content);
     if (in_vocabulary && *in_vocabulary != token.id) {
@@ -112,7 +113,7 @@ Status CheckAddedTokens(const JsonNode& list, const Vocabulary& vocabulary,
     const std::string* other = vocabulary.TextOf(token.id);
     if (other != nullptr && *other != token.content) {
       return list.WantNot("an id of its own for " + shown,
-                          std::to_string(token.id) + ", which is \"" + other->substr(0, 60) + "\"");
+                          std::to_string(token.id) + ", which is " + Quote(*other));
     }
     by_text.emplace(token.content, &token);
     by_id.emplace(token.id, &token);
@@ -176,7 +177,7 @@ JsonTokenizer::JsonTokenizer(Parts parts) : parts_(std::move(parts)) {
 std::vector<TokenId> JsonTokenizer::Encode(std::string_view text,
                                            const EncodeOptions& options) const {
   std::string repaired;
-  if (!IsValidUtf8(text)) {
+  if (!IsUtf8(text)) {
     repaired = ReplaceInvalidUtf8(text);
     text = repaired;
   }

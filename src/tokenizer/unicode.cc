@@ -97,21 +97,6 @@ void AppendUtf8(uint32_t c, std::string* out) {
   }
 }
 
-bool IsValidUtf8(std::string_view text) {
-  size_t pos = 0;
-  while (pos < text.size()) {
-    if (static_cast<uint8_t>(text[pos]) < 0x80) {
-      ++pos;
-      continue;
-    }
-    bool complete;
-    bool open;
-    pos += ScanChar(text.substr(pos), &complete, &open);
-    if (!complete) return false;
-  }
-  return true;
-}
-
 std::string ReplaceInvalidUtf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());

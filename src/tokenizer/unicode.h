@@ -22,8 +22,6 @@ size_t FirstCharLength(std::string_view text);
 
 void AppendUtf8(uint32_t code_point, std::string* out);
 
-bool IsValidUtf8(std::string_view text);
-
 // text with every ill-formed part replaced by U+FFFD.
 std::string ReplaceInvalidUtf8(std::string_view text);
 
