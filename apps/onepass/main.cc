@@ -1,4 +1,5 @@
 // The program: one subcommand a file, each turning flags into structs and nothing else.
+#include <csignal>
 #include <cstdio>
 
 #include "commands.h"
@@ -13,7 +14,26 @@ int ReportStatus(const Status& status) {
 
 }  // namespace onepass
 
+namespace {
+
+// A full disk, a file-size limit or a closed pipe are faults that a call returns, with a message of
+// ours; none of them may kill the process half-way through a file.
+void IgnoreSignalsThatCallsReport() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+// 0, or 1 where what was printed could not all be written.
+int FlushOutput() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  std::perror("onepass: standard output");
+  return 1;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  IgnoreSignalsThatCallsReport();
   CLI::App app{"onepass: chains of soft-prompted language models that hand their KV over"};
   app.require_subcommand(1);
   app.set_version_flag("--version", "onepass 0.1.0");
@@ -32,5 +52,6 @@ int main(int argc, char** argv) {
     const int code = app.exit(e);
     return code == 0 ? 0 : 2;
   }
-  return exit_code;
+  const int flushed = FlushOutput();
+  return exit_code != 0 ? exit_code : flushed;
 }
