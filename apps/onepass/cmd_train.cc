@@ -35,9 +35,13 @@ class Display : public TrainObserver {
                  static_cast<long long>(start.prompt_rows), static_cast<long long>(start.width),
                  static_cast<long long>(start.samples),
                  static_cast<long long>(start.validation_samples));
-    std::fprintf(stderr, start.first_step > 0 ? "steps %lld to %lld, resumed\n" : "%2$lld steps\n",
-                 static_cast<long long>(start.first_step + 1),
-                 static_cast<long long>(start.total_steps));
+    const long long total = start.total_steps;
+    if (start.first_step > 0) {
+      const long long done = start.first_step;
+      std::fprintf(stderr, "steps %lld to %lld, resumed\n", done + 1, total);
+    } else {
+      std::fprintf(stderr, "%lld steps\n", total);
+    }
   }
   void OnStep(const TrainProgress& progress) override {
     if (quiet_) return;

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/quote.h"
 #include "core/rng.h"
 
 namespace onepass {
@@ -127,8 +128,8 @@ class SampleMaker {
       }
     }
     if (field == nullptr) {
-      return InvalidArgument(record.Where() + ": too long: want a text field \"" +
-                             options_.cut_field + "\" to cut, found none");
+      return InvalidArgument(record.Where() + ": too long: want a text field " +
+                             Quote(options_.cut_field) + " to cut, found none");
     }
     const std::string whole = field->text;
     size_t fits = 0;
@@ -142,8 +143,8 @@ class SampleMaker {
         best = std::move(sample);
         fits = middle;
       } else if (!best.has_value()) {
-        return InvalidArgument(record.Where() + ": too long even with an empty \"" +
-                               options_.cut_field + "\": want at most " +
+        return InvalidArgument(record.Where() + ": too long even with an empty " +
+                               Quote(options_.cut_field) + ": want at most " +
                                std::to_string(options_.max_tokens) + " tokens, found " +
                                std::to_string(sample.TokenCount(tape_)));
       } else {

@@ -5,6 +5,7 @@
 
 #include "chain/yaml.h"
 #include "core/file.h"
+#include "core/quote.h"
 #include "train/recipe_keys.h"
 
 namespace onepass {
@@ -24,13 +25,12 @@ Status SetKey(Recipe& recipe, const std::string& place, const std::string& name,
   for (const RecipeKey& key : RecipeKeys()) {
     if (key.name != name) continue;
     if (key.set(recipe, text, folder)) return Status::Ok();
-    return InvalidArgument(place + ": " + name + ": want " + key.wanted + ", found \"" + text +
-                           "\"");
+    return InvalidArgument(place + ": " + name + ": want " + key.wanted + ", found " + Quote(text));
   }
   std::vector<std::string> known;
   for (const RecipeKey& key : RecipeKeys()) known.push_back(key.name);
   const std::string near = NearestWord(name, known);
-  return InvalidArgument(place + ": unknown key \"" + name + "\"" +
+  return InvalidArgument(place + ": unknown key " + Quote(name) +
                          (near.empty() ? "" : ", did you mean \"" + near + "\"?") +
                          " (known: " + KeyNames() + ")");
 }
@@ -94,14 +94,14 @@ Result<Recipe> ParseRecipe(std::string_view yaml, const std::string& file,
     const YamlNode& value = root.items[i];
     const std::string place = file + ":" + std::to_string(root.key_lines[i]);
     if (value.kind == YamlNode::Kind::kList || value.kind == YamlNode::Kind::kMap) {
-      return InvalidArgument(place + ": " + root.keys[i] + ": want one value, found a " +
+      return InvalidArgument(place + ": " + Quote(root.keys[i]) + ": want one value, found a " +
                              Describe(value));
     }
     RETURN_IF_ERROR(SetKey(recipe, place, root.keys[i], value.scalar, folder));
   }
   for (const std::string& text : overrides) {
     const size_t equals = text.find('=');
-    const std::string place = "override \"" + text + "\"";
+    const std::string place = "override " + Quote(text);
     if (equals == std::string::npos) {
       return InvalidArgument(place + ": want key=value, found no \"=\"");
     }

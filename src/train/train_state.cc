@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "core/quote.h"
 #include "format/safetensors.h"
 
 namespace onepass {
@@ -36,7 +37,7 @@ class Metadata {
     const std::string text = it == values_.end() ? "" : it->second;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
     if (error == std::errc() && end == text.data() + text.size()) return Status::Ok();
-    return InvalidArgument(path_ + ": \"" + key + "\": want a number, found \"" + text + "\"");
+    return InvalidArgument(path_ + ": \"" + key + "\": want a number, found " + Quote(text));
   }
   Status ReadBits(const char* key, double* out) const {
     uint64_t bits = 0;
@@ -94,7 +95,7 @@ Result<TrainState> LoadTrainState(const std::string& path) {
   const auto kind = file->metadata().find("kind");
   if (kind == file->metadata().end() || kind->second != kFormat) {
     return InvalidArgument(path + ": want a training checkpoint (" + kFormat + "), found " +
-                           (kind == file->metadata().end() ? "another file" : kind->second));
+                           (kind == file->metadata().end() ? "another file" : Quote(kind->second)));
   }
   const Metadata metadata(file->metadata(), path);
   TrainState state;

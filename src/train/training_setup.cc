@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/quote.h"
+
 namespace onepass {
 namespace {
 
@@ -14,11 +16,11 @@ Result<int> FindStage(const ChainSpec& spec, const Recipe& recipe) {
   std::string names;
   for (size_t i = 0; i < spec.stages.size(); ++i) {
     if (spec.stages[i].name == recipe.stage) return static_cast<int>(i);
-    names += (i == 0 ? "" : ", ") + spec.stages[i].name;
+    names += (i == 0 ? "" : ", ") + Quote(spec.stages[i].name);
   }
   if (recipe.stage.empty() && spec.stages.size() == 1) return 0;
-  return InvalidArgument(recipe.file + ": stage: want one of " + names + ", found \"" +
-                         recipe.stage + "\"");
+  return InvalidArgument(recipe.file + ": stage: want one of " + names + ", found " +
+                         Quote(recipe.stage));
 }
 
 // The hand-offs that a kind of training compiles the plan with.
@@ -99,8 +101,8 @@ Status CompileTrainingPlan(TrainingSetup& setup) {
       continue;
     }
     const StageSpec& stage = setup.spec.stages[segment.stage];
-    return NotFound(setup.spec.file + ": stage \"" + stage.name +
-                    "\": want its trained prompt at " + stage.prompt +
+    return NotFound(setup.spec.file + ": stage " + Quote(stage.name) +
+                    ": want its trained prompt at " + stage.prompt +
                     ", found none (train it first)");
   }
   return Status::Ok();
