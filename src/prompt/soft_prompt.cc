@@ -151,9 +151,53 @@ Result<Buffer<float>> ReadVectors(const std::string& path, const AdapterConfig& 
   return buffer;
 }
 
-Result<PromptFacts> ReadFacts(const std::string& path) {
+// One row of an added token: `width` finite numbers.
+Result<std::vector<float>> ReadRow(const Json& token, const std::string& key,
+                                   const std::string& place, int64_t width,
+                                   const std::string& path) {
+  const auto fault = [&](const std::string& found) {
+    return Fault(kFactsFile, place + "." + key, std::to_string(width) + " finite numbers", found,
+                 path);
+  };
+  if (IsAbsent(token, key) || !token[key].is_array()) return fault(DescribeAt(token, key));
+  if (std::ssize(token[key]) != width) return fault(std::to_string(token[key].size()) + " values");
+  std::vector<float> row;
+  for (const Json& value : token[key]) {
+    if (!value.is_number()) return fault(DescribeJson(value) + " among them");
+    row.push_back(value.get<float>());
+    if (!std::isfinite(row.back())) return fault(DescribeJson(value) + " among them");
+  }
+  return row;
+}
+
+Result<std::vector<AddedTokenRow>> ReadAddedTokens(const Json& object, int64_t width,
+                                                   const std::string& path) {
+  std::vector<AddedTokenRow> rows;
+  if (IsAbsent(object, "added_tokens")) return rows;
+  const Json& list = object["added_tokens"];
+  if (!list.is_array())
+    return Fault(kFactsFile, "added_tokens", "a list", DescribeJson(list), path);
+  for (const Json& token : list) {
+    const std::string place = "added_tokens[" + std::to_string(rows.size()) + "]";
+    if (!token.is_object() || token.size() != 3) {
+      return Fault(kFactsFile, place, "an object of token, embedding and head", DescribeJson(token),
+                   path);
+    }
+    AddedTokenRow& row = rows.emplace_back();
+    ASSIGN_OR_RETURN(row.token, OptionalString(token, "token", kFactsFile, path));
+    if (row.token.empty()) {
+      return Fault(kFactsFile, place + ".token", "its text", DescribeAt(token, "token"), path);
+    }
+    ASSIGN_OR_RETURN(row.embedding, ReadRow(token, "embedding", place, width, path));
+    ASSIGN_OR_RETURN(row.head, ReadRow(token, "head", place, width, path));
+  }
+  return rows;
+}
+
+Result<PromptFacts> ReadFacts(const std::string& path, int64_t width) {
   ASSIGN_OR_RETURN(const Json object, ReadObject(path));
-  const std::string known = "version, placement, stage, trained_as, base_fingerprint, recipe";
+  const std::string known =
+      "version, placement, stage, trained_as, base_fingerprint, recipe, added_tokens";
   for (const auto& [key, value] : object.items()) {
     if ((", " + known + ",").find(", " + key + ",") == std::string::npos) {
       return InvalidArgument("onepass.json: unknown key " + Quote(key) + "; known: " + known +
@@ -178,6 +222,7 @@ Result<PromptFacts> ReadFacts(const std::string& path) {
   ASSIGN_OR_RETURN(facts.base_fingerprint,
                    OptionalString(object, "base_fingerprint", kFactsFile, path));
   if (!IsAbsent(object, "recipe")) facts.recipe_json = object["recipe"].dump();
+  ASSIGN_OR_RETURN(facts.added_tokens, ReadAddedTokens(object, width, path));
   return facts;
 }
 
@@ -216,6 +261,10 @@ Result<std::string> FactsJson(const PromptFacts& facts, const std::string& path)
     ASSIGN_OR_RETURN(const Json recipe, ParseStrictJson(facts.recipe_json, "recipe of " + path));
     out["recipe"] = recipe;
   }
+  for (const AddedTokenRow& row : facts.added_tokens) {
+    out["added_tokens"].push_back(
+        {{"token", row.token}, {"embedding", row.embedding}, {"head", row.head}});
+  }
   return out.dump(2) + "\n";
 }
 
@@ -247,7 +296,7 @@ Result<SoftPrompt> LoadSoftPrompt(const std::string& dir) {
   ASSIGN_OR_RETURN(prompt.vectors, ReadVectors(dir + "/" + kVectorsFile, config));
   prompt.base_model_name = std::move(config.base_model_name);
   prompt.content_hash = ContentHash(std::as_const(prompt.vectors).view());
-  auto facts = ReadFacts(dir + "/" + kFactsFile);
+  auto facts = ReadFacts(dir + "/" + kFactsFile, prompt.width());
   if (facts.ok()) {
     prompt.facts = std::move(facts).value();
   } else if (facts.status().code() != StatusCode::kNotFound) {
@@ -300,6 +349,10 @@ Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, int64_t
   if (prompt.facts->placement != placement) {
     return fault("placement", std::string(NameOf(placement)),
                  "a prompt trained for " + std::string(NameOf(prompt.facts->placement)));
+  }
+  if (!prompt.facts->added_tokens.empty()) {
+    return Unsupported("prompt: added tokens: want none, found " +
+                       std::to_string(prompt.facts->added_tokens.size()) + " (" + dir + ")");
   }
   return Status::Ok();
 }

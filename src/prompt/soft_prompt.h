@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/status.h"
 #include "tensor/tensor.h"
@@ -20,6 +21,14 @@ enum class Placement { kFront, kInline };
 std::string_view NameOf(Placement placement);  // "front", "inline"
 Result<Placement> ParsePlacement(std::string_view text);
 
+// A token that a task adds to the vocabulary: its rows of the embedding and of the output matrix are
+// parameters of the prompt, not of the base.
+struct AddedTokenRow {
+  std::string token;             // its text, e.g. "<memory>"
+  std::vector<float> embedding;  // [C]
+  std::vector<float> head;       // [C]
+};
+
 // onepass.json.
 struct PromptFacts {
   Placement placement = Placement::kFront;
@@ -27,6 +36,7 @@ struct PromptFacts {
   std::string trained_as;        // "standard", "fthss", "distill"
   std::string base_fingerprint;  // Checkpoint::Fingerprint() of the base
   std::string recipe_json;       // the training recipe, as JSON; may be empty
+  std::vector<AddedTokenRow> added_tokens;
 };
 
 // Movable; Copy() of the vectors is explicit. Immutable after loading but for its trainer.
@@ -48,8 +58,9 @@ Result<SoftPrompt> LoadSoftPrompt(const std::string& dir);
 // Writes the files, each atomically, adapter_config.json last; onepass.json only with facts.
 Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir);
 
-// The clear error where a prompt does not fit its place: wrong width, base or placement. A prompt
-// without facts is only checked for width.
+// The clear error where a prompt does not fit its place: wrong width, base or placement, or added
+// tokens, which the files keep but no chain runs yet (kUnsupported). A prompt without facts is only
+// checked for width.
 Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, int64_t width,
                        const std::string& base_fingerprint, Placement placement);
 

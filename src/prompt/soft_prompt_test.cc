@@ -90,6 +90,28 @@ TEST_F(SoftPromptTest, WhatIsSavedLoadsBack) {
   EXPECT_EQ(json::parse(loaded->facts->recipe_json), json::parse(prompt.facts->recipe_json));
 }
 
+TEST_F(SoftPromptTest, RowsOfAddedTokensAreKeptExactlyAndNotRun) {
+  SoftPrompt prompt = MakePrompt();
+  prompt.facts->added_tokens = {
+      {.token = "<memory>", .embedding = {0.1f, -2, 3e-9f, 4}, .head = {1, 1.0f / 3, 0, -1}}};
+  ASSERT_TRUE(SaveSoftPrompt(prompt, dir_).ok());
+  const auto loaded = LoadSoftPrompt(dir_);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+  ASSERT_EQ(loaded->facts->added_tokens.size(), 1u);
+  const AddedTokenRow& row = loaded->facts->added_tokens[0];
+  EXPECT_EQ(row.token, "<memory>");
+  EXPECT_EQ(row.embedding, prompt.facts->added_tokens[0].embedding);
+  EXPECT_EQ(row.head, prompt.facts->added_tokens[0].head);
+  EXPECT_EQ(CheckPromptFits(*loaded, "p", 4, "0123456789abcdef", Placement::kInline).message(),
+            "prompt: added tokens: want none, found 1 (p)");
+
+  json facts = Get("onepass.json");
+  facts["added_tokens"][0]["head"].push_back(1);
+  Put("onepass.json", facts.dump());
+  EXPECT_THAT(FaultOf(),
+              HasSubstr("added_tokens[0].head\": want 4 finite numbers, found 5 values"));
+}
+
 TEST_F(SoftPromptTest, SavingWithoutFactsRemovesOldOnes) {
   SoftPrompt prompt = MakePrompt();
   ASSERT_TRUE(SaveSoftPrompt(prompt, dir_).ok());
