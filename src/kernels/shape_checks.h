@@ -15,6 +15,13 @@ void CheckSameShape(const View<A>& a, const View<B>& b, const char* what) {
   ONEPASS_CHECK(a.rows() == b.rows() && a.cols() == b.cols(), what);
 }
 
+// A weight [N, K] whose bytes are all there. REQUIRES: two dimensions.
+inline void CheckWeight(const RawTensor& weight) {
+  ONEPASS_CHECK(
+      static_cast<int64_t>(weight.bytes.size()) == weight.element_count() * SizeOf(weight.dtype),
+      "Prepare: a weight has the bytes that its shape promises");
+}
+
 template <class Real>
 void CheckMatMul(const View<const Real>& x, const PreparedWeight& w, std::span<const Real> bias,
                  const View<Real>& y) {

@@ -142,9 +142,7 @@ void Attention(View<const float> q, const AttentionShape& shape,
       }
     }
   }
-  // The largest first, so that threads end together. Who computes an item changes nothing.
-  std::stable_sort(scratch.items.begin(), scratch.items.end(),
-                   [](const AttentionItem& a, const AttentionItem& b) { return a.cost > b.cost; });
+  std::sort(scratch.items.begin(), scratch.items.end(), LargerFirst);
   scratch.Reserve(pool.thread_count(), shape.head_dim);
   std::atomic<size_t> next{0};
   auto work = [&](int64_t, int64_t, int thread) {

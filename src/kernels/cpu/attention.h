@@ -28,6 +28,9 @@ struct AttentionItem {
   int64_t cost = 0;
 };
 
+// The largest first, so that threads end together. Who computes an item changes nothing.
+bool LargerFirst(const AttentionItem& a, const AttentionItem& b);
+
 // Where a sequence's run adds gradients (its first head).
 struct GradientRange {
   const float* begin = nullptr;

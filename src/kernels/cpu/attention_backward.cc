@@ -252,8 +252,7 @@ void AttentionBackward(View<const float> q, const AttentionShape& shape,
     }
     cost += own * shape.heads;
   }
-  std::stable_sort(scratch.items.begin(), scratch.items.end(),
-                   [](const AttentionItem& a, const AttentionItem& b) { return a.cost > b.cost; });
+  std::sort(scratch.items.begin(), scratch.items.end(), LargerFirst);
   scratch.Reserve(pool.thread_count(), shape.head_dim);
   const AttentionBackwardCall call{q, shape, sequences, out, lse, dout, dq};
   std::atomic<size_t> next{0};

@@ -1,6 +1,13 @@
 #include "kernels/cpu/attention_memory.h"
 
+#include <tuple>
+
 namespace onepass {
+
+bool LargerFirst(const AttentionItem& a, const AttentionItem& b) {
+  return std::tuple(-a.cost, a.sequence, a.query_begin, a.kv_head) <
+         std::tuple(-b.cost, b.sequence, b.query_begin, b.kv_head);
+}
 
 void AttentionScratch::Reserve(int thread_count, int64_t head_dim) {
   const int64_t floats = AttentionMemory::Floats(head_dim);

@@ -33,6 +33,7 @@ Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const RawTensor& w
   if (weight.shape.size() != 2) {
     return InvalidArgument("weight: want shape [N, K], found " + ShapeToString(weight.shape));
   }
+  CheckWeight(weight);
   std::unique_ptr<const PreparedWeight> prepared = std::make_unique<PackedWeight>(weight, pool_);
   return prepared;
 }

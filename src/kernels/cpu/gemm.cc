@@ -204,7 +204,7 @@ void Run(View<const float> x, GemmTask task, int64_t depth_multiple, GemmScratch
     task.y = y.Rows(begin, task.rows);
     // Few panels for the threads: cut the rows too, down to a few tiles.
     task.row_blocks = 1;
-    while (task.row_blocks * panels < 8 * pool.thread_count() && task.rows / task.row_blocks > 96) {
+    while (task.row_blocks * panels < 4 * pool.thread_count() && task.rows / task.row_blocks > 96) {
       ++task.row_blocks;
     }
     RunItems(task, task.row_blocks * panels, scratch, pool, parts);

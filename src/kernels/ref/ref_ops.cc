@@ -44,6 +44,7 @@ Result<std::unique_ptr<const PreparedWeight>> RefOps<Real>::Prepare(const RawTen
   if (weight.shape.size() != 2) {
     return InvalidArgument("weight: want shape [N, K], found " + ShapeToString(weight.shape));
   }
+  CheckWeight(weight);
   std::unique_ptr<const PreparedWeight> prepared =
       std::make_unique<RefWeight<Real>>(weight.shape[0], weight.shape[1], weight);
   return prepared;
