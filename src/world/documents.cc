@@ -11,10 +11,14 @@ enum class Heading { kDocument, kText, kBrackets, kSubject, kCount };
 std::string MakeHeading(Heading style, size_t number, const Document& document, Rng& rng) {
   const std::string digits = std::to_string(number);
   switch (style) {
-    case Heading::kDocument: return "Document " + digits + ":";
-    case Heading::kText: return "Text " + digits + ":";
-    case Heading::kBrackets: return "[" + digits + "]";
-    default: return "About " + rng.Pick(document.facts).subject + ":";
+    case Heading::kDocument:
+      return "Document " + digits + ":";
+    case Heading::kText:
+      return "Text " + digits + ":";
+    case Heading::kBrackets:
+      return "[" + digits + "]";
+    default:
+      return "About " + rng.Pick(document.facts).subject + ":";
   }
 }
 

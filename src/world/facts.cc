@@ -21,72 +21,90 @@ struct RelationText {
 };
 
 constexpr std::array<RelationText, 14> kRelations = {{
-    {Kind::kPerson, Kind::kCompany,
+    {Kind::kPerson,
+     Kind::kCompany,
      {"{s} works for {o}.", "{s} has a job at {o}.", "The employer of {s} is {o}.", ""},
      {"Which company does {s} work for?", "What is the employer of {s}?"},
      {"the company that {s} works for", "the employer of {s}"},
      "Does {s} work for {o}?"},
-    {Kind::kPerson, Kind::kCity,
-     {"{s} lives in {o}.", "The home of {s} is in {o}.", "{s} has a house in {o}.", "{s} moved to {o} and lives there."},
+    {Kind::kPerson,
+     Kind::kCity,
+     {"{s} lives in {o}.", "The home of {s} is in {o}.", "{s} has a house in {o}.",
+      "{s} moved to {o} and lives there."},
      {"In which city does {s} live?", "Where is the home of {s}?"},
      {"the city where {s} lives", "the home city of {s}"},
      "Does {s} live in {o}?"},
-    {Kind::kPerson, Kind::kCity,
+    {Kind::kPerson,
+     Kind::kCity,
      {"{s} was born in {o}.", "The birthplace of {s} is {o}.", "{s} came to the world in {o}.", ""},
      {"In which city was {s} born?", "What is the birthplace of {s}?"},
      {"the city where {s} was born", "the birthplace of {s}"},
      "Was {s} born in {o}?"},
-    {Kind::kPerson, Kind::kPerson,
+    {Kind::kPerson,
+     Kind::kPerson,
      {"{s} learned from {o}.", "The mentor of {s} was {o}.", "{s} had {o} as a mentor.", ""},
      {"Who was the mentor of {s}?", "From whom did {s} learn?"},
      {"the mentor of {s}", "the person from whom {s} learned"},
      "Did {s} learn from {o}?"},
-    {Kind::kPerson, Kind::kProfession,
-     {"The job of {s} is {o}.", "{s} earns money as a {o}.", "By profession {s} is a {o}.", "People know {s} as a {o}."},
+    {Kind::kPerson,
+     Kind::kProfession,
+     {"The job of {s} is {o}.", "{s} earns money as a {o}.", "By profession {s} is a {o}.",
+      "People know {s} as a {o}."},
      {"What is the job of {s}?", "What is the profession of {s}?"},
      {"", ""},
      "Is {s} a {o}?"},
-    {Kind::kPerson, Kind::kHobby,
-     {"The hobby of {s} is {o}.", "{s} likes {o}.", "{s} spends free days with {o}.", "In the evening {s} enjoys {o}."},
+    {Kind::kPerson,
+     Kind::kHobby,
+     {"The hobby of {s} is {o}.", "{s} likes {o}.", "{s} spends free days with {o}.",
+      "In the evening {s} enjoys {o}."},
      {"What is the hobby of {s}?", "What does {s} like to do?"},
      {"", ""},
      "Is {o} the hobby of {s}?"},
-    {Kind::kPerson, Kind::kPet,
+    {Kind::kPerson,
+     Kind::kPet,
      {"The pet of {s} is a {o}.", "{s} owns a {o}.", "{s} keeps a {o}.", ""},
      {"Which animal is the pet of {s}?", "Which animal does {s} own?"},
      {"", ""},
      "Does {s} own a {o}?"},
-    {Kind::kCompany, Kind::kCity,
+    {Kind::kCompany,
+     Kind::kCity,
      {"{s} is based in {o}.", "The main office of {s} is in {o}.", "{s} has its seat in {o}.", ""},
      {"In which city is {s} based?", "Where is the main office of {s}?"},
      {"the city where {s} is based", "the seat of {s}"},
      "Is {s} based in {o}?"},
-    {Kind::kCompany, Kind::kPerson,
+    {Kind::kCompany,
+     Kind::kPerson,
      {"{s} was founded by {o}.", "The founder of {s} is {o}.", "", ""},
      {"Who founded {s}?", "Who is the founder of {s}?"},
      {"the founder of {s}", "the person who founded {s}"},
      "Was {s} founded by {o}?"},
-    {Kind::kCompany, Kind::kProduct,
+    {Kind::kCompany,
+     Kind::kProduct,
      {"{s} makes {o}.", "{s} sells {o} of its own.", "The product of {s} is {o}.", ""},
      {"What does {s} make?", "What is the product of {s}?"},
      {"", ""},
      "Does {s} make {o}?"},
-    {Kind::kCity, Kind::kCountry,
+    {Kind::kCity,
+     Kind::kCountry,
      {"{s} is a city in {o}.", "{s} lies in {o}.", "{s} belongs to {o}.", ""},
      {"In which country is {s}?", "To which country does {s} belong?"},
      {"", ""},
      "Is {s} a city in {o}?"},
-    {Kind::kCity, Kind::kPerson,
-     {"The mayor of {s} is {o}.", "{s} has {o} as mayor.", "The people of {s} elected {o} as mayor.", ""},
+    {Kind::kCity,
+     Kind::kPerson,
+     {"The mayor of {s} is {o}.", "{s} has {o} as mayor.",
+      "The people of {s} elected {o} as mayor.", ""},
      {"Who is the mayor of {s}?", "Who was elected mayor of {s}?"},
      {"the mayor of {s}", "the person elected mayor of {s}"},
      "Is {o} the mayor of {s}?"},
-    {Kind::kCity, Kind::kRiver,
+    {Kind::kCity,
+     Kind::kRiver,
      {"{s} stands on the river {o}.", "{s} has bridges over the {o}.", "", ""},
      {"Which river runs through {s}?", "On which river does {s} stand?"},
      {"", ""},
      "Does {s} stand on the river {o}?"},
-    {Kind::kCity, Kind::kDish,
+    {Kind::kCity,
+     Kind::kDish,
      {"{s} is known for {o}.", "Visitors of {s} praise its {o}.", "{s} is famous for its {o}.", ""},
      {"For which food is {s} known?", "Which food made {s} famous?"},
      {"", ""},
@@ -136,10 +154,11 @@ MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
   std::vector<std::pair<std::string, Kind>> entities;
   std::vector<std::string> used;
   const std::array<std::pair<Kind, int>, 3> counts = {{{Kind::kPerson, options.person_count},
-                                                      {Kind::kCompany, options.company_count},
-                                                      {Kind::kCity, options.city_count}}};
+                                                       {Kind::kCompany, options.company_count},
+                                                       {Kind::kCity, options.city_count}}};
   for (const auto& [kind, count] : counts) {
-    for (int i = 0; i < count; ++i) entities.emplace_back(FreshName(kind, options.split, used, rng), kind);
+    for (int i = 0; i < count; ++i)
+      entities.emplace_back(FreshName(kind, options.split, used, rng), kind);
   }
   for (const auto& [name, kind] : entities) world.entities.push_back(name);
 
@@ -182,7 +201,8 @@ std::string CanonicalSentence(const Fact& fact) {
 std::string ParaphrasedSentence(const Fact& fact, Rng& rng) {
   const std::array<std::string_view, 4>& statements = TextOf(fact.relation).statements;
   const auto end = std::find(statements.begin(), statements.end(), "");
-  const auto pick = static_cast<size_t>(rng.Uniform(static_cast<uint64_t>(end - statements.begin())));
+  const auto pick =
+      static_cast<size_t>(rng.Uniform(static_cast<uint64_t>(end - statements.begin())));
   return Fill(statements[pick], fact.subject, fact.object);
 }
 
@@ -191,7 +211,9 @@ std::string SentenceStart(const Fact& fact) {
   return Fill(pattern.substr(0, pattern.find("{o}") - 1), fact.subject, "");
 }
 
-std::string YesNoQuestion(const Fact& fact) { return Fill(TextOf(fact.relation).yes_no, fact.subject, fact.object); }
+std::string YesNoQuestion(const Fact& fact) {
+  return Fill(TextOf(fact.relation).yes_no, fact.subject, fact.object);
+}
 
 Question OneStepQuestion(const Fact& fact, Rng& rng) {
   return {Fill(rng.Pick(TextOf(fact.relation).questions), fact.subject, ""), {fact}, fact.object};

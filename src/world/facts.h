@@ -13,9 +13,20 @@
 namespace onepass {
 
 enum class Relation {
-  kWorksFor, kLivesIn, kBornIn, kMentor, kProfession, kHobby, kPet,  // of a person
-  kBasedIn, kFounder, kProduct,                                      // of a company
-  kCountry, kMayor, kRiver, kDish                                    // of a city
+  kWorksFor,
+  kLivesIn,
+  kBornIn,
+  kMentor,
+  kProfession,
+  kHobby,
+  kPet,  // of a person
+  kBasedIn,
+  kFounder,
+  kProduct,  // of a company
+  kCountry,
+  kMayor,
+  kRiver,
+  kDish  // of a city
 };
 
 // "subject has relation object". Every (subject, relation) occurs at most once in a micro-world, so answers are unique.
@@ -36,10 +47,10 @@ struct Question {
 
 struct MicroWorldOptions {
   Split split = Split::kPretrain;
-  int person_count = 3;   // entities that have facts, at least 1 in all
+  int person_count = 3;  // entities that have facts, at least 1 in all
   int company_count = 2;
   int city_count = 2;
-  int fact_count = 16;    // at most; fewer when the entities have fewer relations
+  int fact_count = 16;  // at most; fewer when the entities have fewer relations
 };
 
 struct MicroWorld {

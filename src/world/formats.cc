@@ -29,19 +29,25 @@ struct Scene {
 Scene DrawScene(const FormatOptions& options, bool want_documents, Rng& rng) {
   constexpr std::array<std::array<int, 2>, 3> kFactCounts = {{{2, 6}, {5, 12}, {13, 22}}};
   int level = options.level;
-  if (level > 1 && rng.Chance(level == 3 ? 0.5 : 0.4)) level -= static_cast<int>(rng.UniformInt(1, level - 1));
+  if (level > 1 && rng.Chance(level == 3 ? 0.5 : 0.4))
+    level -= static_cast<int>(rng.UniformInt(1, level - 1));
   MicroWorldOptions world_options;
   world_options.split = options.split;
-  world_options.person_count = static_cast<int>(rng.UniformInt(level == 1 ? 1 : 2, level == 3 ? 4 : 3));
-  world_options.company_count = static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
-  world_options.city_count = static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
+  world_options.person_count =
+      static_cast<int>(rng.UniformInt(level == 1 ? 1 : 2, level == 3 ? 4 : 3));
+  world_options.company_count =
+      static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
+  world_options.city_count =
+      static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
   const auto& range = kFactCounts[static_cast<size_t>(level - 1)];
   world_options.fact_count = static_cast<int>(rng.UniformInt(range[0], range[1]));
   Scene scene{options, level, {}, {}, {}, ""};
   while (scene.world.facts.size() < 2) scene.world = DrawMicroWorld(world_options, rng);
-  const bool documents = want_documents || (level == 3 ? rng.Chance(0.7) : level == 2 && rng.Chance(0.4));
+  const bool documents =
+      want_documents || (level == 3 ? rng.Chance(0.7) : level == 2 && rng.Chance(0.4));
   if (documents) {
-    scene.documents = WriteDocuments(scene.world, static_cast<int>(rng.UniformInt(2, 2 * level)), rng);
+    scene.documents =
+        WriteDocuments(scene.world, static_cast<int>(rng.UniformInt(2, 2 * level)), rng);
     scene.text = JoinDocuments(scene.documents);
     for (const Document& document : scene.documents) {
       scene.told.insert(scene.told.end(), document.facts.begin(), document.facts.end());
@@ -55,12 +61,14 @@ Scene DrawScene(const FormatOptions& options, bool want_documents, Rng& rng) {
 }
 
 // Up to `count` questions of mixed steps; at least one, unless the world has no fact.
-std::vector<Question> MixedQuestions(const MicroWorld& world, size_t count, double two_step_share, Rng& rng) {
+std::vector<Question> MixedQuestions(const MicroWorld& world, size_t count, double two_step_share,
+                                     Rng& rng) {
   std::vector<Question> one = DrawQuestions(world, 1, rng);
   std::vector<Question> two = DrawQuestions(world, 2, rng);
   std::vector<Question> mixed;
   while (mixed.size() < count && (!one.empty() || !two.empty())) {
-    std::vector<Question>& from = two.empty() || (!one.empty() && !rng.Chance(two_step_share)) ? one : two;
+    std::vector<Question>& from =
+        two.empty() || (!one.empty() && !rng.Chance(two_step_share)) ? one : two;
     mixed.push_back(std::move(from.back()));
     from.pop_back();
   }
@@ -77,9 +85,11 @@ FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& opti
   std::string output = ' ' + question.answer;
   if (ask == Ask::kFacts) output = WriteSummary(question.support);
   if (ask == Ask::kFactsThenAnswer) output = WriteSummary(question.support) + " Answer:" + output;
-  if (ask == Ask::kSteps && question.support.size() == 2) output = ' ' + question.support[0].object + ',' + output;
+  if (ask == Ask::kSteps && question.support.size() == 2)
+    output = ' ' + question.support[0].object + ',' + output;
   const Layout layout(ask, rng);
-  return Single(layout.Prompt(scene.text, question.text, rng), output, static_cast<int>(question.support.size()));
+  return Single(layout.Prompt(scene.text, question.text, rng), output,
+                static_cast<int>(question.support.size()));
 }
 
 FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
@@ -92,11 +102,13 @@ FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options,
     if (sample.parts.empty()) {
       sample.parts.push_back({layout.Prompt(scene.text, question.text, rng), false, 0});
     } else {
-      sample.parts.back().text += "<eos>";  // every output ends alike, the last one of a sample or not
+      sample.parts.back().text +=
+          "<eos>";  // every output ends alike, the last one of a sample or not
       sample.parts.push_back({layout.Turn(question.text), false, 0});
     }
     const int hops = static_cast<int>(question.support.size());
-    const std::string output = ask == Ask::kFactsSeveral ? WriteSummary(question.support) : ' ' + question.answer;
+    const std::string output =
+        ask == Ask::kFactsSeveral ? WriteSummary(question.support) : ' ' + question.answer;
     sample.parts.push_back({output, true, hops});
   }
   return sample;
@@ -115,18 +127,31 @@ FormatSample AnswerFacts(const FormatOptions& options, Rng& rng) {
   if (rng.Chance(0.6)) rng.Shuffle(facts);
   const std::string text = rng.Chance(0.7) ? WriteSummary(facts) : WritePassage(facts, rng);
   const Layout layout(Ask::kAnswer, rng);
-  return Single(layout.Prompt(text, question.text, rng), ' ' + question.answer, static_cast<int>(question.support.size()));
+  return Single(layout.Prompt(text, question.text, rng), ' ' + question.answer,
+                static_cast<int>(question.support.size()));
 }
 
-FormatSample Answer(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kAnswer, 0.0, options, rng); }
-FormatSample AnswerTwo(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kAnswer, 1.0, options, rng); }
-FormatSample Facts(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kFacts, 0.55, options, rng); }
+FormatSample Answer(const FormatOptions& options, Rng& rng) {
+  return AboutText(Ask::kAnswer, 0.0, options, rng);
+}
+FormatSample AnswerTwo(const FormatOptions& options, Rng& rng) {
+  return AboutText(Ask::kAnswer, 1.0, options, rng);
+}
+FormatSample Facts(const FormatOptions& options, Rng& rng) {
+  return AboutText(Ask::kFacts, 0.55, options, rng);
+}
 FormatSample FactsAnswer(const FormatOptions& options, Rng& rng) {
   return AboutText(Ask::kFactsThenAnswer, 0.6, options, rng);
 }
-FormatSample Steps(const FormatOptions& options, Rng& rng) { return AboutText(Ask::kSteps, 1.0, options, rng); }
-FormatSample AnswerTurns(const FormatOptions& options, Rng& rng) { return Turns(Ask::kAnswerSeveral, 0.15, options, rng); }
-FormatSample FactsTurns(const FormatOptions& options, Rng& rng) { return Turns(Ask::kFactsSeveral, 0.5, options, rng); }
+FormatSample Steps(const FormatOptions& options, Rng& rng) {
+  return AboutText(Ask::kSteps, 1.0, options, rng);
+}
+FormatSample AnswerTurns(const FormatOptions& options, Rng& rng) {
+  return Turns(Ask::kAnswerSeveral, 0.15, options, rng);
+}
+FormatSample FactsTurns(const FormatOptions& options, Rng& rng) {
+  return Turns(Ask::kFactsSeveral, 0.5, options, rng);
+}
 
 FormatSample YesNo(const FormatOptions& options, Rng& rng) {
   const Scene scene = DrawScene(options, false, rng);
@@ -136,10 +161,12 @@ FormatSample YesNo(const FormatOptions& options, Rng& rng) {
     std::vector<std::string> wrong;
     for (const Fact& other : scene.world.facts) {
       const bool same_kind = ObjectKind(other.relation) == ObjectKind(fact.relation);
-      if (same_kind && other.object != fact.object && other.object != fact.subject) wrong.push_back(other.object);
+      if (same_kind && other.object != fact.object && other.object != fact.subject)
+        wrong.push_back(other.object);
     }
     std::string object = wrong.empty() ? fact.object : rng.Pick(wrong);
-    while (object == fact.object) object = RandomName(ObjectKind(fact.relation), options.split, rng);
+    while (object == fact.object)
+      object = RandomName(ObjectKind(fact.relation), options.split, rng);
     fact.object = object;
   }
   const Layout layout(Ask::kYesNo, rng);
@@ -190,7 +217,8 @@ FormatSample Names(const FormatOptions& options, Rng& rng) {
   const Scene scene = DrawScene(options, false, rng);
   std::vector<std::string> names;
   for (const Fact& fact : scene.told) {
-    if (std::find(names.begin(), names.end(), fact.subject) == names.end()) names.push_back(fact.subject);
+    if (std::find(names.begin(), names.end(), fact.subject) == names.end())
+      names.push_back(fact.subject);
   }
   std::string output;
   for (const std::string& name : names) output += (output.empty() ? " " : ", ") + name;
@@ -245,15 +273,16 @@ FormatSample MoveAnswer(const FormatOptions& options, Rng& rng) {
   // The whole story for one-step questions; for the others mostly only what they need.
   const bool whole = question.support.size() == 1 || rng.Chance(0.25);
   const std::string text = whole ? StoryText(story) : Sentences(story, question.support);
-  return Single(layout.Prompt(text, question.text, rng), ' ' + question.answer, static_cast<int>(question.support.size()));
+  return Single(layout.Prompt(text, question.text, rng), ' ' + question.answer,
+                static_cast<int>(question.support.size()));
 }
 
 FormatSample MoveQuote(const FormatOptions& options, Rng& rng) {
   const MoveStory story = DrawStory(options, rng);
   const MoveQuestion& question = PickMoveQuestion(story, rng);
   const Layout layout(Ask::kQuote, rng);
-  return Single(layout.Prompt(StoryText(story), question.text, rng), Sentences(story, question.support),
-                static_cast<int>(question.support.size()));
+  return Single(layout.Prompt(StoryText(story), question.text, rng),
+                Sentences(story, question.support), static_cast<int>(question.support.size()));
 }
 
 FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
@@ -267,7 +296,8 @@ FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
     if (!quote) output += " Answer: " + question.answer;
     if (!sample.parts.empty()) sample.parts.back().text += "<eos>";
     const bool opening = sample.parts.empty();
-    const std::string prompt = opening ? layout.Prompt(StoryText(story), question.text, rng) : layout.Turn(question.text);
+    const std::string prompt =
+        opening ? layout.Prompt(StoryText(story), question.text, rng) : layout.Turn(question.text);
     sample.parts.push_back({prompt, false, 0});
     sample.parts.push_back({output, true, static_cast<int>(question.support.size())});
   }

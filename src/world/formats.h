@@ -36,8 +36,8 @@ struct FormatSample {
 
 struct FormatOptions {
   Split split = Split::kPretrain;
-  int level = 3;             // 1: up to 6 facts; 2: up to 12; 3: up to 22
-  std::string only_format;   // empty: the mix
+  int level = 3;               // 1: up to 6 facts; 2: up to 12; 3: up to 22
+  std::string only_format;     // empty: the mix
   bool single_output = false;  // for scoring: no bare texts, so every sample ends in an output
 };
 

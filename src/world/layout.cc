@@ -7,35 +7,44 @@ namespace {
 
 using Words = std::span<const std::string_view>;
 
-constexpr std::string_view kAnswer[] = {"Answer the question.", "Give a short answer to the question.",
-                                        "Read the text and answer.", "Find the answer in the text."};
-constexpr std::string_view kAnswerSeveral[] = {"Answer each question.", "Answer all questions about the text.",
-                                               "Read the text, then answer one question after another."};
+constexpr std::string_view kAnswer[] = {
+    "Answer the question.", "Give a short answer to the question.", "Read the text and answer.",
+    "Find the answer in the text."};
+constexpr std::string_view kAnswerSeveral[] = {
+    "Answer each question.", "Answer all questions about the text.",
+    "Read the text, then answer one question after another."};
 constexpr std::string_view kFacts[] = {"List the facts that help to answer the question.",
                                        "Which facts of the text does the question need?",
                                        "Write down the facts needed for the answer.",
                                        "Do not answer. Give only the facts that help."};
-constexpr std::string_view kFactsSeveral[] = {"List the facts that help to answer each question.",
-                                              "For each question write down the facts that it needs."};
-constexpr std::string_view kFactsThenAnswer[] = {"First write the facts, then the answer.",
-                                                 "List the facts that help and then answer the question.",
-                                                 "Think with facts first, then answer."};
+constexpr std::string_view kFactsSeveral[] = {
+    "List the facts that help to answer each question.",
+    "For each question write down the facts that it needs."};
+constexpr std::string_view kFactsThenAnswer[] = {
+    "First write the facts, then the answer.",
+    "List the facts that help and then answer the question.",
+    "Think with facts first, then answer."};
 constexpr std::string_view kSteps[] = {"Answer in two steps.", "Give the answer of each step.",
                                        "Name what is between, then the answer."};
 constexpr std::string_view kYesNo[] = {"Answer yes or no.", "Is it true? Say yes or no."};
-constexpr std::string_view kComplete[] = {"Complete the sentence.", "Finish the sentence with the help of the text.",
+constexpr std::string_view kComplete[] = {"Complete the sentence.",
+                                          "Finish the sentence with the help of the text.",
                                           "Write the end of the sentence."};
 constexpr std::string_view kQuote[] = {"Copy the sentence that answers the question.",
                                        "Quote the text where it answers the question."};
-constexpr std::string_view kAbout[] = {"List all facts about this name.", "Write down what the text says of the name.",
+constexpr std::string_view kAbout[] = {"List all facts about this name.",
+                                       "Write down what the text says of the name.",
                                        "Sum up the text about this name."};
 constexpr std::string_view kLocate[] = {"Which document speaks of this name? Give its number.",
                                         "Find the document about this name."};
-constexpr std::string_view kNames[] = {"List all names that have facts, in order.",
-                                       "Of whom and what does the text speak? List the names in order."};
-constexpr std::string_view kRestate[] = {"Restate each fact plainly.", "Write the text in plain words.",
+constexpr std::string_view kNames[] = {
+    "List all names that have facts, in order.",
+    "Of whom and what does the text speak? List the names in order."};
+constexpr std::string_view kRestate[] = {"Restate each fact plainly.",
+                                         "Write the text in plain words.",
                                          "Turn each sentence into a plain fact."};
-constexpr std::string_view kCopy[] = {"Copy the text.", "Repeat the text word for word.", "Write the same text again."};
+constexpr std::string_view kCopy[] = {"Copy the text.", "Repeat the text word for word.",
+                                      "Write the same text again."};
 
 constexpr std::string_view kNone[] = {""};
 constexpr std::string_view kTextLabels[] = {"Text:", "Documents:", "Passage:", "Read this:", ""};
@@ -54,20 +63,34 @@ struct AskWords {
 
 AskWords WordsOf(Ask ask) {
   switch (ask) {
-    case Ask::kAnswer: return {kAnswer, kQuestionLabels, kAnswerLabels};
-    case Ask::kAnswerSeveral: return {kAnswerSeveral, kQuestionLabels, kAnswerLabels};
-    case Ask::kFacts: return {kFacts, kQuestionLabels, kFactsLabels};
-    case Ask::kFactsSeveral: return {kFactsSeveral, kQuestionLabels, kFactsLabels};
-    case Ask::kFactsThenAnswer: return {kFactsThenAnswer, kQuestionLabels, kFactsLabels};
-    case Ask::kSteps: return {kSteps, kQuestionLabels, kPlainLabels};
-    case Ask::kYesNo: return {kYesNo, kQuestionLabels, kAnswerLabels};
-    case Ask::kComplete: return {kComplete, kSentenceLabels, kNone};
-    case Ask::kQuote: return {kQuote, kQuestionLabels, kPlainLabels};
-    case Ask::kAbout: return {kAbout, kNameLabels, kFactsLabels};
-    case Ask::kLocate: return {kLocate, kNameLabels, kPlainLabels};
-    case Ask::kNames: return {kNames, kNone, kPlainLabels};
-    case Ask::kRestate: return {kRestate, kNone, kPlainLabels};
-    case Ask::kCopy: return {kCopy, kNone, kPlainLabels};
+    case Ask::kAnswer:
+      return {kAnswer, kQuestionLabels, kAnswerLabels};
+    case Ask::kAnswerSeveral:
+      return {kAnswerSeveral, kQuestionLabels, kAnswerLabels};
+    case Ask::kFacts:
+      return {kFacts, kQuestionLabels, kFactsLabels};
+    case Ask::kFactsSeveral:
+      return {kFactsSeveral, kQuestionLabels, kFactsLabels};
+    case Ask::kFactsThenAnswer:
+      return {kFactsThenAnswer, kQuestionLabels, kFactsLabels};
+    case Ask::kSteps:
+      return {kSteps, kQuestionLabels, kPlainLabels};
+    case Ask::kYesNo:
+      return {kYesNo, kQuestionLabels, kAnswerLabels};
+    case Ask::kComplete:
+      return {kComplete, kSentenceLabels, kNone};
+    case Ask::kQuote:
+      return {kQuote, kQuestionLabels, kPlainLabels};
+    case Ask::kAbout:
+      return {kAbout, kNameLabels, kFactsLabels};
+    case Ask::kLocate:
+      return {kLocate, kNameLabels, kPlainLabels};
+    case Ask::kNames:
+      return {kNames, kNone, kPlainLabels};
+    case Ask::kRestate:
+      return {kRestate, kNone, kPlainLabels};
+    case Ask::kCopy:
+      return {kCopy, kNone, kPlainLabels};
   }
   return {kAnswer, kQuestionLabels, kAnswerLabels};
 }
@@ -83,8 +106,10 @@ Layout::Layout(Ask ask, Rng& rng) : ask_(ask) {
   question_label_ = rng.Pick(words.question_labels);
   output_label_ = rng.Pick(words.output_labels);
   // Only plain answering may go without instruction, and then it has labels that tell it apart.
-  const bool labelled = !question_label_.empty() && !output_label_.empty() && output_label_ != "<bos>";
-  if ((ask == Ask::kAnswer || ask == Ask::kAnswerSeveral) && labelled && rng.Chance(0.2)) instruction_ = "";
+  const bool labelled =
+      !question_label_.empty() && !output_label_.empty() && output_label_ != "<bos>";
+  if ((ask == Ask::kAnswer || ask == Ask::kAnswerSeveral) && labelled && rng.Chance(0.2))
+    instruction_ = "";
 }
 
 std::string Layout::QuestionLine(std::string_view question) const {
@@ -104,7 +129,8 @@ std::string Layout::Prompt(std::string_view text, std::string_view question, Rng
   if (!text.empty()) blocks.push_back(TextBlock(text));
   // A sentence to be completed is its own label of the output: it comes last.
   const bool question_before = question_first_ && ask_ != Ask::kComplete;
-  if (!question.empty()) blocks.insert(question_before ? blocks.begin() : blocks.end(), QuestionLine(question));
+  if (!question.empty())
+    blocks.insert(question_before ? blocks.begin() : blocks.end(), QuestionLine(question));
   if (!instruction_.empty()) {
     const bool last = instruction_last_ && ask_ != Ask::kComplete;
     blocks.insert(last ? blocks.end() : blocks.begin(), std::string(instruction_));

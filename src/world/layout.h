@@ -12,8 +12,20 @@ namespace onepass {
 
 // What the prompt asks for; each has its own instructions.
 enum class Ask {
-  kAnswer, kAnswerSeveral, kFacts, kFactsSeveral, kFactsThenAnswer, kSteps, kYesNo, kComplete, kQuote, kAbout, kLocate,
-  kNames, kRestate, kCopy
+  kAnswer,
+  kAnswerSeveral,
+  kFacts,
+  kFactsSeveral,
+  kFactsThenAnswer,
+  kSteps,
+  kYesNo,
+  kComplete,
+  kQuote,
+  kAbout,
+  kLocate,
+  kNames,
+  kRestate,
+  kCopy
 };
 
 // The labels of one sample, drawn once so that several turns agree.

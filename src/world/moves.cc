@@ -11,11 +11,14 @@
 namespace onepass {
 namespace {
 
-constexpr std::string_view kWalk[] = {"walked to", "went to", "went back to", "moved to", "ran to", "travelled to", "is now in"};
+constexpr std::string_view kWalk[] = {"walked to", "went to",      "went back to", "moved to",
+                                      "ran to",    "travelled to", "is now in"};
 constexpr std::string_view kTake[] = {"took", "picked up", "got", "grabbed"};
 constexpr std::string_view kLeave[] = {"put down", "dropped", "left", "set down"};
-constexpr std::string_view kWherePerson[] = {"Where is {}?", "Where is {} now?", "In which place is {}?"};
-constexpr std::string_view kWhereThing[] = {"Where is the {}?", "Where is the {} now?", "In which place is the {}?"};
+constexpr std::string_view kWherePerson[] = {"Where is {}?", "Where is {} now?",
+                                             "In which place is {}?"};
+constexpr std::string_view kWhereThing[] = {"Where is the {}?", "Where is the {} now?",
+                                            "In which place is the {}?"};
 
 // Being somewhere, and the sentence that said so.
 struct Stay {
@@ -41,30 +44,36 @@ std::string Replace(std::string_view pattern, std::string_view word) {
   return text.append(word).append(pattern.substr(at + 2));
 }
 
-std::vector<std::string_view> Sample(std::span<const std::string_view> pool, size_t count, Rng& rng) {
+std::vector<std::string_view> Sample(std::span<const std::string_view> pool, size_t count,
+                                     Rng& rng) {
   std::vector<std::string_view> words(pool.begin(), pool.end());
   rng.Shuffle(words);
   words.resize(std::min(count, words.size()));
   return words;
 }
 
-std::vector<MoveQuestion> AllQuestions(const std::vector<Person>& people, const std::vector<Thing>& things, Rng& rng) {
+std::vector<MoveQuestion> AllQuestions(const std::vector<Person>& people,
+                                       const std::vector<Thing>& things, Rng& rng) {
   std::vector<MoveQuestion> questions;
   for (const Person& person : people) {
     if (!person.at) continue;
-    questions.push_back({Replace(rng.Pick(kWherePerson), person.name), {person.at->sentence}, std::string(person.at->place)});
+    questions.push_back({Replace(rng.Pick(kWherePerson), person.name),
+                         {person.at->sentence},
+                         std::string(person.at->place)});
   }
   for (const Thing& thing : things) {
     if (thing.stays.empty()) continue;
     const Stay& last = thing.stays.back();
     std::vector<size_t> support = {thing.taken, last.sentence};
     std::sort(support.begin(), support.end());
-    questions.push_back({Replace(rng.Pick(kWhereThing), thing.name), support, std::string(last.place)});
+    questions.push_back(
+        {Replace(rng.Pick(kWhereThing), thing.name), support, std::string(last.place)});
     if (thing.stays.size() < 2) continue;
     const Stay& before = thing.stays[thing.stays.size() - 2];
     support.push_back(before.sentence);
     std::sort(support.begin(), support.end());
-    const std::string text = "Where was the " + std::string(thing.name) + " before the " + std::string(last.place) + "?";
+    const std::string text =
+        "Where was the " + std::string(thing.name) + " before the " + std::string(last.place) + "?";
     questions.push_back({text, support, std::string(before.place)});
   }
   rng.Shuffle(questions);
@@ -75,10 +84,13 @@ std::vector<MoveQuestion> AllQuestions(const std::vector<Person>& people, const 
 
 MoveStory DrawMoveStory(int sentence_count, Rng& rng) {
   std::vector<Person> people;
-  for (const auto name : Sample(MovePeople(), static_cast<size_t>(rng.UniformInt(2, 4)), rng)) people.push_back({name, {}});
+  for (const auto name : Sample(MovePeople(), static_cast<size_t>(rng.UniformInt(2, 4)), rng))
+    people.push_back({name, {}});
   std::vector<Thing> things;
-  for (const auto name : Sample(MoveThings(), static_cast<size_t>(rng.UniformInt(1, 3)), rng)) things.push_back({name, {}, 0, {}});
-  const std::vector<std::string_view> places = Sample(MovePlaces(), static_cast<size_t>(rng.UniformInt(4, 7)), rng);
+  for (const auto name : Sample(MoveThings(), static_cast<size_t>(rng.UniformInt(1, 3)), rng))
+    things.push_back({name, {}, 0, {}});
+  const std::vector<std::string_view> places =
+      Sample(MovePlaces(), static_cast<size_t>(rng.UniformInt(4, 7)), rng);
 
   MoveStory story;
   while (static_cast<int>(story.sentences.size()) < sentence_count) {

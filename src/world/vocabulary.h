@@ -19,9 +19,22 @@ enum class Split { kPretrain, kTrain, kValidation, kTest };
 std::string_view SplitName(Split split);
 
 // What a name stands for. Person, company and city have facts of their own; the rest are values.
-enum class Kind { kPerson, kCompany, kCity, kCountry, kProfession, kHobby, kPet, kProduct, kRiver, kDish };
+enum class Kind {
+  kPerson,
+  kCompany,
+  kCity,
+  kCountry,
+  kProfession,
+  kHobby,
+  kPet,
+  kProduct,
+  kRiver,
+  kDish
+};
 
-inline bool HasFacts(Kind kind) { return kind == Kind::kPerson || kind == Kind::kCompany || kind == Kind::kCity; }
+inline bool HasFacts(Kind kind) {
+  return kind == Kind::kPerson || kind == Kind::kCompany || kind == Kind::kCity;
+}
 
 // A random name of this kind that belongs to the split.
 std::string RandomName(Kind kind, Split split, Rng& rng);

@@ -12,7 +12,9 @@ namespace {
 
 // The streams of tasks never meet, whatever the seed.
 Rng SampleRng(WorldTask task, Split split, uint64_t seed, int64_t index) {
-  return Rng(seed).Fork(static_cast<uint64_t>(task) * 16 + static_cast<uint64_t>(split)).Fork(static_cast<uint64_t>(index));
+  return Rng(seed)
+      .Fork(static_cast<uint64_t>(task) * 16 + static_cast<uint64_t>(split))
+      .Fork(static_cast<uint64_t>(index));
 }
 
 std::string Quoted(std::string_view text) {
@@ -50,15 +52,20 @@ bool ChooseQuestion(const MicroWorld& world, int steps, Rng& rng, Question& chos
 }  // namespace
 
 bool ParseWorldTask(const std::string& name, WorldTask& task) {
-  if (name == "compress-qa") task = WorldTask::kCompressQa;
-  else if (name == "pretrain") task = WorldTask::kPretrain;
-  else if (name == "own-formats") task = WorldTask::kOwnFormats;
-  else return false;
+  if (name == "compress-qa")
+    task = WorldTask::kCompressQa;
+  else if (name == "pretrain")
+    task = WorldTask::kPretrain;
+  else if (name == "own-formats")
+    task = WorldTask::kOwnFormats;
+  else
+    return false;
   return true;
 }
 
 bool ParseSplit(const std::string& name, Split& split) {
-  for (const Split candidate : {Split::kPretrain, Split::kTrain, Split::kValidation, Split::kTest}) {
+  for (const Split candidate :
+       {Split::kPretrain, Split::kTrain, Split::kValidation, Split::kTest}) {
     if (SplitName(candidate) == name) {
       split = candidate;
       return true;
@@ -70,8 +77,10 @@ bool ParseSplit(const std::string& name, Split& split) {
 std::string WorldOptions::Validate() const {
   if (count < 1) return "count: want at least 1, found " + std::to_string(count);
   if (level < 1 || level > 3) return "level: want 1, 2 or 3, found " + std::to_string(level);
-  if (task == WorldTask::kPretrain && split != Split::kPretrain) return "task pretrain: want split pretrain";
-  if (task != WorldTask::kPretrain && split == Split::kPretrain) return "split pretrain: only for task pretrain";
+  if (task == WorldTask::kPretrain && split != Split::kPretrain)
+    return "task pretrain: want split pretrain";
+  if (task != WorldTask::kPretrain && split == Split::kPretrain)
+    return "split pretrain: only for task pretrain";
   if (!only_format.empty()) {
     if (task == WorldTask::kCompressQa) return "format: not for task compress-qa";
     const std::vector<std::string> names = FormatNames();
@@ -97,7 +106,8 @@ CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index)
     const MicroWorld world = DrawMicroWorld(options, rng);
     Question question;
     if (world.facts.size() < 15 || !ChooseQuestion(world, steps, rng, question)) continue;
-    const std::vector<Document> documents = WriteDocuments(world, static_cast<int>(rng.UniformInt(4, 6)), rng);
+    const std::vector<Document> documents =
+        WriteDocuments(world, static_cast<int>(rng.UniformInt(4, 6)), rng);
     if (documents.size() < 4) continue;
     CompressQaSample sample;
     sample.shared_input = question.text;
@@ -111,11 +121,13 @@ CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index)
 }
 
 std::string ToJson(const CompressQaSample& sample) {
-  std::string line = "{\"I_ALL\": " + Quoted(sample.shared_input) + ", \"I_A\": " + Quoted(sample.documents) +
+  std::string line = "{\"I_ALL\": " + Quoted(sample.shared_input) +
+                     ", \"I_A\": " + Quoted(sample.documents) +
                      ", \"O_A\": " + Quoted(sample.summary);
   if (!sample.own_input_b.empty()) line += ", \"I_B\": " + Quoted(sample.own_input_b);
   line += ", \"O_B\": " + Quoted(sample.answer) + ", \"answers\": [";
-  for (size_t i = 0; i < sample.answers.size(); ++i) line += (i == 0 ? "" : ", ") + Quoted(sample.answers[i]);
+  for (size_t i = 0; i < sample.answers.size(); ++i)
+    line += (i == 0 ? "" : ", ") + Quoted(sample.answers[i]);
   return line + "], \"hops\": " + std::to_string(sample.hops) + "}";
 }
 
@@ -123,13 +135,15 @@ std::string ToJson(const FormatSample& sample) {
   std::string line = "{\"format\": " + Quoted(sample.format) + ", \"parts\": [";
   for (size_t i = 0; i < sample.parts.size(); ++i) {
     const FormatPart& part = sample.parts[i];
-    line += (i == 0 ? "[" : ", [") + Quoted(part.text) + (part.is_output ? ", 1, " : ", 0, ") + std::to_string(part.hops) + "]";
+    line += (i == 0 ? "[" : ", [") + Quoted(part.text) + (part.is_output ? ", 1, " : ", 0, ") +
+            std::to_string(part.hops) + "]";
   }
   return line + "]}";
 }
 
 std::string WorldLine(const WorldOptions& options, int64_t index) {
-  if (options.task == WorldTask::kCompressQa) return ToJson(MakeCompressQaSample(options.split, options.seed, index));
+  if (options.task == WorldTask::kCompressQa)
+    return ToJson(MakeCompressQaSample(options.split, options.seed, index));
   Rng rng = SampleRng(options.task, options.split, options.seed, index);
   FormatOptions format_options;
   format_options.split = options.split;

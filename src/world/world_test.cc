@@ -127,7 +127,8 @@ TEST(Facts, TwoStepQuestionsChainThroughAnEntity) {
       EXPECT_EQ(question.answer, question.support[1].object);
       EXPECT_NE(question.answer, question.support[0].subject);
       EXPECT_EQ(question.text.find(question.support[0].object), std::string::npos) << question.text;
-      EXPECT_NE(question.text.find(question.support[0].subject), std::string::npos) << question.text;
+      EXPECT_NE(question.text.find(question.support[0].subject), std::string::npos)
+          << question.text;
     }
   }
   EXPECT_GT(questions, 100);
@@ -176,8 +177,9 @@ TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
     const std::string before_output = prompt.substr(0, prompt.size() - 6);
     const std::string last = before_output.substr(before_output.rfind('\n') + 1);
     const bool instruction_last = last.find(':') == std::string::npos;
-    EXPECT_TRUE(!bare_question || instruction_last || first.starts_with("Is it") || first.starts_with("Which facts") ||
-                first.starts_with("Which document") || first.starts_with("Of whom"))
+    EXPECT_TRUE(!bare_question || instruction_last || first.starts_with("Is it") ||
+                first.starts_with("Which facts") || first.starts_with("Which document") ||
+                first.starts_with("Of whom"))
         << prompt;
   }
 }
