@@ -1,4 +1,5 @@
-// Texts that state the facts of a micro-world: one passage, or several headed documents, one a line.
+// Texts that state the facts of a micro-world: one passage, or several headed documents, one a
+// line.
 #ifndef ONEPASS_WORLD_DOCUMENTS_H_
 #define ONEPASS_WORLD_DOCUMENTS_H_
 
@@ -10,15 +11,17 @@
 
 namespace onepass {
 
-// One document: a heading ("Document 2:", "About Maria Bolton:" ...), then sentences, each after a space.
+// One document: a heading ("Document 2:", "About Maria Bolton:" ...), then sentences, each after a
+// space.
 struct Document {
   std::string heading;
   std::vector<Fact> facts;  // in the order of their sentences
   std::string text;         // heading and sentences, no newline
 };
 
-// Spreads the facts over at most `document_count` documents. Facts about one subject stay in one document; a document may
-// speak of several subjects. Order of documents and of sentences is random. No document is empty.
+// Spreads the facts over at most `document_count` documents. Facts about one subject stay in one
+// document; a document may speak of several subjects. Order of documents and of sentences is
+// random. No document is empty.
 std::vector<Document> WriteDocuments(const MicroWorld& world, int document_count, Rng& rng);
 
 // The documents' texts, joined by newlines.

@@ -8,9 +8,9 @@
 namespace onepass {
 namespace {
 
-// {s} is the subject, {o} the object. statements[0] is canonical and ends in the object; two to four are
-// filled. The subject always comes before the object: a causal reader then meets an object knowing whose it is. An empty
-// phrase: the object has no facts of its own.
+// {s} is the subject, {o} the object. statements[0] is canonical and ends in the object; two to
+// four are filled. The subject always comes before the object: a causal reader then meets an object
+// knowing whose it is. An empty phrase: the object has no facts of its own.
 struct RelationText {
   Kind subject_kind;
   Kind object_kind;
@@ -162,7 +162,8 @@ MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
   }
   for (const auto& [name, kind] : entities) world.entities.push_back(name);
 
-  // Relation by relation in random order: all subjects of the kind receive it, until the facts are enough.
+  // Relation by relation in random order: all subjects of the kind receive it, until the facts are
+  // enough.
   std::vector<Relation> order;
   for (const auto& [kind, count] : counts) {
     if (count == 0) continue;

@@ -1,5 +1,6 @@
-// Random micro-worlds: a handful of entities and facts about them, and the sentences and questions that speak of them.
-// Knows no task and no format. All functions are pure given the generator; thread-compatible.
+// Random micro-worlds: a handful of entities and facts about them, and the sentences and questions
+// that speak of them. Knows no task and no format. All functions are pure given the generator;
+// thread-compatible.
 #ifndef ONEPASS_WORLD_FACTS_H_
 #define ONEPASS_WORLD_FACTS_H_
 
@@ -29,7 +30,8 @@ enum class Relation {
   kDish  // of a city
 };
 
-// "subject has relation object". Every (subject, relation) occurs at most once in a micro-world, so answers are unique.
+// "subject has relation object". Every (subject, relation) occurs at most once in a micro-world, so
+// answers are unique.
 struct Fact {
   Relation relation;
   std::string subject;
@@ -58,20 +60,21 @@ struct MicroWorld {
   std::vector<Fact> facts;            // grouped by nothing, in random order
 };
 
-// Draws entities and facts. Relations are dealt so that entities of one kind mostly share them: a question's relation then
-// occurs with several subjects, and the wrong ones distract.
+// Draws entities and facts. Relations are dealt so that entities of one kind mostly share them: a
+// question's relation then occurs with several subjects, and the wrong ones distract.
 MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng);
 
-// A sentence that states the fact. Canonical: the one wording that summaries use; else one of the paraphrases (the
-// canonical wording included).
+// A sentence that states the fact. Canonical: the one wording that summaries use; else one of the
+// paraphrases (the canonical wording included).
 std::string CanonicalSentence(const Fact& fact);
 std::string ParaphrasedSentence(const Fact& fact, Rng& rng);
 
 // A question about one fact.
 Question OneStepQuestion(const Fact& fact, Rng& rng);
 
-// Every question of this world with that many steps (1 or 2), in random order. A two-step question goes through an
-// entity: "In which city is the company that Maria Bolton works for based?". Its answer is never its own subject.
+// Every question of this world with that many steps (1 or 2), in random order. A two-step question
+// goes through an entity: "In which city is the company that Maria Bolton works for based?". Its
+// answer is never its own subject.
 std::vector<Question> DrawQuestions(const MicroWorld& world, int steps, Rng& rng);
 
 // True when another fact has the same relation and another object: a distractor for this one.

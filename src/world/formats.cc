@@ -114,7 +114,8 @@ FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options,
   return sample;
 }
 
-// One or two supporting facts among at most three others, in any order and mostly in canonical words.
+// One or two supporting facts among at most three others, in any order and mostly in canonical
+// words.
 FormatSample AnswerFacts(const FormatOptions& options, Rng& rng) {
   const Scene scene = DrawScene(options, false, rng);
   const Question question = MixedQuestions(scene.world, 1, 0.6, rng).front();

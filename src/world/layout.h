@@ -1,4 +1,5 @@
-// How a pretraining prompt is laid out: which instruction, which labels, what comes first. Words only, no facts.
+// How a pretraining prompt is laid out: which instruction, which labels, what comes first. Words
+// only, no facts.
 #ifndef ONEPASS_WORLD_LAYOUT_H_
 #define ONEPASS_WORLD_LAYOUT_H_
 
@@ -33,8 +34,9 @@ class Layout {
  public:
   Layout(Ask ask, Rng& rng);
 
-  // Instruction (unless this sample has none), text and question in this layout's order, then the label of the output.
-  // Either of text and question may be empty. The text begins with a space or with a heading.
+  // Instruction (unless this sample has none), text and question in this layout's order, then the
+  // label of the output. Either of text and question may be empty. The text begins with a space or
+  // with a heading.
   std::string Prompt(std::string_view text, std::string_view question, Rng& rng) const;
 
   // A later turn: question and label of the output only, on a new line.

@@ -1,6 +1,6 @@
 // A second small domain: people walk between places and carry things; the latest event wins.
-// Questions need one sentence (where is a person), two (where is a thing) or three (where was a thing before).
-// Knows no format. Pure given the generator.
+// Questions need one sentence (where is a person), two (where is a thing) or three (where was a
+// thing before). Knows no format. Pure given the generator.
 #ifndef ONEPASS_WORLD_MOVES_H_
 #define ONEPASS_WORLD_MOVES_H_
 
@@ -12,7 +12,8 @@
 
 namespace onepass {
 
-// A question about a story, the places in the story of the sentences that answer it (ascending), and the answer.
+// A question about a story, the places in the story of the sentences that answer it (ascending),
+// and the answer.
 struct MoveQuestion {
   std::string text;
   std::vector<size_t> support;
@@ -24,8 +25,8 @@ struct MoveStory {
   std::vector<MoveQuestion> questions;  // all that the finished story answers, in random order
 };
 
-// A story of this many sentences. REQUIRES: sentence_count >= 1. The first sentence is always a walk, so there is always
-// a question.
+// A story of this many sentences. REQUIRES: sentence_count >= 1. The first sentence is always a
+// walk, so there is always a question.
 MoveStory DrawMoveStory(int sentence_count, Rng& rng);
 
 }  // namespace onepass

@@ -1,7 +1,8 @@
 // The names of the synthetic world and how they are dealt to the splits.
 // Every word is short and common, so that a small BPE vocabulary holds each as one token.
-// Names of people, companies and cities are pairs of words; a hash of the pair decides the one split that may use it,
-// so facts about an entity of one split never occur in another. Plain values (professions, dishes ...) are shared.
+// Names of people, companies and cities are pairs of words; a hash of the pair decides the one
+// split that may use it, so facts about an entity of one split never occur in another. Plain values
+// (professions, dishes ...) are shared.
 #ifndef ONEPASS_WORLD_VOCABULARY_H_
 #define ONEPASS_WORLD_VOCABULARY_H_
 

@@ -1,14 +1,15 @@
 // The synthetic world's samples: what `onepass data world` writes.
-// Sample i of (task, split, seed) depends on nothing else, so a longer file begins with the shorter one.
-// Thread-compatible; no state is kept between calls.
+// Sample i of (task, split, seed) depends on nothing else, so a longer file begins with the shorter
+// one. Thread-compatible; no state is kept between calls.
 //
 // Two kinds of sample:
-// * CompressQaSample: the chain's task in the authors' format. Half of the questions need one fact, half two; four to six
+// * CompressQaSample: the chain's task in the authors' format. Half of the questions need one fact,
+// half two; four to six
 //   documents hold 15 to 25 sentences, among them others of the same relation.
 // * FormatSample: a text in one of many plain formats on which the base is pretrained (formats.h).
 //
-// Every generated output (summary, answer) begins with a space: a byte-level vocabulary then needs one token for a word
-// wherever it stands.
+// Every generated output (summary, answer) begins with a space: a byte-level vocabulary then needs
+// one token for a word wherever it stands.
 #ifndef ONEPASS_WORLD_WORLD_H_
 #define ONEPASS_WORLD_WORLD_H_
 

@@ -166,7 +166,8 @@ TEST(Formats, EveryFormatIsMadeAtEveryLevel) {
 }
 
 TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
-  // They would be a question, a newline and a text, or a text and nothing else, right before a bare <bos>.
+  // They would be a question, a newline and a text, or a text and nothing else, right before a bare
+  // <bos>.
   for (int i = 0; i < 2000; ++i) {
     Rng rng = Rng(kSeed).Fork(static_cast<uint64_t>(i));
     const FormatSample sample = MakeFormatSample({}, rng);
