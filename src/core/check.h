@@ -11,9 +11,9 @@ namespace onepass {
 
 }  // namespace onepass
 
-#define ONEPASS_CHECK(condition, message)                                       \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
-      ::onepass::CheckFailed(__FILE__, __LINE__, #condition, message);          \
-    }                                                                           \
+#define ONEPASS_CHECK(condition, message)                              \
+  do {                                                                 \
+    if (!(condition)) {                                                \
+      ::onepass::CheckFailed(__FILE__, __LINE__, #condition, message); \
+    }                                                                  \
   } while (false)

@@ -41,7 +41,9 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
-inline Status InvalidArgument(std::string m) { return {StatusCode::kInvalidArgument, std::move(m)}; }
+inline Status InvalidArgument(std::string m) {
+  return {StatusCode::kInvalidArgument, std::move(m)};
+}
 inline Status NotFound(std::string m) { return {StatusCode::kNotFound, std::move(m)}; }
 inline Status Unsupported(std::string m) { return {StatusCode::kUnsupported, std::move(m)}; }
 inline Status Exhausted(std::string m) { return {StatusCode::kExhausted, std::move(m)}; }
@@ -51,7 +53,7 @@ inline Status IoError(std::string m) { return {StatusCode::kIoError, std::move(m
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
   Result(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     ONEPASS_CHECK(!status_.ok(), "a Result without a value needs a fault");
   }
@@ -88,11 +90,11 @@ class [[nodiscard]] Result {
 #define ONEPASS_CONCAT(a, b) ONEPASS_CONCAT_INNER(a, b)
 
 // Returns the fault of `expr` (a Status) from the enclosing function.
-#define RETURN_IF_ERROR(expr)                                    \
-  do {                                                           \
-    if (::onepass::Status status_ = (expr); !status_.ok()) {     \
-      return status_;                                            \
-    }                                                            \
+#define RETURN_IF_ERROR(expr)                                \
+  do {                                                       \
+    if (::onepass::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                        \
+    }                                                        \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, F()): x = the value of F()'s Result, or returns its fault.

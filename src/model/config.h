@@ -16,28 +16,28 @@ enum class RopeScaling { kNone, kLinear, kLlama3 };
 
 // Plain data, copied freely. Field names are the field's terms; config.json's are in config.cc.
 struct ModelConfig {
-  std::string architecture;     // "llama", "qwen2", "mistral"
-  int64_t vocab_size = 0;       // V
-  int64_t width = 0;            // C
-  int64_t layers = 0;           // L
-  int64_t heads = 0;            // H
-  int64_t kv_heads = 0;         // G
-  int64_t head_dim = 0;         // D
-  int64_t feed_forward = 0;     // F
-  int64_t max_positions = 0;    // context in tokens
+  std::string architecture;   // "llama", "qwen2", "mistral"
+  int64_t vocab_size = 0;     // V
+  int64_t width = 0;          // C
+  int64_t layers = 0;         // L
+  int64_t heads = 0;          // H
+  int64_t kv_heads = 0;       // G
+  int64_t head_dim = 0;       // D
+  int64_t feed_forward = 0;   // F
+  int64_t max_positions = 0;  // context in tokens
   double norm_eps = 1e-5;
   bool tied_head = false;
-  bool qkv_bias = false;        // qwen2, or attention_bias (then the output has one too)
-  bool output_bias = false;     // attention_bias
+  bool qkv_bias = false;     // qwen2, or attention_bias (then the output has one too)
+  bool output_bias = false;  // attention_bias
   bool mlp_bias = false;
   double rope_theta = 10000;
   RopeScaling rope_scaling = RopeScaling::kNone;
   double rope_factor = 1;
-  double rope_low_freq_factor = 1;       // llama3
-  double rope_high_freq_factor = 4;      // llama3
-  int64_t rope_original_positions = 0;   // llama3
+  double rope_low_freq_factor = 1;      // llama3
+  double rope_high_freq_factor = 4;     // llama3
+  int64_t rope_original_positions = 0;  // llama3
   std::optional<int64_t> bos_token;
-  std::vector<int64_t> eos_tokens;       // config.json allows one or a list
+  std::vector<int64_t> eos_tokens;  // config.json allows one or a list
 
   Status Validate() const;
   // Parameters, in elements, a tied head counted once.

@@ -41,9 +41,7 @@ class View {
   View Rows(int64_t begin, int64_t count) const {
     return {data_ + begin * stride_, count, cols_, stride_};
   }
-  View Cols(int64_t begin, int64_t count) const {
-    return {data_ + begin, rows_, count, stride_};
-  }
+  View Cols(int64_t begin, int64_t count) const { return {data_ + begin, rows_, count, stride_}; }
 
  private:
   T* data_ = nullptr;
