@@ -4,14 +4,17 @@
 #   tools/run_results.sh [world|babi ...]     default: both
 # Variables: SEEDS ("1 2 3"), N (test questions of the world, 500), OUT (out/results),
 #   BABI (../shared/data/babi), ONEPASS (the release build's program), TRAIN ("key=value" overrides
-#   for every recipe alike, e.g. "max_steps=50" for a trial).
+#   for every recipe alike, e.g. "max_steps=50" for a trial), EVAL (flags for every comparison,
+#   e.g. "--threads 1"), PARALLEL=1 (all seeds train at once; the prompts are the same).
 # Prompts that are there already are not trained again; remove OUT to begin anew.
+# shellcheck disable=SC2086 # TRAIN and EVAL are lists
 set -euo pipefail
 cd "$(dirname "$0")/.."
 onepass=${ONEPASS:-build/release/apps/onepass/onepass}
 seeds=${SEEDS:-1 2 3}
 n=${N:-500}
 out=${OUT:-out/results}
+parallel=${PARALLEL:-0}
 babi=${BABI:-../shared/data/babi}
 data=$out/data
 mkdir -p "$data"
@@ -28,30 +31,40 @@ train() {
   case "$prompt" in
     answer | answer-fthss) overrides+=("upstream_prompts=$prompts/compress") ;;
   esac
-  # shellcheck disable=SC2086 # TRAIN is a list
   "$onepass" train "recipes/$recipes/$prompt.yaml" "${overrides[@]}" ${TRAIN:-}
   mkdir -p "$prompts"
   cp -r "$work/best" "$prompts/$prompt.new"
   mv "$prompts/$prompt.new" "$prompts/$prompt"
 }
 
-train_all() {
-  for seed in $seeds; do
-    # Stage A first: the others read what it writes.
-    for prompt in compress answer answer-fthss prompt-tuning distill; do
-      echo "== $1, seed $seed: $prompt"
-      train "$1" "$seed" "$prompt"
-    done
+# Stage A first: the others read what it writes.
+train_seed() {
+  for prompt in compress answer answer-fthss prompt-tuning distill; do
+    echo "== $1, seed $2: $prompt"
+    train "$1" "$2" "$prompt"
   done
 }
 
+train_all() {
+  local pids=()
+  for seed in $seeds; do
+    if [ "$parallel" = 1 ]; then
+      train_seed "$1" "$seed" &
+      pids+=($!)
+    else
+      train_seed "$1" "$seed"
+    fi
+  done
+  for pid in "${pids[@]}"; do wait "$pid"; done
+}
+
 world() {
-  "$onepass" data world --split train --count 20000 --seed 1 --out "$data/world-train.jsonl"
+  "$onepass" data world --split train --count 4000 --seed 1 --out "$data/world-train.jsonl"
   "$onepass" data world --split validation --count 200 --seed 1 --out "$data/world-validation.jsonl"
   "$onepass" data world --split test --count "$n" --seed 2 --out "$data/world-test.jsonl"
   train_all world
   "$onepass" eval chains/demo/suite.yaml --data "$data/world-test.jsonl" --n "$n" \
-    --seeds "${seeds// /,}" --prompts "$out/world/seed{seed}" --out "$out/world"
+    --seeds "${seeds// /,}" --prompts "$out/world/seed{seed}" --out "$out/world" ${EVAL:-}
 }
 
 # bAbI tasks 1 to 3: one prompt a stage for all three, tested on each. Of longer stories the last 40
@@ -72,7 +85,7 @@ babi() {
   train_all babi
   for task in 1 2 3; do
     "$onepass" eval chains/babi/suite.yaml --task "babi-$task" --data "$data/babi$task-test.jsonl" \
-      --seeds "${seeds// /,}" --prompts "$out/babi/seed{seed}" --out "$out/babi-$task"
+      --seeds "${seeds// /,}" --prompts "$out/babi/seed{seed}" --out "$out/babi-$task" ${EVAL:-}
   done
 }
 
