@@ -125,6 +125,10 @@ std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFa
       tokens = "<= " + std::to_string(spec.stages[segment.stage].max_tokens) +
                (spec.stages[segment.stage].start.empty() ? "" : " + start");
     }
+    if (row.tokens < 0 && !segment.text_of.empty()) {
+      tokens = "text of";
+      for (const int stage : segment.text_of) tokens += " " + spec.stages[stage].name;
+    }
     table.push_back({std::to_string(id), row.name,
                      row.written_by < 0 ? "loading" : spec.stages[row.written_by].name, tokens,
                      row.start_text, Names(rows, segment.view), DeathOf(spec, segment)});

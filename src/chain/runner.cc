@@ -100,6 +100,14 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
   }
   ASSIGN_OR_RETURN(templates_, ChainTemplates::Create(spec_, *base_.tokenizer));
   ASSIGN_OR_RETURN(plan_, CompilePlan(spec_, PromptLengths()));
+  fit_plans_.push_back(plan_);
+  for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
+    ChainSpec other = spec_;
+    other.handoff = handoff;
+    for (StageSpec& stage : other.stages) stage.handoff.reset();
+    Result<Plan> plan = CompilePlan(other, PromptLengths());
+    if (plan.ok()) fit_plans_.push_back(*std::move(plan));
+  }
 
   // A record holds at most its line of positions and, at a text hand-off, once more what is read
   // again.
@@ -166,40 +174,62 @@ Status ChainRunner::RenderInputs(const Record& record,
   return Status::Ok();
 }
 
-// The position behind the last one that the chain could use, were every output as long as it may
-// be.
-int64_t ChainRunner::WorstCaseEnd(const std::vector<std::vector<TokenId>>& tokens) const {
-  std::vector<int64_t> counts(plan_.segments.size());
-  int64_t end = 0;
+// The position behind the last one that a plan could use, were every output as long as it may be.
+// `tokens` are the inputs by id of the plan in use.
+int64_t ChainRunner::WorstCaseEnd(const Plan& plan,
+                                  const std::vector<std::vector<TokenId>>& tokens) const {
+  int64_t shared_input = 0;
+  std::vector<int64_t> own_inputs(spec_.stages.size());
   for (size_t id = 0; id < plan_.segments.size(); ++id) {
     const PlannedSegment& segment = plan_.segments[id];
-    counts[id] = std::ssize(tokens[id]);
-    if (segment.kind == SegmentKind::kPrompt) counts[id] = prompts_[segment.stage].length();
-    if (segment.kind == SegmentKind::kOutput) {
-      counts[id] = std::ssize(templates_->StartTokens(segment.stage)) +
-                   spec_.stages[segment.stage].max_tokens;
-    }
-    if (!segment.text_of.empty()) {
-      counts[id] = std::ssize(templates_->ReadAgain(segment.text_of, {}));
-      for (const int stage : segment.text_of) counts[id] += spec_.stages[stage].max_tokens;
+    if (segment.kind == SegmentKind::kSharedInput) shared_input = std::ssize(tokens[id]);
+    if (segment.kind == SegmentKind::kOwnInput && segment.text_of.empty()) {
+      own_inputs[segment.stage] = std::ssize(tokens[id]);
     }
   }
-  const std::vector<int64_t> starts = PositionsOfPlan(plan_, counts);
+  std::vector<int64_t> counts;
+  for (const PlannedSegment& segment : plan.segments) {
+    int64_t count = 0;
+    if (segment.kind == SegmentKind::kSharedInput) {
+      count = shared_input;
+    } else if (segment.kind == SegmentKind::kPrompt) {
+      count = prompts_[segment.stage].length();
+    } else if (segment.kind == SegmentKind::kOutput) {
+      count = std::ssize(templates_->StartTokens(segment.stage)) +
+              spec_.stages[segment.stage].max_tokens;
+    } else if (segment.text_of.empty()) {
+      count = own_inputs[segment.stage];
+    } else {
+      count = std::ssize(templates_->ReadAgain(segment.text_of, {}));
+      for (const int stage : segment.text_of) count += spec_.stages[stage].max_tokens;
+    }
+    counts.push_back(count);
+  }
+  const std::vector<int64_t> starts = PositionsOfPlan(plan, counts);
+  int64_t end = 0;
   for (size_t id = 0; id < counts.size(); ++id) end = std::max(end, starts[id] + counts[id]);
   return end;
 }
 
 Status ChainRunner::FitContext(Job* job) const {
   const int64_t context = base_.config().max_positions;
-  const int64_t end = WorstCaseEnd(job->tokens);
-  if (end <= context) return Status::Ok();
+  // A cut is the same whatever the hand-off, so that policies are compared on the same inputs.
+  const bool cut = spec_.overlong == Overlong::kCut;
+  std::span<const Plan> plans(fit_plans_.data(), cut ? fit_plans_.size() : 1);
+  const auto end_of_any = [&](const std::vector<std::vector<TokenId>>& tokens) {
+    int64_t end = 0;
+    for (const Plan& plan : plans) end = std::max(end, WorstCaseEnd(plan, tokens));
+    return end;
+  };
+  if (end_of_any(job->tokens) <= context) return Status::Ok();
+  const int64_t end = WorstCaseEnd(plan_, job->tokens);
   int64_t input_tokens = 0;
   for (const std::vector<TokenId>& tokens : job->tokens) input_tokens += std::ssize(tokens);
   const std::string need = job->record->Where() + ": want at most " + std::to_string(context) +
                            " positions (the base's context), found " + std::to_string(end) +
                            " with " + std::to_string(input_tokens) +
                            " input tokens and outputs as long as they may be";
-  if (spec_.overlong == Overlong::kRefuse) return InvalidArgument(need);
+  if (!cut) return InvalidArgument(need);
 
   Record record = *job->record;
   const auto field = std::ranges::find_if(
@@ -213,9 +243,15 @@ Status ChainRunner::FitContext(Job* job) const {
   const auto fits = [&](size_t size) -> Result<bool> {
     field->text = whole.substr(0, size);
     RETURN_IF_ERROR(RenderInputs(record, &tokens));
-    return WorstCaseEnd(tokens) <= context;
+    return end_of_any(tokens) <= context;
   };
-  ASSIGN_OR_RETURN(const bool empty_fits, fits(0));
+  ASSIGN_OR_RETURN(bool empty_fits, fits(0));
+  if (!empty_fits && plans.size() > 1) {
+    // What no cut makes fit another hand-off must still fit this one.
+    plans = plans.first(1);
+    if (end <= context) return Status::Ok();
+    ASSIGN_OR_RETURN(empty_fits, fits(0));
+  }
   if (!empty_fits) {
     return InvalidArgument(need + "; cutting all of field " + Quote(spec_.cut_field) +
                            " is not enough");

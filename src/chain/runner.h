@@ -110,7 +110,7 @@ class ChainRunner {
   Status Prepare(Job* job) const;
   Status FitContext(Job* job) const;
   Status RenderInputs(const Record& record, std::vector<std::vector<TokenId>>* tokens) const;
-  int64_t WorstCaseEnd(const std::vector<std::vector<TokenId>>& tokens) const;
+  int64_t WorstCaseEnd(const Plan& plan, const std::vector<std::vector<TokenId>>& tokens) const;
   Status RunBatch(std::span<Job*> jobs);
   Status RunStage(int stage, std::span<Job*> jobs);
   Status PrefillStage(int stage, std::span<Job*> jobs);
@@ -122,6 +122,7 @@ class ChainRunner {
   ChainSpec spec_;
   RunnerOptions options_;
   Plan plan_;
+  std::vector<Plan> fit_plans_;  // of every hand-off, and plan_: a cut record fits them all
   std::vector<SoftPrompt> prompts_;
   std::optional<ChainTemplates> templates_;
   std::unique_ptr<PagePool> pool_;

@@ -483,6 +483,7 @@ TEST_F(RunnerTest, CuttingTakesTheEndOfTheCutFieldOnly) {
   spec.overlong = Overlong::kCut;
   spec.cut_field = "D";
   std::string document;
+  std::vector<int64_t> cuts;
   for (int i = 0; i < 80; ++i) document += "\xC3\xA9\xE2\x82\xAC";  // characters of 2 and 3 bytes
   for (const Handoff handoff : kHandoffs) {
     const auto runner = Make(spec, {.handoff = handoff});
@@ -499,14 +500,21 @@ TEST_F(RunnerTest, CuttingTakesTheEndOfTheCutFieldOnly) {
     EXPECT_EQ(document.compare(0, kept.size() - 1, kept, 0, kept.size() - 1), 0)
         << "a prefix, in whole characters";
     EXPECT_EQ(static_cast<int64_t>(kept.size() - 1), std::ssize(document) - result.cut_bytes);
+    cuts.push_back(result.cut_bytes);
+    if (handoff != Handoff::kKv) continue;  // which needs the most positions
     // Two more characters would not have fit.
     record.fields[1].text = document.substr(0, kept.size() - 1 + 5);
-    spec.overlong = Overlong::kRefuse;
-    spec.cut_field.clear();
-    EXPECT_FALSE(Make(spec, {.handoff = handoff})->Run({&record, 1})[0].status.ok());
-    spec.overlong = Overlong::kCut;
-    spec.cut_field = "D";
+    ChainSpec refusing = ThreeStages(Placement::kFront);
+    EXPECT_FALSE(Make(refusing, {.handoff = handoff})->Run({&record, 1})[0].status.ok());
   }
+  EXPECT_THAT(cuts, testing::Each(cuts[0])) << "the hand-offs see the same inputs";
+  // What no cut mends for the kv hand-off is no fault of a text one, which needs fewer positions.
+  ChainSpec wide = spec;
+  for (StageSpec& stage : wide.stages) stage.reads = std::vector<std::string>{};
+  Record tight = MakeRecord(1, std::string(209, 'q'), "x");
+  EXPECT_FALSE(Make(wide)->Run({&tight, 1})[0].status.ok());
+  const RecordResult fits = RunOne(*Make(wide, {.handoff = Handoff::kText}), tight);
+  EXPECT_EQ(fits.cut_bytes, 0);
   Record record = MakeRecord(1, std::string(400, 'q'), "x");
   const std::vector<RecordResult> results = Make(spec)->Run({&record, 1});
   EXPECT_THAT(results[0].status.message(), HasSubstr("cutting all of field \"D\" is not enough"));

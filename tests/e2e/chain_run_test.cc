@@ -221,5 +221,45 @@ TEST_F(ChainRunTest, LimitAndOtherPromptsAreTaken) {
   EXPECT_EQ(Lines()[0]["stages"][1]["token_ids"], before[1]["token_ids"]);
 }
 
+// Real documents, in the authors' format, on a trained base that is far too small for them.
+TEST_F(ChainRunTest, TheAuthorsRecordsRunAndTheirDocumentsAreCutToTheContext) {
+  const fs::path shared = fs::path(ONEPASS_SOURCE_DIR) / "../shared";
+  const fs::path base = shared / "models/tinystories-656k";
+  const fs::path data = shared / "data/hotpotqa_compress_test.json";
+  if (!fs::exists(base) || !fs::exists(data)) GTEST_SKIP() << "no " << shared;
+  const std::string chain = "base: " + base.string() + R"(
+shared: "{I_ALL}\n"
+overlong: cut
+cut_field: I_A
+stages:
+  - {name: compress, input: "{I_A}\n", start: "In short,", max_tokens: 12}
+  - {name: answer, input: "So", max_tokens: 6}
+)";
+  Write("real.yaml", chain);
+  const std::string run = "real.yaml --input '" + data.string() + "' --limit 4 --output ";
+  ASSERT_EQ(Run(run + "kv.jsonl --batch 3"), 0) << stderr_;
+  ASSERT_EQ(Run(run + "text.jsonl --handoff text"), 0) << stderr_;
+  const std::vector<json> kv = Lines("kv.jsonl");
+  const std::vector<json> text = Lines("text.jsonl");
+  ASSERT_EQ(kv.size(), 4u);
+  int cut = 0;
+  for (size_t i = 0; i < kv.size(); ++i) {
+    EXPECT_EQ(kv[i]["stages"][0]["token_ids"], text[i]["stages"][0]["token_ids"]);
+    EXPECT_EQ(kv[i]["tokens_recomputed"], 0);
+    EXPECT_GT(text[i]["tokens_recomputed"], 0);
+    if (kv[i].contains("cut")) {
+      EXPECT_EQ(kv[i]["cut"]["field"], "I_A");
+      ++cut;
+    }
+  }
+  EXPECT_GT(cut, 0);
+
+  std::string refusing = chain;
+  refusing.erase(refusing.find("overlong"), refusing.find("stages:") - refusing.find("overlong"));
+  Write("real.yaml", refusing);
+  EXPECT_EQ(Run(run + "no.jsonl"), 1);
+  EXPECT_THAT(stderr_, HasSubstr("positions (the base's context), found"));
+}
+
 }  // namespace
 }  // namespace onepass
