@@ -47,7 +47,7 @@ TEST_F(EvalDemo, EveryMethodAnswersAndFthssRecomputesNothing) {
   const std::string n = std::to_string(kQuestions);
   ASSERT_EQ(RunProgram("data world --split test --count " + n + " --seed 1 --out " + data), 0);
   ASSERT_EQ(RunProgram("eval " + Root() + "/chains/demo/suite.yaml --data " + data + " --n " + n +
-                       " --out " + dir_),
+                       " --threads 1 --out " + dir_),
             0);
   const nlohmann::json rows = nlohmann::json::parse(ReadText(dir_ + "/results.json"));
   const std::vector<std::string> wanted = {"native", "rag",          "prompt-tuning",
