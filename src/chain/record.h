@@ -20,6 +20,9 @@
 
 namespace onepass {
 
+// What a faulty record does to the others of its file.
+enum class OnError { kStop, kSkip };
+
 // One value of a record.
 struct RecordField {
   enum class Kind {

@@ -7,11 +7,10 @@
 #include <functional>
 #include <string>
 
+#include "chain/record.h"
 #include "chain/runner.h"
 
 namespace onepass {
-
-enum class OnError { kStop, kSkip };
 
 struct RunFileOptions {
   std::string input;

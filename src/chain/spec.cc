@@ -15,12 +15,6 @@ namespace {
 constexpr size_t kMaxStages = 64;
 constexpr int64_t kMaxTokens = int64_t{1} << 20;
 
-std::string Resolve(const std::string& file, const std::string& path) {
-  if (path.empty()) return path;
-  const std::filesystem::path folder = std::filesystem::path(file).parent_path();
-  return (folder / path).lexically_normal().string();
-}
-
 void ReadHandoff(YamlMap& map, std::optional<Handoff>* out) {
   const YamlNode* node = map.Scalar("handoff");
   if (node == nullptr) return;
@@ -44,7 +38,7 @@ Status ReadStage(const YamlNode& node, const std::string& file, size_t index, St
   map.Require("name");
   map.Text("name", &stage->name);
   map.Text("prompt", &stage->prompt);
-  stage->prompt = Resolve(file, stage->prompt);
+  stage->prompt = ResolveBeside(file, stage->prompt);
   ReadTemplate(map, "input", &stage->input);
   ReadTemplate(map, "read_as", &stage->read_as);
   map.Text("start", &stage->start);
@@ -194,7 +188,7 @@ Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file)
   map.Require("stages");
   map.Text("name", &spec.name);
   map.Text("base", &spec.base);
-  spec.base = Resolve(file, spec.base);
+  spec.base = ResolveBeside(file, spec.base);
   if (const YamlNode* node = map.Scalar("placement")) {
     const Result<Placement> placement = ParsePlacement(node->scalar);
     if (placement.ok()) {

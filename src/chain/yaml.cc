@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <sstream>
 
 #include "core/quote.h"
@@ -325,6 +326,11 @@ Status YamlMap::Finish() {
     break;
   }
   return fault_;
+}
+
+std::string ResolveBeside(const std::string& file, const std::string& path) {
+  if (path.empty()) return path;
+  return (std::filesystem::path(file).parent_path() / path).lexically_normal().string();
 }
 
 }  // namespace onepass

@@ -65,6 +65,9 @@ class YamlMap {
   Status fault_;
 };
 
+// `path` as a file that names it means it: relative to that file's folder. Empty stays empty.
+std::string ResolveBeside(const std::string& file, const std::string& path);
+
 // "list", "text \"abc\"", ...: what was found, for messages.
 std::string Describe(const YamlNode& node);
 

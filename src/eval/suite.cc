@@ -17,11 +17,6 @@ constexpr int64_t kMaxFileBytes = int64_t{1} << 20;
 constexpr size_t kMaxMethods = 256;
 constexpr size_t kMaxSeeds = 64;
 
-std::string Resolve(const std::string& file, const std::string& path) {
-  if (path.empty()) return path;
-  return (std::filesystem::path(file).parent_path() / path).lexically_normal().string();
-}
-
 Result<AnswerRule> ParseRule(std::string_view name) {
   if (name == "squad") return AnswerRule::kSquad;
   if (name == "hotpotqa") return AnswerRule::kHotpotQa;
@@ -42,7 +37,7 @@ Status ReadMethod(const YamlNode& node, const std::string& file, size_t index, M
   map.Require("chain");
   map.Text("method", &out->method);
   map.Text("chain", &out->chain);
-  out->chain = Resolve(file, out->chain);
+  out->chain = ResolveBeside(file, out->chain);
   if (const YamlNode* handoff = map.Scalar("handoff")) {
     const Result<Handoff> parsed = ParseHandoff(handoff->scalar);
     if (parsed.ok()) {
@@ -143,9 +138,9 @@ Result<SuiteSpec> ParseSuite(std::string_view yaml, const std::string& file) {
   map.Require("methods");
   map.Text("task", &suite.task);
   map.Text("data", &suite.data);
-  suite.data = Resolve(file, suite.data);
+  suite.data = ResolveBeside(file, suite.data);
   map.Text("prompts", &suite.prompts);
-  suite.prompts = Resolve(file, suite.prompts);
+  suite.prompts = ResolveBeside(file, suite.prompts);
   map.Text("gold", &suite.gold);
   map.Text("aliases", &suite.aliases);
   map.Integer("n", 0, std::numeric_limits<int64_t>::max(), &suite.n);

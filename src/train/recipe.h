@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chain/record.h"
 #include "core/status.h"
 #include "prompt/soft_prompt.h"
 
@@ -26,7 +27,6 @@ enum class PromptInit { kRandom, kText, kVocabulary };
 enum class LearningRateSchedule { kLinear, kConstant };
 // What becomes of a sample longer than max_tokens.
 enum class OverlongSample { kRefuse, kCut, kSkip };
-enum class OnError { kStop, kSkip };
 
 // Plain data. Paths are resolved: those of the file against its folder, those of overrides against
 // the working directory.
