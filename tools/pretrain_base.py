@@ -2,8 +2,9 @@
 
     python tools/pretrain_base.py --generator "build/release/onepass data world" --out models/base
 
-Everything is seeded. Texts grow with the share of tokens done: level 1, then 2, then 3. Matrices learn by Muon, the
-embedding and the norms by Adam; the learning rate warms up, stays, and falls to zero over the last part.
+Everything is seeded. First come repeated random tokens, which teach to copy from context; then texts that grow with
+the share of tokens done: level 1, then 2, then 3. Matrices learn by Muon, the embedding and the norms by Adam; the
+learning rate warms up, stays, and falls to zero over the last part.
 """
 import argparse
 import json

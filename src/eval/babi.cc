@@ -55,7 +55,7 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
   }
 }
 
-// Ids of the supporting sentences, each once, in the story's order.
+// Ids of the supporting sentences, each once, in the file's order: that of reasoning.
 Result<std::vector<int64_t>> ParseSupport(std::string_view text,
                                           const std::vector<Sentence>& story) {
   std::vector<int64_t> ids;
@@ -68,11 +68,9 @@ Result<std::vector<int64_t>> ParseSupport(std::string_view text,
       return InvalidArgument(fmt::format("want ids of sentences before the question, found \"{}\"",
                                          piece.substr(0, 40)));
     }
-    ids.push_back(id);
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
   }
   if (ids.empty()) return InvalidArgument("want ids of supporting sentences, found none");
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
 }
 
@@ -89,12 +87,13 @@ Result<BabiSample> MakeSample(const std::vector<std::string_view>& fields,
   ASSIGN_OR_RETURN(const std::vector<int64_t> support, ParseSupport(Trim(fields[2]), story));
   const auto count = static_cast<int64_t>(story.size());
   const int64_t kept = options.last_sentences > 0 ? std::min(options.last_sentences, count) : count;
-  for (int64_t i = 0; i < count; ++i) {
-    const Sentence& sentence = story[static_cast<size_t>(i)];
-    if (i >= count - kept) sample.story.append(" ").append(sentence.text);
-    if (std::binary_search(support.begin(), support.end(), sentence.id)) {
-      sample.facts.append(" ").append(sentence.text);
-    }
+  for (int64_t i = count - kept; i < count; ++i) {
+    sample.story.append(" ").append(story[static_cast<size_t>(i)].text);
+  }
+  for (const int64_t id : support) {
+    const auto sentence = std::find_if(story.begin(), story.end(),
+                                       [&](const Sentence& other) { return other.id == id; });
+    sample.facts.append(" ").append(sentence->text);
   }
   return sample;
 }

@@ -27,7 +27,7 @@ struct BabiSample {
   int task = 1;
   std::string question;  // I_ALL
   std::string story;     // I_A: the sentences before the question
-  std::string facts;     // O_A: the supporting sentences, in the story's order
+  std::string facts;     // O_A: the supporting sentences, in the file's order (of reasoning)
   std::string answer;    // O_B
 };
 

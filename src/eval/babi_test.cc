@@ -47,7 +47,7 @@ TEST(Babi, SplitsAreTheLastHundredTheHundredBeforeAndTheRest) {
   EXPECT_EQ(test.back().answer, " 349");
 }
 
-TEST(Babi, SampleHoldsStorySoFarAndFactsInTheStorysOrder) {
+TEST(Babi, SampleHoldsStorySoFarAndFactsInTheFilesOrder) {
   const std::string story =
       "1 Ann took the key.\n2 Bob sat.\n3 Where is Bob?\there\t2\n4 Ann ran home.\r\n"
       "5 Where is the key? \thome\t4 1\r\n6 Bob ran.\n";
@@ -56,11 +56,11 @@ TEST(Babi, SampleHoldsStorySoFarAndFactsInTheStorysOrder) {
   EXPECT_EQ(samples[0].story, " Ann took the key. Bob sat.");
   EXPECT_EQ(samples[1].question, "Where is the key?");
   EXPECT_EQ(samples[1].story, " Ann took the key. Bob sat. Ann ran home.");
-  EXPECT_EQ(samples[1].facts, " Ann took the key. Ann ran home.");
+  EXPECT_EQ(samples[1].facts, " Ann ran home. Ann took the key.");
   EXPECT_EQ(samples[1].answer, " home");
   const nlohmann::json json = nlohmann::json::parse(ToJson(samples[1]));
   EXPECT_EQ(json["I_ALL"], "Where is the key?");
-  EXPECT_EQ(json["O_A"], " Ann took the key. Ann ran home.");
+  EXPECT_EQ(json["O_A"], " Ann ran home. Ann took the key.");
   EXPECT_EQ(json["task"], "babi-2");
 }
 

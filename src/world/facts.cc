@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <set>
+#include <string>
 #include <utility>
 
 namespace onepass {
@@ -17,7 +19,6 @@ struct RelationText {
   std::array<std::string_view, 4> statements;
   std::array<std::string_view, 2> questions;
   std::array<std::string_view, 2> phrases;
-  std::string_view yes_no;
 };
 
 constexpr std::array<RelationText, 14> kRelations = {{
@@ -25,90 +26,76 @@ constexpr std::array<RelationText, 14> kRelations = {{
      Kind::kCompany,
      {"{s} works for {o}.", "{s} has a job at {o}.", "The employer of {s} is {o}.", ""},
      {"Which company does {s} work for?", "What is the employer of {s}?"},
-     {"the company that {s} works for", "the employer of {s}"},
-     "Does {s} work for {o}?"},
+     {"the company that {s} works for", "the employer of {s}"}},
     {Kind::kPerson,
      Kind::kCity,
      {"{s} lives in {o}.", "The home of {s} is in {o}.", "{s} has a house in {o}.",
       "{s} moved to {o} and lives there."},
      {"In which city does {s} live?", "Where is the home of {s}?"},
-     {"the city where {s} lives", "the home city of {s}"},
-     "Does {s} live in {o}?"},
+     {"the city where {s} lives", "the home city of {s}"}},
     {Kind::kPerson,
      Kind::kCity,
      {"{s} was born in {o}.", "The birthplace of {s} is {o}.", "{s} came to the world in {o}.", ""},
      {"In which city was {s} born?", "What is the birthplace of {s}?"},
-     {"the city where {s} was born", "the birthplace of {s}"},
-     "Was {s} born in {o}?"},
+     {"the city where {s} was born", "the birthplace of {s}"}},
     {Kind::kPerson,
      Kind::kPerson,
      {"{s} learned from {o}.", "The mentor of {s} was {o}.", "{s} had {o} as a mentor.", ""},
      {"Who was the mentor of {s}?", "From whom did {s} learn?"},
-     {"the mentor of {s}", "the person from whom {s} learned"},
-     "Did {s} learn from {o}?"},
+     {"the mentor of {s}", "the person from whom {s} learned"}},
     {Kind::kPerson,
      Kind::kProfession,
      {"The job of {s} is {o}.", "{s} earns money as a {o}.", "By profession {s} is a {o}.",
       "People know {s} as a {o}."},
      {"What is the job of {s}?", "What is the profession of {s}?"},
-     {"", ""},
-     "Is {s} a {o}?"},
+     {"", ""}},
     {Kind::kPerson,
      Kind::kHobby,
      {"The hobby of {s} is {o}.", "{s} likes {o}.", "{s} spends free days with {o}.",
       "In the evening {s} enjoys {o}."},
      {"What is the hobby of {s}?", "What does {s} like to do?"},
-     {"", ""},
-     "Is {o} the hobby of {s}?"},
+     {"", ""}},
     {Kind::kPerson,
      Kind::kPet,
      {"The pet of {s} is a {o}.", "{s} owns a {o}.", "{s} keeps a {o}.", ""},
      {"Which animal is the pet of {s}?", "Which animal does {s} own?"},
-     {"", ""},
-     "Does {s} own a {o}?"},
+     {"", ""}},
     {Kind::kCompany,
      Kind::kCity,
      {"{s} is based in {o}.", "The main office of {s} is in {o}.", "{s} has its seat in {o}.", ""},
      {"In which city is {s} based?", "Where is the main office of {s}?"},
-     {"the city where {s} is based", "the seat of {s}"},
-     "Is {s} based in {o}?"},
+     {"the city where {s} is based", "the seat of {s}"}},
     {Kind::kCompany,
      Kind::kPerson,
      {"{s} was founded by {o}.", "The founder of {s} is {o}.", "", ""},
      {"Who founded {s}?", "Who is the founder of {s}?"},
-     {"the founder of {s}", "the person who founded {s}"},
-     "Was {s} founded by {o}?"},
+     {"the founder of {s}", "the person who founded {s}"}},
     {Kind::kCompany,
      Kind::kProduct,
      {"{s} makes {o}.", "{s} sells {o} of its own.", "The product of {s} is {o}.", ""},
      {"What does {s} make?", "What is the product of {s}?"},
-     {"", ""},
-     "Does {s} make {o}?"},
+     {"", ""}},
     {Kind::kCity,
      Kind::kCountry,
      {"{s} is a city in {o}.", "{s} lies in {o}.", "{s} belongs to {o}.", ""},
      {"In which country is {s}?", "To which country does {s} belong?"},
-     {"", ""},
-     "Is {s} a city in {o}?"},
+     {"", ""}},
     {Kind::kCity,
      Kind::kPerson,
      {"The mayor of {s} is {o}.", "{s} has {o} as mayor.",
       "The people of {s} elected {o} as mayor.", ""},
      {"Who is the mayor of {s}?", "Who was elected mayor of {s}?"},
-     {"the mayor of {s}", "the person elected mayor of {s}"},
-     "Is {o} the mayor of {s}?"},
+     {"the mayor of {s}", "the person elected mayor of {s}"}},
     {Kind::kCity,
      Kind::kRiver,
      {"{s} stands on the river {o}.", "{s} has bridges over the {o}.", "", ""},
      {"Which river runs through {s}?", "On which river does {s} stand?"},
-     {"", ""},
-     "Does {s} stand on the river {o}?"},
+     {"", ""}},
     {Kind::kCity,
      Kind::kDish,
      {"{s} is known for {o}.", "Visitors of {s} praise its {o}.", "{s} is famous for its {o}.", ""},
      {"For which food is {s} known?", "Which food made {s} famous?"},
-     {"", ""},
-     "Is {s} known for {o}?"},
+     {"", ""}},
 }};
 
 const RelationText& TextOf(Relation relation) { return kRelations[static_cast<size_t>(relation)]; }
@@ -134,12 +121,16 @@ std::vector<Relation> RelationsOf(Kind kind) {
   return relations;
 }
 
-// Adds a fresh name of this kind.
-std::string FreshName(Kind kind, Split split, std::vector<std::string>& used, Rng& rng) {
+// A name of this kind that shares no word with a used one; its words are used from then on. A pool
+// holds several times the words that a micro-world needs, so one is found soon.
+std::string FreshName(Kind kind, Split split, std::set<std::string>& used_words, Rng& rng) {
   while (true) {
     std::string name = RandomName(kind, split, rng);
-    if (std::find(used.begin(), used.end(), name) != used.end()) continue;
-    used.push_back(name);
+    const size_t space = name.find(' ');
+    const std::string first = name.substr(0, space);
+    const std::string second = name.substr(space + 1);
+    if (used_words.contains(first) || used_words.contains(second)) continue;
+    used_words.insert({first, second});
     return name;
   }
 }
@@ -152,13 +143,13 @@ MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
   constexpr double kObjectInside = 0.75;  // an entity object that has facts of its own
   MicroWorld world;
   std::vector<std::pair<std::string, Kind>> entities;
-  std::vector<std::string> used;
+  std::set<std::string> used_words;
   const std::array<std::pair<Kind, int>, 3> counts = {{{Kind::kPerson, options.person_count},
                                                        {Kind::kCompany, options.company_count},
                                                        {Kind::kCity, options.city_count}}};
   for (const auto& [kind, count] : counts) {
     for (int i = 0; i < count; ++i)
-      entities.emplace_back(FreshName(kind, options.split, used, rng), kind);
+      entities.emplace_back(FreshName(kind, options.split, used_words, rng), kind);
   }
   for (const auto& [name, kind] : entities) world.entities.push_back(name);
 
@@ -186,7 +177,7 @@ MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
       } else if (!inside.empty() && rng.Chance(kObjectInside)) {
         object = rng.Pick(inside);
       } else {
-        object = FreshName(wanted, options.split, used, rng);
+        object = FreshName(wanted, options.split, used_words, rng);
       }
       world.facts.push_back({relation, subject, std::move(object)});
     }
@@ -210,10 +201,6 @@ std::string ParaphrasedSentence(const Fact& fact, Rng& rng) {
 std::string SentenceStart(const Fact& fact) {
   const std::string_view pattern = TextOf(fact.relation).statements[0];
   return Fill(pattern.substr(0, pattern.find("{o}") - 1), fact.subject, "");
-}
-
-std::string YesNoQuestion(const Fact& fact) {
-  return Fill(TextOf(fact.relation).yes_no, fact.subject, fact.object);
 }
 
 Question OneStepQuestion(const Fact& fact, Rng& rng) {

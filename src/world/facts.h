@@ -60,7 +60,8 @@ struct MicroWorld {
   std::vector<Fact> facts;            // grouped by nothing, in random order
 };
 
-// Draws entities and facts. Relations are dealt so that entities of one kind mostly share them: a
+// Draws entities and facts. No two names share a word ("Great Benton", "Little Benton"): a small
+// reader tells names apart by a single word. Relations are dealt so that entities of one kind mostly share them: a
 // question's relation then occurs with several subjects, and the wrong ones distract.
 MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng);
 
@@ -79,9 +80,6 @@ std::vector<Question> DrawQuestions(const MicroWorld& world, int steps, Rng& rng
 
 // True when another fact has the same relation and another object: a distractor for this one.
 bool HasDistractor(const MicroWorld& world, const Fact& fact);
-
-// A yes/no form of the fact: "Does Maria Bolton work for Amber Forge?".
-std::string YesNoQuestion(const Fact& fact);
 
 // "Maria Bolton works for": the canonical sentence up to its object.
 std::string SentenceStart(const Fact& fact);

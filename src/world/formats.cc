@@ -20,14 +20,13 @@ struct Scene {
   const FormatOptions& options;
   int level;
   MicroWorld world;
-  std::vector<Document> documents;  // empty for a single passage
-  std::vector<Fact> told;           // the facts in the order of the text
+  std::vector<Fact> told;  // the facts in the order of the text
   std::string text;
 };
 
 // A world and its text, of one of the sizes that the level allows.
-Scene DrawScene(const FormatOptions& options, bool want_documents, Rng& rng) {
-  constexpr std::array<std::array<int, 2>, 3> kFactCounts = {{{2, 6}, {5, 12}, {13, 22}}};
+Scene DrawScene(const FormatOptions& options, Rng& rng) {
+  constexpr std::array<std::array<int, 2>, 3> kFactCounts = {{{2, 6}, {5, 11}, {10, 18}}};
   int level = options.level;
   if (level > 1 && rng.Chance(level == 3 ? 0.5 : 0.4))
     level -= static_cast<int>(rng.UniformInt(1, level - 1));
@@ -41,15 +40,14 @@ Scene DrawScene(const FormatOptions& options, bool want_documents, Rng& rng) {
       static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
   const auto& range = kFactCounts[static_cast<size_t>(level - 1)];
   world_options.fact_count = static_cast<int>(rng.UniformInt(range[0], range[1]));
-  Scene scene{options, level, {}, {}, {}, ""};
+  Scene scene{options, level, {}, {}, ""};
   while (scene.world.facts.size() < 2) scene.world = DrawMicroWorld(world_options, rng);
-  const bool documents =
-      want_documents || (level == 3 ? rng.Chance(0.7) : level == 2 && rng.Chance(0.4));
-  if (documents) {
-    scene.documents =
+  const bool in_documents = level == 3 ? rng.Chance(0.7) : level == 2 && rng.Chance(0.4);
+  if (in_documents) {
+    const std::vector<Document> documents =
         WriteDocuments(scene.world, static_cast<int>(rng.UniformInt(2, 2 * level)), rng);
-    scene.text = JoinDocuments(scene.documents);
-    for (const Document& document : scene.documents) {
+    scene.text = JoinDocuments(documents);
+    for (const Document& document : documents) {
       scene.told.insert(scene.told.end(), document.facts.begin(), document.facts.end());
     }
   } else {
@@ -80,11 +78,10 @@ FormatSample Single(std::string prompt, std::string output, int hops) {
 }
 
 FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
+  const Scene scene = DrawScene(options, rng);
   const Question question = MixedQuestions(scene.world, 1, two_step_share, rng).front();
   std::string output = ' ' + question.answer;
   if (ask == Ask::kFacts) output = WriteSummary(question.support);
-  if (ask == Ask::kFactsThenAnswer) output = WriteSummary(question.support) + " Answer:" + output;
   if (ask == Ask::kSteps && question.support.size() == 2)
     output = ' ' + question.support[0].object + ',' + output;
   const Layout layout(ask, rng);
@@ -93,7 +90,7 @@ FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& opti
 }
 
 FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
+  const Scene scene = DrawScene(options, rng);
   const size_t count = static_cast<size_t>(rng.UniformInt(3, 4 + 2 * scene.level));
   Layout layout(ask, rng);
   layout.PutTextFirst();
@@ -117,7 +114,7 @@ FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options,
 // One or two supporting facts among at most three others, in any order and mostly in canonical
 // words.
 FormatSample AnswerFacts(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
+  const Scene scene = DrawScene(options, rng);
   const Question question = MixedQuestions(scene.world, 1, 0.6, rng).front();
   std::vector<Fact> facts = question.support;
   const int others = static_cast<int>(rng.UniformInt(0, 3));
@@ -135,14 +132,8 @@ FormatSample AnswerFacts(const FormatOptions& options, Rng& rng) {
 FormatSample Answer(const FormatOptions& options, Rng& rng) {
   return AboutText(Ask::kAnswer, 0.0, options, rng);
 }
-FormatSample AnswerTwo(const FormatOptions& options, Rng& rng) {
-  return AboutText(Ask::kAnswer, 1.0, options, rng);
-}
 FormatSample Facts(const FormatOptions& options, Rng& rng) {
   return AboutText(Ask::kFacts, 0.55, options, rng);
-}
-FormatSample FactsAnswer(const FormatOptions& options, Rng& rng) {
-  return AboutText(Ask::kFactsThenAnswer, 0.6, options, rng);
 }
 FormatSample Steps(const FormatOptions& options, Rng& rng) {
   return AboutText(Ask::kSteps, 1.0, options, rng);
@@ -154,28 +145,8 @@ FormatSample FactsTurns(const FormatOptions& options, Rng& rng) {
   return Turns(Ask::kFactsSeveral, 0.5, options, rng);
 }
 
-FormatSample YesNo(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
-  Fact fact = rng.Pick(scene.world.facts);
-  const bool truth = rng.Chance(0.5);
-  if (!truth) {
-    std::vector<std::string> wrong;
-    for (const Fact& other : scene.world.facts) {
-      const bool same_kind = ObjectKind(other.relation) == ObjectKind(fact.relation);
-      if (same_kind && other.object != fact.object && other.object != fact.subject)
-        wrong.push_back(other.object);
-    }
-    std::string object = wrong.empty() ? fact.object : rng.Pick(wrong);
-    while (object == fact.object)
-      object = RandomName(ObjectKind(fact.relation), options.split, rng);
-    fact.object = object;
-  }
-  const Layout layout(Ask::kYesNo, rng);
-  return Single(layout.Prompt(scene.text, YesNoQuestion(fact), rng), truth ? " yes" : " no", 1);
-}
-
 FormatSample Complete(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
+  const Scene scene = DrawScene(options, rng);
   const Fact& fact = rng.Pick(scene.world.facts);
   const Layout layout(Ask::kComplete, rng);
   return Single(layout.Prompt(scene.text, SentenceStart(fact), rng), ' ' + fact.object + '.', 1);
@@ -183,7 +154,7 @@ FormatSample Complete(const FormatOptions& options, Rng& rng) {
 
 // Written here, sentence by sentence, so that the wording of the wanted one is known.
 FormatSample Quote(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
+  const Scene scene = DrawScene(options, rng);
   const size_t wanted = rng.Uniform(scene.told.size());
   std::string text;
   std::string output;
@@ -197,7 +168,7 @@ FormatSample Quote(const FormatOptions& options, Rng& rng) {
 }
 
 FormatSample About(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
+  const Scene scene = DrawScene(options, rng);
   const std::string name = rng.Pick(scene.told).subject;
   std::vector<Fact> facts;
   std::copy_if(scene.told.begin(), scene.told.end(), std::back_inserter(facts),
@@ -206,38 +177,17 @@ FormatSample About(const FormatOptions& options, Rng& rng) {
   return Single(layout.Prompt(scene.text, name, rng), WriteSummary(facts), 1);
 }
 
-FormatSample Locate(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, true, rng);
-  const size_t number = rng.Uniform(scene.documents.size());
-  const std::string name = rng.Pick(scene.documents[number].facts).subject;
-  const Layout layout(Ask::kLocate, rng);
-  return Single(layout.Prompt(scene.text, name, rng), ' ' + std::to_string(number + 1), 1);
-}
-
-FormatSample Names(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, false, rng);
-  std::vector<std::string> names;
-  for (const Fact& fact : scene.told) {
-    if (std::find(names.begin(), names.end(), fact.subject) == names.end())
-      names.push_back(fact.subject);
-  }
-  std::string output;
-  for (const std::string& name : names) output += (output.empty() ? " " : ", ") + name;
-  const Layout layout(Ask::kNames, rng);
-  return Single(layout.Prompt(scene.text, "", rng), output, 0);
-}
-
 FormatSample Restate(const FormatOptions& options, Rng& rng) {
-  Scene scene = DrawScene(options, false, rng);
-  if (scene.told.size() > 6) scene.told.resize(static_cast<size_t>(rng.UniformInt(1, 6)));
+  Scene scene = DrawScene(options, rng);
+  if (scene.told.size() > 4) scene.told.resize(static_cast<size_t>(rng.UniformInt(1, 4)));
   const Layout layout(Ask::kRestate, rng);
   return Single(layout.Prompt(WritePassage(scene.told, rng), "", rng), WriteSummary(scene.told), 0);
 }
 
 FormatSample Copy(const FormatOptions& options, Rng& rng) {
   FormatOptions short_options = options;
-  short_options.level = std::min(options.level, 2);
-  const Scene scene = DrawScene(short_options, false, rng);
+  short_options.level = 1;
+  const Scene scene = DrawScene(short_options, rng);
   const std::string text = WritePassage(scene.told, rng);
   const Layout layout(Ask::kCopy, rng);
   return Single(layout.Prompt(text, "", rng), text, 0);
@@ -257,7 +207,7 @@ std::string StoryText(const MoveStory& story) {
 }
 
 MoveStory DrawStory(const FormatOptions& options, Rng& rng) {
-  return DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 6 * options.level)), rng);
+  return DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 4 * options.level)), rng);
 }
 
 // Questions that need more sentences are drawn more often than they occur.
@@ -288,13 +238,11 @@ FormatSample MoveQuote(const FormatOptions& options, Rng& rng) {
 
 FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
   const MoveStory story = DrawStory(options, rng);
-  const bool quote = rng.Chance(0.6);
-  Layout layout(quote ? Ask::kQuote : Ask::kFactsThenAnswer, rng);
+  Layout layout(Ask::kQuote, rng);
   layout.PutTextFirst();
   FormatSample sample;
   for (const MoveQuestion& question : story.questions) {
-    std::string output = Sentences(story, question.support);
-    if (!quote) output += " Answer: " + question.answer;
+    const std::string output = Sentences(story, question.support);
     if (!sample.parts.empty()) sample.parts.back().text += "<eos>";
     const bool opening = sample.parts.empty();
     const std::string prompt =
@@ -306,7 +254,7 @@ FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
 }
 
 FormatSample Bare(const FormatOptions& options, Rng& rng) {
-  return {"", {{DrawScene(options, false, rng).text, false, 0}}};
+  return {"", {{DrawScene(options, rng).text, false, 0}}};
 }
 
 struct Format {
@@ -315,25 +263,20 @@ struct Format {
   std::array<int, 3> weights;  // by level
 };
 
-constexpr std::array<Format, 20> kFormats = {{{"answer", Answer, {12, 8, 8}},
-                                              {"answer-facts", AnswerFacts, {14, 16, 15}},
+constexpr std::array<Format, 15> kFormats = {{{"answer", Answer, {12, 10, 10}},
+                                              {"answer-facts", AnswerFacts, {14, 16, 16}},
                                               {"answer-turns", AnswerTurns, {40, 20, 17}},
-                                              {"facts", Facts, {6, 14, 16}},
-                                              {"facts-turns", FactsTurns, {20, 16, 16}},
-                                              {"facts-answer", FactsAnswer, {2, 4, 4}},
+                                              {"facts", Facts, {6, 16, 19}},
+                                              {"facts-turns", FactsTurns, {20, 18, 17}},
                                               {"steps", Steps, {2, 2, 2}},
-                                              {"answer-two", AnswerTwo, {0, 1, 2}},
-                                              {"yes-no", YesNo, {0, 2, 2}},
                                               {"complete", Complete, {6, 3, 2}},
-                                              {"quote", Quote, {2, 2, 1}},
+                                              {"quote", Quote, {2, 2, 2}},
                                               {"about", About, {1, 2, 2}},
-                                              {"locate", Locate, {0, 0, 1}},
-                                              {"names", Names, {0, 0, 1}},
                                               {"restate", Restate, {2, 2, 2}},
                                               {"copy", Copy, {4, 1, 1}},
                                               {"move-answer", MoveAnswer, {2, 2, 2}},
-                                              {"move-quote", MoveQuote, {2, 2, 3}},
-                                              {"move-turns", MoveTurns, {5, 3, 4}},
+                                              {"move-quote", MoveQuote, {1, 2, 3}},
+                                              {"move-turns", MoveTurns, {2, 3, 4}},
                                               {"bare", Bare, {0, 0, 1}}}};
 
 const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {

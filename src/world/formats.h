@@ -1,16 +1,16 @@
 // The plain formats on which the base is pretrained: an instruction in words (mostly first), then a
 // text and a question under varied labels and in either order, then the output.
 //
-// The mix at level 3, of 102 parts: answering a question about a text 8, from a few facts 15,
-// several questions about one text 17; extracting the supporting facts of a question 16, of several
-// questions 16; facts first, then the answer 4; the answers of both steps 2; a two-step answer
-// straight from a text 2; yes or no 2, completing a sentence 2, quoting the sentence that answers
-// 1, all that a text says of someone 2, which document 1, naming everyone 1, restating 2, copying
-// 1, a bare text 1; stories of moves.h 9. Two-step questions are asked mostly of a few facts or
-// together with their facts, seldom of a long text alone: finding facts and reasoning over facts
-// are both well known, doing both silently is known less well. Level 1 is mostly several questions
-// about a few plain sentences. Never the chain's own layouts, which have no instruction and no
-// label: question, documents, <bos>, summary; or question, summary, <bos>, answer.
+// The mix at level 3, of 100 parts: answering a question about a text 10, from a few facts 16,
+// several questions about one text 17; extracting the supporting facts of a question 19, of several
+// questions 17; the answers of both steps 2; completing a sentence 2, quoting the sentence that
+// answers 2, all that a text says of someone 2, restating 2, copying 1, a bare text 1; stories of
+// moves.h 9. Two-step questions are asked mostly of a few facts or together with their facts, never
+// of a long text for the answer alone: finding facts and reasoning over facts are both well known,
+// doing both silently is not. Facts followed by the answer are never asked for in one output: that
+// is for a chain, or a prompt, to learn. Level 1 is mostly several questions about a few plain
+// sentences. Never the chain's own layouts, which have no instruction and no label: question,
+// documents, <bos>, summary; or question, summary, <bos>, answer.
 #ifndef ONEPASS_WORLD_FORMATS_H_
 #define ONEPASS_WORLD_FORMATS_H_
 
@@ -37,7 +37,7 @@ struct FormatSample {
 
 struct FormatOptions {
   Split split = Split::kPretrain;
-  int level = 3;               // 1: up to 6 facts; 2: up to 12; 3: up to 22
+  int level = 3;               // 1: up to 6 facts; 2: up to 11; 3: up to 18
   std::string only_format;     // empty: the mix
   bool single_output = false;  // for scoring: no bare texts, so every sample ends in an output
 };

@@ -20,13 +20,8 @@ constexpr std::string_view kFacts[] = {"List the facts that help to answer the q
 constexpr std::string_view kFactsSeveral[] = {
     "List the facts that help to answer each question.",
     "For each question write down the facts that it needs."};
-constexpr std::string_view kFactsThenAnswer[] = {
-    "First write the facts, then the answer.",
-    "List the facts that help and then answer the question.",
-    "Think with facts first, then answer."};
 constexpr std::string_view kSteps[] = {"Answer in two steps.", "Give the answer of each step.",
                                        "Name what is between, then the answer."};
-constexpr std::string_view kYesNo[] = {"Answer yes or no.", "Is it true? Say yes or no."};
 constexpr std::string_view kComplete[] = {"Complete the sentence.",
                                           "Finish the sentence with the help of the text.",
                                           "Write the end of the sentence."};
@@ -35,11 +30,6 @@ constexpr std::string_view kQuote[] = {"Copy the sentence that answers the quest
 constexpr std::string_view kAbout[] = {"List all facts about this name.",
                                        "Write down what the text says of the name.",
                                        "Sum up the text about this name."};
-constexpr std::string_view kLocate[] = {"Which document speaks of this name? Give its number.",
-                                        "Find the document about this name."};
-constexpr std::string_view kNames[] = {
-    "List all names that have facts, in order.",
-    "Of whom and what does the text speak? List the names in order."};
 constexpr std::string_view kRestate[] = {"Restate each fact plainly.",
                                          "Write the text in plain words.",
                                          "Turn each sentence into a plain fact."};
@@ -71,22 +61,14 @@ AskWords WordsOf(Ask ask) {
       return {kFacts, kQuestionLabels, kFactsLabels};
     case Ask::kFactsSeveral:
       return {kFactsSeveral, kQuestionLabels, kFactsLabels};
-    case Ask::kFactsThenAnswer:
-      return {kFactsThenAnswer, kQuestionLabels, kFactsLabels};
     case Ask::kSteps:
       return {kSteps, kQuestionLabels, kPlainLabels};
-    case Ask::kYesNo:
-      return {kYesNo, kQuestionLabels, kAnswerLabels};
     case Ask::kComplete:
       return {kComplete, kSentenceLabels, kNone};
     case Ask::kQuote:
       return {kQuote, kQuestionLabels, kPlainLabels};
     case Ask::kAbout:
       return {kAbout, kNameLabels, kFactsLabels};
-    case Ask::kLocate:
-      return {kLocate, kNameLabels, kPlainLabels};
-    case Ask::kNames:
-      return {kNames, kNone, kPlainLabels};
     case Ask::kRestate:
       return {kRestate, kNone, kPlainLabels};
     case Ask::kCopy:

@@ -17,14 +17,10 @@ enum class Ask {
   kAnswerSeveral,
   kFacts,
   kFactsSeveral,
-  kFactsThenAnswer,
   kSteps,
-  kYesNo,
   kComplete,
   kQuote,
   kAbout,
-  kLocate,
-  kNames,
   kRestate,
   kCopy
 };

@@ -11,10 +11,10 @@
 namespace onepass {
 namespace {
 
-constexpr std::string_view kWalk[] = {"walked to", "went to",      "went back to", "moved to",
-                                      "ran to",    "travelled to", "is now in"};
+constexpr std::string_view kWalk[] = {"walked to",    "went to",      "went back to", "moved to",
+                                      "journeyed to", "travelled to", "is now in"};
 constexpr std::string_view kTake[] = {"took", "picked up", "got", "grabbed"};
-constexpr std::string_view kLeave[] = {"put down", "dropped", "left", "set down"};
+constexpr std::string_view kLeave[] = {"put down", "dropped", "left", "discarded"};
 constexpr std::string_view kWherePerson[] = {"Where is {}?", "Where is {} now?",
                                              "In which place is {}?"};
 constexpr std::string_view kWhereThing[] = {"Where is the {}?", "Where is the {} now?",
@@ -34,8 +34,8 @@ struct Person {
 struct Thing {
   std::string_view name;
   std::optional<size_t> holder;
-  size_t taken = 0;         // the sentence of the last taking
-  std::vector<Stay> stays;  // places since that taking
+  size_t touched = 0;       // the sentence of the last taking or leaving
+  std::vector<Stay> stays;  // places since the last taking
 };
 
 std::string Replace(std::string_view pattern, std::string_view word) {
@@ -64,14 +64,12 @@ std::vector<MoveQuestion> AllQuestions(const std::vector<Person>& people,
   for (const Thing& thing : things) {
     if (thing.stays.empty()) continue;
     const Stay& last = thing.stays.back();
-    std::vector<size_t> support = {thing.taken, last.sentence};
-    std::sort(support.begin(), support.end());
+    std::vector<size_t> support = {thing.touched, last.sentence};
     questions.push_back(
         {Replace(rng.Pick(kWhereThing), thing.name), support, std::string(last.place)});
     if (thing.stays.size() < 2) continue;
     const Stay& before = thing.stays[thing.stays.size() - 2];
     support.push_back(before.sentence);
-    std::sort(support.begin(), support.end());
     const std::string text =
         "Where was the " + std::string(thing.name) + " before the " + std::string(last.place) + "?";
     questions.push_back({text, support, std::string(before.place)});
@@ -103,8 +101,10 @@ MoveStory DrawMoveStory(int sentence_count, Rng& rng) {
     if (act && !thing.holder) {
       thing = {thing.name, who, number, {*person.at}};
       sentence.append(rng.Pick(kTake)).append(" the ").append(thing.name);
+      if (rng.Chance(0.3)) sentence.append(" there");
     } else if (act && thing.holder == who && rng.Chance(0.5)) {
       thing.holder.reset();
+      thing.touched = number;
       sentence.append(rng.Pick(kLeave)).append(" the ").append(thing.name);
     } else {
       const std::string_view place = rng.Pick(places);

@@ -12,8 +12,8 @@
 
 namespace onepass {
 
-// A question about a story, the places in the story of the sentences that answer it (ascending),
-// and the answer.
+// A question about a story, the places in the story of the sentences that answer it, in the order
+// of reasoning (what happened to the thing, then where that person was), and the answer.
 struct MoveQuestion {
   std::string text;
   std::vector<size_t> support;

@@ -102,12 +102,12 @@ CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index)
     options.person_count = static_cast<int>(rng.UniformInt(2, 3));
     options.company_count = 2;
     options.city_count = static_cast<int>(rng.UniformInt(2, 3));
-    options.fact_count = static_cast<int>(rng.UniformInt(15, 22));
+    options.fact_count = static_cast<int>(rng.UniformInt(12, 16));
     const MicroWorld world = DrawMicroWorld(options, rng);
     Question question;
-    if (world.facts.size() < 15 || !ChooseQuestion(world, steps, rng, question)) continue;
+    if (world.facts.size() < 12 || !ChooseQuestion(world, steps, rng, question)) continue;
     const std::vector<Document> documents =
-        WriteDocuments(world, static_cast<int>(rng.UniformInt(4, 6)), rng);
+        WriteDocuments(world, static_cast<int>(rng.UniformInt(4, 5)), rng);
     if (documents.size() < 4) continue;
     CompressQaSample sample;
     sample.shared_input = question.text;

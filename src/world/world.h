@@ -4,8 +4,8 @@
 //
 // Two kinds of sample:
 // * CompressQaSample: the chain's task in the authors' format. Half of the questions need one fact,
-// half two; four to six
-//   documents hold 15 to 25 sentences, among them others of the same relation.
+// half two;
+//   four or five documents hold 12 to 16 sentences, among them others of the same relation.
 // * FormatSample: a text in one of many plain formats on which the base is pretrained (formats.h).
 //
 // Every generated output (summary, answer) begins with a space: a byte-level vocabulary then needs

@@ -58,9 +58,9 @@ TEST(World, DocumentsHaveTheSizeThatTheHeaderPromises) {
     const auto lines = std::count(documents.begin(), documents.end(), '\n') + 1;
     const auto sentences = std::count(documents.begin(), documents.end(), '.');
     EXPECT_GE(lines, 4);
-    EXPECT_LE(lines, 6);
-    EXPECT_GE(sentences, 15);
-    EXPECT_LE(sentences, 25);
+    EXPECT_LE(lines, 5);
+    EXPECT_GE(sentences, 12);
+    EXPECT_LE(sentences, 16);
   }
 }
 
@@ -112,6 +112,22 @@ TEST(Facts, SubjectAndRelationDetermineTheObject) {
     for (const Fact& fact : TestWorld(seed).facts) {
       EXPECT_TRUE(seen.emplace(fact.subject, fact.relation).second);
       EXPECT_NE(fact.subject, fact.object);
+    }
+  }
+}
+
+TEST(Facts, NoTwoNamesShareAWord) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    std::set<std::string> names;
+    for (const Fact& fact : TestWorld(seed).facts) {
+      names.insert(fact.subject);
+      if (HasFacts(ObjectKind(fact.relation))) names.insert(fact.object);
+    }
+    std::set<std::string> words;
+    for (const std::string& name : names) {
+      const size_t space = name.find(' ');
+      EXPECT_TRUE(words.insert(name.substr(0, space)).second) << name;
+      EXPECT_TRUE(words.insert(name.substr(space + 1)).second) << name;
     }
   }
 }
@@ -178,10 +194,7 @@ TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
     const std::string before_output = prompt.substr(0, prompt.size() - 6);
     const std::string last = before_output.substr(before_output.rfind('\n') + 1);
     const bool instruction_last = last.find(':') == std::string::npos;
-    EXPECT_TRUE(!bare_question || instruction_last || first.starts_with("Is it") ||
-                first.starts_with("Which facts") || first.starts_with("Which document") ||
-                first.starts_with("Of whom"))
-        << prompt;
+    EXPECT_TRUE(!bare_question || instruction_last || first.starts_with("Which facts")) << prompt;
   }
 }
 
@@ -192,7 +205,6 @@ TEST(Moves, LatestPlaceWins) {
     ASSERT_EQ(story.sentences.size(), 15u);
     ASSERT_FALSE(story.questions.empty());
     for (const MoveQuestion& question : story.questions) {
-      EXPECT_TRUE(std::is_sorted(question.support.begin(), question.support.end()));
       std::string support;
       for (const size_t number : question.support) support += story.sentences.at(number);
       EXPECT_NE(support.find(question.answer), std::string::npos);
