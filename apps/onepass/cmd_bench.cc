@@ -24,6 +24,7 @@ struct BenchFlags {
   HandoffBenchOptions handoff;
   TrainStepOptions train_step;
   std::string placement = "front";
+  bool activation_checkpointing = false;
 };
 
 Status Print(const BenchFlags& flags, const Result<BenchReport>& report) {
@@ -39,6 +40,7 @@ Status RunTrainStep(const BenchFlags& flags) {
   options.backend = flags.base.backend;
   options.thread_count = flags.base.thread_count;
   ASSIGN_OR_RETURN(options.placement, ParsePlacement(flags.placement));
+  if (flags.activation_checkpointing) options.tape_mode = TapeMode::kRecomputeActivations;
   ASSIGN_OR_RETURN(const TrainStepReport report, BenchTrainStep(options));
   fmt::print("{}", flags.json ? TrainStepReportToJson(options, report) + "\n"
                               : FormatTrainStepReport(options, report));
@@ -152,6 +154,8 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
   AddBaseFlags(*step, *flags);
   step->add_option("--placement", flags->placement, "front or inline")->capture_default_str();
   step->add_option("--prompt-length", flags->train_step.prompt_length)->capture_default_str();
+  step->add_flag("--activation-checkpointing", flags->activation_checkpointing,
+                 "keep each layer's input only, run the layer again in the backward");
   step->add_option("--tokens", flags->train_step.token_count, "text tokens of a sample")
       ->capture_default_str();
   step->add_option("--batch", flags->train_step.batch_size)->capture_default_str();

@@ -159,13 +159,17 @@ void ForEachKvRow(const ItemRecord& item, const KvLayout& layout, View<Real> row
 
 template <class Real>
 struct Tape<Real>::Impl {
+  TapeMode mode = TapeMode::kKeepActivations;
   std::vector<CallRecord<Real>> calls;
   KvGradients<Real> kv_gradients;
-  int64_t bytes = 0;
+  int64_t bytes = 0;             // recorded; the backward frees them layer by layer
+  int64_t recomputed_bytes = 0;  // of the largest layer that a backward ran again
 };
 
 template <class Real>
-Tape<Real>::Tape() : impl_(std::make_unique<Impl>()) {}
+Tape<Real>::Tape(TapeMode mode) : impl_(std::make_unique<Impl>()) {
+  impl_->mode = mode;
+}
 template <class Real>
 Tape<Real>::~Tape() = default;
 template <class Real>
@@ -187,7 +191,7 @@ View<const Real> Tape<Real>::dvectors(int64_t call) const {
 }
 template <class Real>
 int64_t Tape<Real>::bytes() const {
-  return impl_->bytes;
+  return impl_->bytes + impl_->recomputed_bytes;
 }
 
 template <class Real>
@@ -213,7 +217,9 @@ struct Transformer<Real>::Impl {
   void Attend(const LayerWeights<Real>& w, int64_t layer, std::span<const ItemRecord> items,
               std::span<const int64_t> positions, View<Real> x, LayerActivations<Real>* saved);
   void FeedForward(const LayerWeights<Real>& w, View<Real> x, LayerActivations<Real>* saved);
-  void BackwardCall(CallRecord<Real>& call, KvGradients<Real>& gradients);
+  void RecomputeLayer(CallRecord<Real>& call, int64_t layer, std::span<const int64_t> positions);
+  // Returns the bytes of the largest layer that was recomputed.
+  int64_t BackwardCall(CallRecord<Real>& call, KvGradients<Real>& gradients);
 };
 
 namespace {
@@ -284,7 +290,6 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
   const int64_t query_width = c.heads * c.head_dim;
   const int64_t kv_width = c.kv_heads * c.head_dim;
   if (saved != nullptr) {
-    saved->x_in = CopyOf<Real>(x_rows);
     saved->inv_rms1 = Buffer<Real>(1, rows);
     saved->lse = Buffer<Real>(rows, c.heads);
   }
@@ -399,10 +404,12 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
     call->dhidden = Buffer<Real>(rows, c.width);
   }
   for (int64_t layer = 0; layer < c.layers; ++layer) {
-    LayerActivations<Real>* saved = call == nullptr ? nullptr : &call->layers[layer];
-    m.Attend(m.weights.layers[layer], layer, records, positions, x, saved);
-    m.FeedForward(m.weights.layers[layer], x, saved);
-    if (saved != nullptr) tape->impl_->bytes += saved->bytes();
+    LayerActivations<Real>* kept = call == nullptr ? nullptr : &call->layers[layer];
+    const bool all = kept != nullptr && tape->impl_->mode == TapeMode::kKeepActivations;
+    if (kept != nullptr) kept->x_in = CopyOf<Real>(x);
+    m.Attend(m.weights.layers[layer], layer, records, positions, x, all ? kept : nullptr);
+    m.FeedForward(m.weights.layers[layer], x, all ? kept : nullptr);
+    if (kept != nullptr) tape->impl_->bytes += kept->bytes();
   }
   if (call != nullptr) {
     for (const ItemRecord& record : records) {
@@ -456,8 +463,22 @@ void Transformer<Real>::Loss(View<const Real> hidden, std::span<const int32_t> t
   }
 }
 
+// Fills in the activations of a layer of which only the input was kept. Writes the K and V of its
+// pages once more, with the same bits.
 template <class Real>
-void Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call, KvGradients<Real>& gradients) {
+void Transformer<Real>::Impl::RecomputeLayer(CallRecord<Real>& call, int64_t layer,
+                                             std::span<const int64_t> positions) {
+  LayerActivations<Real>& a = call.layers[layer];
+  const View<Real> x_rows = x.Get(a.x_in.rows(), a.x_in.cols());
+  std::copy_n(a.x_in.data(), a.x_in.size(), x_rows.data());
+  Attend(weights.layers[layer], layer, call.items, positions, x_rows, &a);
+  FeedForward(weights.layers[layer], x_rows, &a);
+}
+
+template <class Real>
+int64_t Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call,
+                                              KvGradients<Real>& gradients) {
+  int64_t recomputed_bytes = 0;
   const ModelConfig& c = config();
   const int64_t rows = call.dhidden.rows();
   const int64_t query_width = c.heads * c.head_dim;
@@ -471,6 +492,10 @@ void Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call, KvGradients<R
   for (int64_t layer = c.layers - 1; layer >= 0; --layer) {
     const LayerWeights<Real>& w = weights.layers[layer];
     LayerActivations<Real>& a = call.layers[layer];
+    if (a.q.size() == 0) {
+      RecomputeLayer(call, layer, position_span);
+      recomputed_bytes = std::max(recomputed_bytes, a.bytes() - a.x_in.bytes());
+    }
     const auto rms = [rows](const Buffer<Real>& b) {
       return std::span<const Real>(b.data(), static_cast<size_t>(rows));
     };
@@ -523,13 +548,15 @@ void Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call, KvGradients<R
     ops->RmsNormBackward(a.x_in.view(), w.attention_norm, rms(a.inv_rms1), dn, dx);
     a = LayerActivations<Real>();
   }
+  return recomputed_bytes;
 }
 
 template <class Real>
 void Transformer<Real>::Backward(Tape<Real>& tape) {
   std::vector<CallRecord<Real>>& calls = tape.impl_->calls;
   for (auto call = calls.rbegin(); call != calls.rend(); ++call) {
-    impl_->BackwardCall(*call, tape.impl_->kv_gradients);
+    const int64_t recomputed = impl_->BackwardCall(*call, tape.impl_->kv_gradients);
+    tape.impl_->recomputed_bytes = std::max(tape.impl_->recomputed_bytes, recomputed);
   }
 }
 

@@ -67,12 +67,20 @@ class Transformer {
   std::unique_ptr<Impl> impl_;
 };
 
+// Which activations a tape keeps.
+enum class TapeMode {
+  kKeepActivations,
+  // Activation checkpointing: only each layer's input is kept, and the backward runs the layer
+  // again. Bitwise the same gradients, one more forward pass, a fraction of the memory.
+  kRecomputeActivations,
+};
+
 // What the backward needs of recorded calls: activations of taped segments and gradients of their
 // K and V. A segment that was written without a tape is a constant: it costs nothing here.
 template <class Real>
 class Tape {
  public:
-  Tape();
+  explicit Tape(TapeMode mode = TapeMode::kKeepActivations);
   ~Tape();
   Tape(Tape&&) noexcept;
   Tape& operator=(Tape&&) noexcept;
@@ -83,7 +91,7 @@ class Tape {
   View<Real> dhidden(int64_t call);
   // After Backward: d(loss)/d(input embedding) [T, C] of call i.
   View<const Real> dvectors(int64_t call) const;
-  // Activation and gradient bytes held.
+  // Activation and gradient bytes at their largest so far.
   int64_t bytes() const;
 
  private:

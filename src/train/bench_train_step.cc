@@ -119,7 +119,7 @@ class StepBench {
     ResetResidentPeak();
     const int64_t resident_before = StatusBytes("VmRSS:");
     PagePool pool(model_->config().Layout(kPageTokens, DType::kF32), pages);
-    PromptGradient<float> gradient(*model_, pool, plan_, tape, lengths);
+    PromptGradient<float> gradient(*model_, pool, plan_, tape, lengths, options_.tape_mode);
     gradient.SetConstantPrompt(0, std::as_const(prompt_a_).view());
     Buffer<float> dprompt(prompt_b_.rows(), prompt_b_.cols());
     std::vector<const TrainSample*> batch;
@@ -223,15 +223,17 @@ std::string FormatTrainStepReport(const TrainStepOptions& options, const TrainSt
 }
 
 std::string TrainStepReportToJson(const TrainStepOptions& options, const TrainStepReport& report) {
-  const nlohmann::ordered_json json = {{"base", options.base},
-                                       {"backend", options.backend},
-                                       {"threads", options.thread_count},
-                                       {"placement", NameOf(options.placement)},
-                                       {"prompt_length", options.prompt_length},
-                                       {"token_count", options.token_count},
-                                       {"batch_size", options.batch_size},
-                                       {"constant_untaped", ToJson(report.constant_untaped)},
-                                       {"all_taped", ToJson(report.all_taped)}};
+  const nlohmann::ordered_json json = {
+      {"base", options.base},
+      {"backend", options.backend},
+      {"threads", options.thread_count},
+      {"placement", NameOf(options.placement)},
+      {"prompt_length", options.prompt_length},
+      {"token_count", options.token_count},
+      {"batch_size", options.batch_size},
+      {"activation_checkpointing", options.tape_mode == TapeMode::kRecomputeActivations},
+      {"constant_untaped", ToJson(report.constant_untaped)},
+      {"all_taped", ToJson(report.all_taped)}};
   return json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/status.h"
+#include "model/transformer.h"
 #include "prompt/soft_prompt.h"
 
 namespace onepass {
@@ -16,6 +17,7 @@ struct TrainStepOptions {
   std::string backend = "cpu";
   int thread_count = 0;  // 0: one per hardware thread
   Placement placement = Placement::kFront;
+  TapeMode tape_mode = TapeMode::kKeepActivations;
   int64_t prompt_length = 100;    // p of each of the two prompts
   int64_t token_count = 1224;     // text tokens of one sample, over the five text segments
   int64_t shared_tokens = 24;     // S, of token_count

@@ -63,12 +63,14 @@ struct PromptGradient<Real>::Pass {
 
 template <class Real>
 PromptGradient<Real>::PromptGradient(Transformer<Real>& model, PagePool& pool, const Plan& plan,
-                                     const TapePlan& tape, std::vector<int64_t> prompt_lengths)
+                                     const TapePlan& tape, std::vector<int64_t> prompt_lengths,
+                                     TapeMode tape_mode)
     : model_(&model),
       pool_(&pool),
       plan_(&plan),
       tape_(&tape),
       prompt_lengths_(std::move(prompt_lengths)),
+      tape_mode_(tape_mode),
       constant_prompts_(prompt_lengths_.size()),
       constant_front_(plan.segments.size()) {}
 
@@ -195,6 +197,7 @@ Result<BatchLoss> PromptGradient<Real>::Run(std::span<const TrainSample* const> 
                                             View<const Real> prompt, Real scale, View<Real> dprompt,
                                             std::vector<Real>* target_losses) {
   Pass pass;
+  pass.tape = Tape<Real>(tape_mode_);
   pass.samples = samples;
   pass.prompt = prompt;
   pass.want_gradient = !dprompt.empty();

@@ -38,7 +38,7 @@ struct BatchLoss {
   int64_t target_count = 0;
   int64_t taped_tokens = 0;     // rows that went through the model with a tape
   int64_t constant_tokens = 0;  // and without
-  int64_t tape_bytes = 0;
+  int64_t tape_bytes = 0;       // at their largest
 };
 
 // Thread-compatible. Not copyable.
@@ -47,7 +47,8 @@ class PromptGradient {
  public:
   // All must outlive it. prompt_lengths are by stage, as the plan was compiled with.
   PromptGradient(Transformer<Real>& model, PagePool& pool, const Plan& plan, const TapePlan& tape,
-                 std::vector<int64_t> prompt_lengths);
+                 std::vector<int64_t> prompt_lengths,
+                 TapeMode tape_mode = TapeMode::kKeepActivations);
 
   // Gives the constant prompt [P, C] of a stage; its vectors must outlive this object. Every other
   // stage whose prompt the plan uses needs one before Run.
@@ -69,6 +70,7 @@ class PromptGradient {
   const Plan* plan_;
   const TapePlan* tape_;
   std::vector<int64_t> prompt_lengths_;
+  TapeMode tape_mode_;
   std::vector<View<const Real>> constant_prompts_;  // by stage
   std::vector<SegmentRef> constant_front_;          // by plan id; computed once
 };

@@ -68,6 +68,7 @@ struct Recipe {
   OnError on_error = OnError::kStop;
   uint64_t seed = 1;
   bool taped_constants = false;
+  bool activation_checkpointing = false;
 
   int64_t validate_every = 0;      // steps; 0: at the end only
   int64_t validation_samples = 0;  // 0: all

@@ -204,6 +204,8 @@ const std::vector<RecipeKey>& RecipeKeys() {
       Seed("seed", &Recipe::seed),
       Choice<bool>("taped_constants", &Recipe::taped_constants, {{"false", false}, {"true", true}},
                    true),
+      Choice<bool>("activation_checkpointing", &Recipe::activation_checkpointing,
+                   {{"false", false}, {"true", true}}, false),
       Integer("validate_every", &Recipe::validate_every, 0, true),
       Integer("validation_samples", &Recipe::validation_samples, 0, true),
       Integer("checkpoint_every", &Recipe::checkpoint_every, 0, false),

@@ -194,7 +194,9 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe) {
   setup->pool =
       std::make_unique<PagePool>(setup->base->config().Layout(kPageTokens, DType::kF32), pages);
   setup->gradient = std::make_unique<PromptGradient<float>>(
-      *setup->base->model, *setup->pool, setup->plan, setup->tape, setup->prompt_lengths);
+      *setup->base->model, *setup->pool, setup->plan, setup->tape, setup->prompt_lengths,
+      recipe.activation_checkpointing ? TapeMode::kRecomputeActivations
+                                      : TapeMode::kKeepActivations);
   for (int i = 0; i < std::ssize(setup->prompts); ++i) {
     if (setup->prompts[i].has_value()) {
       setup->gradient->SetConstantPrompt(i, std::as_const(*setup->prompts[i]).vectors.view());

@@ -49,7 +49,7 @@ template <class Real>
 class SampleCase {
  public:
   SampleCase(const SampleGoldens& goldens, const nlohmann::json& json, Ops<Real>& ops,
-             bool taped_constants)
+             bool taped_constants, TapeMode tape_mode = TapeMode::kKeepActivations)
       : stage_(json["stage"]) {
     const Buffer<double> prompt_a = goldens.Matrix("P_A");
     const Buffer<double> prompt_b = goldens.Matrix("P_B");
@@ -81,7 +81,8 @@ class SampleCase {
     model_ =
         Must(Transformer<Real>::Create(Must(Checkpoint::Open(SampleGoldenDir() + "/base")), ops));
     pool_ = std::make_unique<PagePool>(model_->config().Layout(4, DTypeOf<Real>::kValue), 256);
-    gradient_ = std::make_unique<PromptGradient<Real>>(*model_, *pool_, plan_, tape_, lengths_);
+    gradient_ =
+        std::make_unique<PromptGradient<Real>>(*model_, *pool_, plan_, tape_, lengths_, tape_mode);
     gradient_->SetConstantPrompt(1 - stage_, View<const Real>(prompts_[1 - stage_].view()));
   }
 

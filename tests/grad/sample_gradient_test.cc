@@ -100,6 +100,17 @@ TEST_P(SampleGradient, TapingTheConstantsTooChangesNothing) {
   EXPECT_EQ(taped.last().constant_tokens, 0);
 }
 
+TEST_P(SampleGradient, ActivationCheckpointingChangesMemoryOnly) {
+  const auto ops = Must(MakeOps("cpu", {.thread_count = 2}));
+  SampleCase<float> kept(goldens_, case_, *ops, true);
+  SampleCase<float> recomputed(goldens_, case_, *ops, true, TapeMode::kRecomputeActivations);
+  const Buffer<float> want = GradientOf(kept);
+  const Buffer<float> gradient = GradientOf(recomputed);
+  for (int64_t i = 0; i < want.size(); ++i) EXPECT_EQ(gradient.data()[i], want.data()[i]) << i;
+  EXPECT_EQ(recomputed.last().loss_sum, kept.last().loss_sum);
+  EXPECT_LT(recomputed.last().tape_bytes, kept.last().tape_bytes);
+}
+
 TEST_P(SampleGradient, OnlyWhatThePromptInfluencesIsTaped) {
   const auto ops = MakeRefOpsFloat();
   SampleCase<float> sample(goldens_, case_, *ops, false);
