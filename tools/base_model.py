@@ -139,6 +139,37 @@ def init_weights(model: Base) -> None:
         else:
             scale = depth_scale if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
             nn.init.normal_(weight, std=scale * weight.shape[1] ** -0.5)
+    init_look_back(model)
+
+
+@torch.no_grad()
+def init_look_back(model: Base, constant: float = 0.5, sharpness: float = 20.0) -> None:
+    """Lets half of the first layer's heads begin as "what stood 1, 2, 3, 4 tokens before".
+
+    Copying from context, and binding an object to its subject a few tokens back, need such heads below the heads that
+    match; a small model finds the second and later places late or never. All
+    embeddings share one constant component (no logit difference comes of it); queries and keys of these heads read
+    only that, with phases for which RoPE's score peaks at the wanted distance. Everything stays trainable.
+    """
+    embedding = model.model.embed_tokens.weight
+    embedding[:, 0] = constant
+    seen = constant / embedding.pow(2).mean(1).sqrt().mean()  # the component after the first norm
+    attention = model.model.layers[0].self_attn
+    half = attention.head_dim // 2
+    frequencies = THETA ** (-torch.arange(half).float() / half)
+    fast = (torch.arange(half) < 5).float()
+    size = (sharpness * attention.head_dim**0.5) ** 0.5 / seen
+    repeats = attention.heads // attention.kv_heads
+    for group in range(attention.kv_heads // 2):
+        key = attention.k_proj.weight.view(attention.kv_heads, attention.head_dim, -1)[group]
+        key.zero_()
+        key[:half, 0] = size * fast
+        for i in range(repeats):
+            distance = 1 + group * repeats + i
+            query = attention.q_proj.weight.view(attention.heads, attention.head_dim, -1)[group * repeats + i]
+            query.zero_()
+            query[:half, 0] = size * fast * torch.cos(frequencies * distance)
+            query[half:, 0] = -size * fast * torch.sin(frequencies * distance)
 
 
 def save_base(model: Base, folder: pathlib.Path) -> None:

@@ -398,6 +398,45 @@ def write_tiktoken(out):
             }
         )
     write_cases(out / "tiny.tiktoken.cases.json", cases)
+    write_patterns(out, tokens)
+
+
+def write_patterns(out, tokens):
+    """The named patterns, over ranks with a gap in which a special token stands."""
+    import tiktoken
+    from tiktoken_ext import openai_public
+
+    gap, width = 300, 5
+    tokens = {t: rank if rank < gap else rank + width for t, rank in tokens.items()}
+    with open(out / "gap.tiktoken", "w") as f:
+        for token, rank in tokens.items():
+            f.write(f"{base64.b64encode(token).decode()} {rank}\n")
+    specials = {"<|eot|>": gap + 2, "<|special|>": 500}
+    # The patterns stand in functions that also fetch the ranks, which are not needed here.
+    openai_public.data_gym_to_mergeable_bpe_ranks = lambda **_: {}
+    openai_public.load_tiktoken_bpe = lambda *_, **__: {}
+    patterns = {
+        "gpt2": openai_public.gpt2,
+        "cl100k": openai_public.cl100k_base,
+        "o200k": openai_public.o200k_base,
+    }
+    cases = []
+    for name, make in patterns.items():
+        enc = tiktoken.Encoding(
+            name, pat_str=make()["pat_str"], mergeable_ranks=tokens, special_tokens=specials
+        )
+        for text in TEXTS:
+            ids = enc.encode(text, allowed_special="all")
+            cases.append(
+                {
+                    "pattern": name,
+                    "text": text,
+                    "ids": ids,
+                    "plain": enc.encode_ordinary(text),
+                    "skipped": enc.decode([i for i in ids if i not in specials.values()]),
+                }
+            )
+    write_cases(out / "gap.tiktoken.cases.json", cases)
 
 
 def byte_chars():

@@ -2,8 +2,8 @@
 
     python tools/pretrain_base.py --generator "build/release/onepass data world" --out models/base
 
-Everything is seeded. First come repeated random tokens, which teach to copy from context; then texts that grow with
-the share of tokens done: level 1, then 2, then 3. Matrices learn by Muon, the embedding and the norms by Adam; the
+Everything is seeded. First come random tokens that repeat, whole or record by record, which teach to copy from context
+and to bind an object to its subject; then texts that grow with the share of tokens done: level 1, then 2, then 3. Matrices learn by Muon, the embedding and the norms by Adam; the
 learning rate warms up, stays, and falls to zero over the last part.
 """
 import argparse
@@ -93,7 +93,7 @@ def batch_loss(model: Base, batch: world_data.Batch, bf16: bool) -> tuple[Tensor
 
 
 def level_at(done: float, args: argparse.Namespace) -> int:
-    """0: repeated random tokens only; 1 to 3: levels of the world's texts."""
+    """0: random tokens that repeat; 1 to 3: levels of the world's texts."""
     return (done >= args.level1_at) + (done >= args.level2_at) + (done >= args.level3_at)
 
 
@@ -113,7 +113,9 @@ def stream(tokenizer, args: argparse.Namespace, progress: dict) -> Iterator[worl
     while True:
         rng = random.Random(seed)
         level = level_at(progress["done"], args)
-        samples = world_data.repeated_rows(tokenizer.get_vocab_size(), args.chunk // (2 if level == 0 else 20), rng)
+        count = args.chunk // (4 if level == 0 else 40)
+        samples = world_data.repeated_rows(tokenizer.get_vocab_size(), 2 * count, rng)
+        samples += world_data.record_rows(tokenizer.get_vocab_size(), count, rng)
         if level > 0:
             rows = world_data.generate(args.generator, "pretrain", "pretrain", args.chunk, seed, level)
             encoded = world_data.encode(tokenizer, rows, args.text_weight)

@@ -84,6 +84,37 @@ def repeated_rows(vocab: int, count: int, rng: random.Random) -> list[Sample]:
     return rows
 
 
+def record_rows(vocab: int, count: int, rng: random.Random) -> list[Sample]:
+    """Records "before, subject, between, object" of random tokens, then in another order again with loss on the objects.
+
+    All of a row share a few wordings, so that only the subject, two tokens some way back, tells which object follows:
+    copying by the last token alone fails, and the subject must be bound to its object. In half of the rows the second
+    time has a wording of its own, as a question has.
+    """
+    def words(least: int, most: int) -> list[int]:
+        return [rng.randrange(len(SPECIAL_TOKENS), vocab) for _ in range(rng.randint(least, most))]
+
+    rows = []
+    for _ in range(count):
+        subjects = [words(2, 2) for _ in range(rng.randint(2, 6))]
+        asked = rng.random() < 0.5
+        wordings = [(words(0, 3), words(1, 3)) for _ in range(1 if asked else rng.randint(1, 3))]
+        end = words(1, 1)
+        records = [(subject, wording, words(1, 2)) for subject in subjects for wording in wordings if rng.random() < 0.8]
+        question = (words(1, 3), words(1, 3))
+        sample = Sample([BOS], [0.0], [], "records")
+        for second in (False, True):
+            rng.shuffle(records)
+            for subject, wording, value in records:
+                before, between = question if second and asked else wording
+                context = before + subject + between
+                sample.ids += context + value + end
+                sample.weights += [0.0] * len(context) + [1.0 if second else 0.0] * (len(value) + 1)
+        if records:
+            rows.append(sample)
+    return rows
+
+
 def pad_batch(samples: list[Sample], length: int) -> Batch:
     ids = torch.full((len(samples), length), PAD)
     weights = torch.zeros(len(samples), length)
