@@ -146,7 +146,14 @@ Status ResolveTiedHead(std::map<std::string, Source>& found) {
 
 }  // namespace
 
-Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& dir) {
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return OpenFolder(path);
+  ASSIGN_OR_RETURN(auto file, GgufFile::Open(path));
+  return FromGguf(std::move(file));
+}
+
+Result<std::shared_ptr<const Checkpoint>> Checkpoint::OpenFolder(const std::string& dir) {
   const std::string config_path = dir + "/config.json";
   ASSIGN_OR_RETURN(const std::string config_text, ReadFile(config_path, kMaxConfigBytes));
   std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
@@ -157,14 +164,12 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& di
   RETURN_IF_ERROR(ReadWeights(dir, checkpoint->files_, found));
   if (config.tied_head) RETURN_IF_ERROR(ResolveTiedHead(found));
 
-  std::map<DType, int64_t> elements;
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     const auto it = found.find(spec.name);
     if (it == found.end()) {
       return Fault(spec.name, "want " + ShapeToString(spec.shape) + ", found nothing", dir);
     }
     RETURN_IF_ERROR(CheckTensor(spec, it->second));
-    elements[it->second.tensor.dtype] += it->second.tensor.element_count();
     checkpoint->tensors_[spec.name] = std::move(it->second.tensor);
     found.erase(it);
   }
@@ -173,16 +178,30 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& di
       return Fault(name, "not a tensor of this " + config.architecture + " config", source.path);
     }
   }
-  checkpoint->dtype_ = std::max_element(elements.begin(), elements.end(), [](auto& a, auto& b) {
-                         return a.second < b.second;
-                       })->first;
+  checkpoint->Summarise();
   return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
 }
 
-const RawTensor& Checkpoint::tensor(const std::string& name) const {
-  const auto it = tensors_.find(name);
-  ONEPASS_CHECK(it != tensors_.end(), name);
-  return it->second;
+void Checkpoint::Summarise() {
+  std::map<DType, int64_t> elements;
+  std::map<std::string_view, int64_t> stored;
+  for (const auto& [name, tensor] : tensors_) {
+    elements[tensor.dtype] += tensor.element_count();
+    stored[NameOf(tensor.dtype)] += tensor.element_count();
+    stored_bytes_ += std::ssize(tensor.bytes);
+  }
+  for (const auto& [name, weight] : quantised_) {
+    elements[DType::kF32] += weight.blocks.element_count();
+    stored[FormatOf(weight.blocks.type).name] += weight.blocks.element_count();
+    stored_bytes_ += std::ssize(weight.blocks.bytes);
+  }
+  const auto most = [](const auto& counts) {
+    return std::max_element(counts.begin(), counts.end(),
+                            [](auto& a, auto& b) { return a.second < b.second; })
+        ->first;
+  };
+  dtype_ = most(elements);
+  stored_type_ = most(stored);
 }
 
 // The config enters with the numbers that the forward pass uses, in a fixed order: neither the
@@ -208,12 +227,14 @@ const std::string& Checkpoint::Fingerprint() const {
     uint64_t hash = HashText(c.architecture);
     hash = HashBytes(std::as_bytes(std::span(sizes)), hash);
     hash = HashBytes(std::as_bytes(std::span(numbers)), hash);
+    if (!c.rope_factors.empty()) hash = HashBytes(std::as_bytes(std::span(c.rope_factors)), hash);
     for (const TensorSpec& spec : ExpectedTensors(c)) {
-      const RawTensor& raw = tensor(spec.name);
+      const BlockTensor* in_blocks = blocks(spec.name);
       hash = HashText(spec.name, hash);
-      hash = HashText(NameOf(raw.dtype), hash);
-      hash = HashBytes(std::as_bytes(std::span(raw.shape)), hash);
-      hash = HashBytes(raw.bytes, hash);
+      hash = HashText(in_blocks ? FormatOf(in_blocks->type).name : NameOf(tensor(spec.name).dtype),
+                      hash);
+      hash = HashBytes(std::as_bytes(std::span(spec.shape)), hash);
+      hash = HashBytes(in_blocks ? in_blocks->bytes : tensor(spec.name).bytes, hash);
     }
     fingerprint_ = HexDigits(hash);
   });

@@ -168,6 +168,11 @@ Status ModelConfig::Validate() const {
         "config: want llama3's original_max_position_embeddings above 0 and "
         "0 < low_freq_factor < high_freq_factor");
   }
+  if (!rope_factors.empty() && std::ssize(rope_factors) != head_dim / 2) {
+    return InvalidArgument("config: want no rope factors or one a frequency, " +
+                           std::to_string(head_dim / 2) + ", found " +
+                           std::to_string(rope_factors.size()));
+  }
   return Status::Ok();
 }
 
@@ -220,6 +225,7 @@ std::vector<double> RopeInverseFrequencies(const ModelConfig& config) {
         f = (1 - smooth) * f / config.rope_factor + smooth * f;
       }
     }
+    if (!config.rope_factors.empty()) f /= static_cast<double>(config.rope_factors[i]);
     frequencies[i] = f;
   }
   return frequencies;

@@ -1,4 +1,4 @@
-// The shape of a base model, read from config.json.
+// The shape of a base model, read from config.json (or from a GGUF file: gguf_base.h).
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,7 @@ struct ModelConfig {
   double rope_low_freq_factor = 1;      // llama3
   double rope_high_freq_factor = 4;     // llama3
   int64_t rope_original_positions = 0;  // llama3
+  std::vector<float> rope_factors;      // [D / 2]: every frequency is divided by its own; or empty
   std::optional<int64_t> bos_token;
   std::vector<int64_t> eos_tokens;  // config.json allows one or a list
 

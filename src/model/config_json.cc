@@ -335,6 +335,10 @@ std::string ConfigToJson(const ModelConfig& config, DType dtype) {
                              {"original_max_position_embeddings", config.rope_original_positions}};
       break;
   }
+  // Factors that no rule of config.json gives: said as they are, and refused when read back.
+  if (!config.rope_factors.empty()) {
+    out["rope_scaling"] = {{"rope_type", "factors"}, {"factors", config.rope_factors}};
+  }
   out["bos_token_id"] = nullptr;
   if (config.bos_token.has_value()) out["bos_token_id"] = *config.bos_token;
   out["eos_token_id"] = nullptr;

@@ -120,7 +120,8 @@ Status BpeModel::FillMerges(const TokenizerDocument& document, const JsonNode& m
     return std::nullopt;
   };
   for (size_t i = 0; i < count; ++i) {
-    const auto rank = static_cast<uint32_t>(i);
+    const uint32_t rank =
+        document.merge_ranks.empty() ? static_cast<uint32_t>(i) : document.merge_ranks[i];
     std::optional<std::string> missing;
     if (document.merges_are_pairs) {
       missing = try_merge(document.merges[2 * i], document.merges[2 * i + 1], rank);

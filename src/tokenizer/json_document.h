@@ -1,10 +1,11 @@
-// Reads the bytes of a tokenizer.json. The vocabulary and the merges, which are nearly all of it,
-// go into flat tables; the rest becomes a small document. Checks form only: what it means is
-// checked by those who build from it. Hostile input ends in an error: nesting, sizes and repeated
-// keys are bounded while reading.
+// A tokenizer as a document: the vocabulary and the merges, which are nearly all of it, in flat
+// tables, the rest as tokenizer.json has it. Read from the bytes of a tokenizer.json, with its form
+// checked: what it means is checked by those who build from it. Hostile input ends in an error:
+// nesting, sizes and repeated keys are bounded while reading.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -46,8 +47,15 @@ struct TokenizerDocument {
   // Left and right in turn where the file has pairs; one text a merge where it has strings.
   bool merges_are_pairs = false;
   StringTable merges;
+  // The rank of each merge; empty: their order. Merges of one rank are done from left to right.
+  std::vector<uint32_t> merge_ranks;
+  std::string kind = "BPE (tokenizer.json)";  // TokenizerInfo's
 };
 
 Result<TokenizerDocument> ReadTokenizerDocument(std::string_view json, const std::string& name);
+
+// The tokenizer that a document describes.
+Result<std::unique_ptr<const Tokenizer>> BuildTokenizer(const TokenizerDocument& document,
+                                                        const std::string& name);
 
 }  // namespace onepass

@@ -72,6 +72,7 @@ class JsonTokenizer : public Tokenizer {
     PreTokenizer pre_tokenizer;
     PostProcessor post_processor;
     Decoder decoder;
+    std::string kind;
   };
   class State;
 
@@ -158,7 +159,7 @@ Result<std::unique_ptr<const Tokenizer>> JsonTokenizer::Parse(const TokenizerDoc
   ASSIGN_OR_RETURN(Decoder decoder, Decoder::Parse(root.Member("decoder")));
   Parts parts{std::move(model),          std::move(added),      std::move(normalizer),
               std::move(plain),          std::move(normalized), std::move(pre_tokenizer),
-              std::move(post_processor), std::move(decoder)};
+              std::move(post_processor), std::move(decoder),    document.kind};
   return std::unique_ptr<const Tokenizer>(new JsonTokenizer(std::move(parts)));
 }
 
@@ -278,7 +279,7 @@ bool JsonTokenizer::IsSpecial(TokenId id) const {
 
 TokenizerInfo JsonTokenizer::Info() const {
   TokenizerInfo info;
-  info.kind = "BPE (tokenizer.json)";
+  info.kind = parts_.kind;
   info.vocab_size = parts_.model->vocabulary().end_id();
   for (const AddedToken& token : parts_.added) {
     info.vocab_size = std::max<int64_t>(info.vocab_size, token.id + 1);
@@ -290,10 +291,15 @@ TokenizerInfo JsonTokenizer::Info() const {
 
 }  // namespace
 
+Result<std::unique_ptr<const Tokenizer>> BuildTokenizer(const TokenizerDocument& document,
+                                                        const std::string& name) {
+  return JsonTokenizer::Parse(document, name);
+}
+
 Result<std::unique_ptr<const Tokenizer>> ParseTokenizerJson(std::string_view json,
                                                             const std::string& name) {
   ASSIGN_OR_RETURN(const TokenizerDocument document, ReadTokenizerDocument(json, name));
-  return JsonTokenizer::Parse(document, name);
+  return BuildTokenizer(document, name);
 }
 
 Result<std::unique_ptr<const Tokenizer>> LoadTokenizerJson(const std::string& path) {

@@ -1,0 +1,253 @@
+// A base from a GGUF file computes what the same base from a Hugging Face folder does: logits bit
+// for bit where the weights are the same, and those of the dequantised weights where they are in
+// blocks. The program takes such a file wherever it takes a folder.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "../e2e/program.h"
+#include "core/file.h"
+#include "core/rng.h"
+#include "engine/engine.h"
+#include "format/gguf_builder_for_test.h"
+#include "kernels/registry.h"
+#include "model/checkpoint.h"
+#include "model/gguf_base.h"
+#include "model/transformer.h"
+
+namespace onepass {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+const std::string kGoldens = ONEPASS_SOURCE_DIR "/tests/golden/";
+const std::string kShared = ONEPASS_SOURCE_DIR "/../shared/models/";
+
+// Logits [T, V] of a base over these tokens.
+std::vector<float> LogitsOf(const std::string& path, const std::string& backend,
+                            std::span<const int32_t> ids) {
+  const auto ops = MakeOps(backend, {.thread_count = 1});
+  const auto checkpoint = Checkpoint::Open(path);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  if (!checkpoint.ok()) return {};
+  const auto model = Transformer<float>::Create(*checkpoint, **ops);
+  EXPECT_TRUE(model.ok()) << model.status().message();
+  PagePool pool((*model)->config().Layout(16, DType::kF32), 64);
+  Segment tail(pool, 0, {});
+  EXPECT_TRUE(tail.Extend(ids).ok());
+  const KvView nothing;
+  const ForwardItem<float> item{
+      .view = &nothing, .tail = &tail, .new_count = std::ssize(ids), .vectors = {}};
+  Buffer<float> logits(std::ssize(ids), (*model)->config().vocab_size);
+  (*model)->Logits((*model)->Forward({&item, 1}, nullptr), logits.view());
+  return {logits.span().begin(), logits.span().end()};
+}
+
+std::vector<int32_t> RandomIds(int64_t count, int64_t vocab, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<int32_t> ids(static_cast<size_t>(count));
+  for (int32_t& id : ids) id = static_cast<int32_t>(rng.Uniform(static_cast<uint64_t>(vocab)));
+  return ids;
+}
+
+class GgufGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(GgufGolden, LogitsAreThoseOfTheFolder) {
+  const std::vector<int32_t> ids = RandomIds(20, 53, 3);
+  for (const char* backend : {"ref", "cpu"}) {
+    const auto want = LogitsOf(kGoldens + "parity/" + GetParam(), backend, ids);
+    const auto found = LogitsOf(kGoldens + "gguf/" + GetParam() + ".gguf", backend, ids);
+    ASSERT_FALSE(want.empty());
+    EXPECT_EQ(found, want) << backend;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GgufGolden,
+                         testing::Values("llama-plain", "llama-tied-bf16", "llama-linear-f16",
+                                         "llama-llama3-rope", "llama-biases", "llama-head-dim",
+                                         "qwen2", "mistral"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::ranges::replace(name, '-', '_');
+                           return name;
+                         });
+
+class GgufFolder : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "onepass-gguf-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    dir_ = name;
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+  std::string At(const std::string& name) const { return dir_ + "/" + name; }
+
+  std::string dir_;
+};
+
+// Bytes of blocks whose values are small: random quants under random small scales.
+std::string RandomBlocks(BlockType type, int64_t elements, Rng& rng) {
+  const BlockFormat& format = FormatOf(type);
+  std::string bytes(static_cast<size_t>(elements / format.elements * format.bytes), '\0');
+  for (char& c : bytes) c = static_cast<char>(rng.Uniform(256));
+  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(format.bytes)) {
+    const bool at_end = type == BlockType::kQ6_K;
+    const float size = type == BlockType::kQ4_K || at_end ? 2e-4f : 6e-3f;
+    const F16 scale = ToF16(size * static_cast<float>(rng.Normal()));
+    const F16 minimum = ToF16(8 * size * static_cast<float>(rng.UniformDouble()));
+    std::memcpy(&bytes[at + (at_end ? 208 : 0)], &scale, 2);
+    if (type == BlockType::kQ4_K) std::memcpy(&bytes[at + 2], &minimum, 2);
+  }
+  return bytes;
+}
+
+// The same random base twice: in blocks as BASE.gguf, and its values in F32 as a folder.
+void WriteBothWays(BlockType type, uint64_t seed, const std::string& file,
+                   const std::string& folder) {
+  ModelConfig config = NamedShape("tiny").value();
+  config.vocab_size = 64;
+  config.width = config.feed_forward = 256;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 64;
+  GgufBuilder builder;
+  builder.Text("general.architecture", "llama").U32("llama.context_length", 512);
+  builder.U32("llama.embedding_length", 256).U32("llama.feed_forward_length", 256);
+  builder.U32("llama.block_count", 2).U32("llama.attention.head_count", 4);
+  builder.U32("llama.attention.head_count_kv", 2);
+  builder.F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  Rng rng(seed);
+  std::vector<std::vector<float>> values;
+  std::vector<NamedTensor> tensors;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    const bool is_vector = spec.shape.size() == 1;
+    const int64_t count = is_vector ? spec.shape[0] : spec.shape[0] * spec.shape[1];
+    std::vector<float> stored(static_cast<size_t>(count));
+    if (is_vector) {
+      for (float& v : stored) v = 1 + 0.1f * static_cast<float>(rng.Normal());
+      const std::string bytes(reinterpret_cast<const char*>(stored.data()), 4 * stored.size());
+      builder.Tensor(GgufTensorName(spec.name), BlockType::kF32, spec.shape, bytes);
+    } else {
+      const std::string bytes = RandomBlocks(type, count, rng);
+      builder.Tensor(GgufTensorName(spec.name), type, spec.shape, bytes);
+      Dequantise(type, BytesOf(bytes), stored);
+    }
+    if (const int64_t heads = InterleavedHeads(config, spec.name); heads > 0) {
+      const std::vector<float> theirs = stored;
+      for (int64_t row = 0; row < spec.shape[0]; ++row) {
+        const int64_t half = row % 64 / 32;
+        const int64_t from = row / 64 * 64 + 2 * (row % 32) + half;
+        std::copy_n(theirs.begin() + from * 256, 256, stored.begin() + row * 256);
+      }
+    }
+    values.push_back(std::move(stored));
+    tensors.push_back(
+        {spec.name, {DType::kF32, spec.shape, std::as_bytes(std::span(values.back()))}});
+  }
+  ASSERT_TRUE(WriteFileAtomically(file, builder.Build()).ok());
+  ASSERT_TRUE(MakeDirectories(folder).ok());
+  ASSERT_TRUE(WriteSafetensors(folder + "/model.safetensors", tensors, {}).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder + "/config.json", ConfigToJson(config, DType::kF32)).ok());
+}
+
+TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
+  const std::vector<int32_t> ids = RandomIds(24, 64, 5);
+  for (const BlockType type :
+       {BlockType::kQ8_0, BlockType::kQ4_0, BlockType::kQ4_K, BlockType::kQ6_K}) {
+    SCOPED_TRACE(std::string(FormatOf(type).name) + ", seed 9");
+    WriteBothWays(type, 9, At("base.gguf"), At("folder"));
+    for (const char* backend : {"ref", "cpu"}) {
+      const auto want = LogitsOf(At("folder"), backend, ids);
+      const auto found = LogitsOf(At("base.gguf"), backend, ids);
+      ASSERT_FALSE(want.empty());
+      EXPECT_EQ(found, want) << backend;
+      EXPECT_TRUE(std::ranges::all_of(want, [](float v) { return std::isfinite(v); }));
+      EXPECT_GT(*std::ranges::max_element(want) - *std::ranges::min_element(want), 0.1f);
+    }
+  }
+}
+
+// A file that another project's converter wrote, with 8-bit weights, beside the folder it was made
+// from: the same config, nearly the same logits.
+TEST(GgufOfOthers, Q8_0IsCloseToItsFolder) {
+  const std::string folder = kShared + "tinystories-656k";
+  const std::string file = folder + "/TinyStories-656K-Q8_0.gguf";
+  if (!fs::exists(file)) GTEST_SKIP() << file << " is missing";
+  const auto a = Checkpoint::Open(folder);
+  const auto b = Checkpoint::Open(file);
+  ASSERT_TRUE(a.ok() && b.ok()) << b.status().message();
+  EXPECT_EQ(ConfigToJson((*a)->config(), DType::kF32), ConfigToJson((*b)->config(), DType::kF32));
+  EXPECT_EQ((*b)->stored_type(), "Q8_0");
+  const auto base = LoadBase(folder, {.backend = "ref", .thread_count = 1});
+  ASSERT_TRUE(base.ok()) << base.status().message();
+  const std::vector<int32_t> ids = (*base)->tokenizer->Encode(
+      "Once upon a time, there was a little girl named Lily. She loved to play outside.",
+      {.add_special_tokens = true});
+  const auto want = LogitsOf(folder, "ref", ids);
+  const auto found = LogitsOf(file, "ref", ids);
+  const auto vocab = static_cast<size_t>((*a)->config().vocab_size);
+  double divergence = 0;
+  int same_best = 0;
+  for (size_t t = 0; t < ids.size(); ++t) {
+    const auto log_softmax = [&](const std::vector<float>& logits) {
+      std::vector<double> row(logits.begin() + static_cast<ptrdiff_t>(t * vocab),
+                              logits.begin() + static_cast<ptrdiff_t>((t + 1) * vocab));
+      const double top = *std::ranges::max_element(row);
+      double sum = 0;
+      for (const double v : row) sum += std::exp(v - top);
+      for (double& v : row) v -= top + std::log(sum);
+      return row;
+    };
+    const std::vector<double> p = log_softmax(want);
+    const std::vector<double> q = log_softmax(found);
+    for (size_t v = 0; v < vocab; ++v) divergence += std::exp(p[v]) * (p[v] - q[v]);
+    same_best += std::ranges::max_element(p) - p.begin() == std::ranges::max_element(q) - q.begin();
+  }
+  divergence /= static_cast<double>(ids.size());
+  RecordProperty("mean_kl", std::to_string(divergence));
+  EXPECT_LT(divergence, 0.01);
+  EXPECT_GT(divergence, 0);
+  EXPECT_GE(same_best, static_cast<int>(ids.size()) - 2);
+}
+
+TEST_F(GgufFolder, TheProgramTakesAFileForAFolder) {
+  const std::string file = kGoldens + "gguf/llama-tied-bf16.gguf";
+  const Outcome shown = RunOnepass("inspect --json " + file);
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  const auto base = nlohmann::json::parse(shown.output);
+  EXPECT_EQ(base["dtype"], "BF16");
+  EXPECT_EQ(base["tokenizer"], nullptr);
+  EXPECT_EQ(RunOnepass("bench prefill --tokens 8 --repeats 1 --model " + file).exit_code, 0);
+  const Outcome refused = RunOnepass("inspect " + kGoldens + "parity/greedy.json");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.output, HasSubstr("begins with \"GGUF\""));
+}
+
+TEST_F(GgufFolder, AChainRunsOverAFile) {
+  const std::string file = kShared + "tinystories-656k/TinyStories-656K-Q8_0.gguf";
+  if (!fs::exists(file)) GTEST_SKIP() << file << " is missing";
+  const Outcome pieces = RunOnepass("tokenize --json --text 'Once upon a time' " + file);
+  ASSERT_EQ(pieces.exit_code, 0) << pieces.output;
+  EXPECT_GT(nlohmann::json::parse(pieces.output)["ids"].size(), 2u);
+  const std::string chain =
+      "base: " + file + "\nstages:\n  - {name: tell, input: \"{START}\", max_tokens: 8}\n";
+  ASSERT_TRUE(WriteFileAtomically(At("chain.yaml"), chain).ok());
+  ASSERT_TRUE(WriteFileAtomically(At("in.jsonl"), "{\"START\": \"Once upon a time\"}\n").ok());
+  const Outcome run = RunOnepass("run " + At("chain.yaml") + " --input " + At("in.jsonl") +
+                                 " --output " + At("out.jsonl"));
+  ASSERT_EQ(run.exit_code, 0) << run.output;
+  EXPECT_THAT(ReadFile(At("out.jsonl")).value(), HasSubstr("\"tell\""));
+}
+
+}  // namespace
+}  // namespace onepass
