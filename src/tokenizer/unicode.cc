@@ -5,53 +5,9 @@
 #include <array>
 #include <cstdlib>
 
-#include "core/check.h"
+#include "core/utf8.h"
 
 namespace onepass {
-namespace {
-
-// What a lead byte promises: the length, and the range of its second byte.
-struct Lead {
-  int length = 0;  // 0: cannot start a character
-  uint8_t low = 0x80;
-  uint8_t high = 0xBF;
-};
-
-Lead LeadOf(uint8_t byte) {
-  if (byte < 0x80) return {1};
-  if (byte < 0xC2) return {0};
-  if (byte < 0xE0) return {2};
-  if (byte == 0xE0) return {3, 0xA0, 0xBF};
-  if (byte == 0xED) return {3, 0x80, 0x9F};
-  if (byte < 0xF0) return {3};
-  if (byte == 0xF0) return {4, 0x90, 0xBF};
-  if (byte < 0xF4) return {4};
-  if (byte == 0xF4) return {4, 0x80, 0x8F};
-  return {0};
-}
-
-// How many bytes from text[0] are a character or the ill-formed start of one. *complete: a whole
-// character. *open: text ended before the character could be completed.
-size_t ScanChar(std::string_view text, bool* complete, bool* open) {
-  *complete = false;
-  *open = false;
-  const Lead lead = LeadOf(static_cast<uint8_t>(text[0]));
-  if (lead.length == 0) return 1;
-  for (int i = 1; i < lead.length; ++i) {
-    if (static_cast<size_t>(i) >= text.size()) {
-      *open = true;
-      return static_cast<size_t>(i);
-    }
-    const auto byte = static_cast<uint8_t>(text[static_cast<size_t>(i)]);
-    const uint8_t low = i == 1 ? lead.low : 0x80;
-    const uint8_t high = i == 1 ? lead.high : 0xBF;
-    if (byte < low || byte > high) return static_cast<size_t>(i);
-  }
-  *complete = true;
-  return static_cast<size_t>(lead.length);
-}
-
-}  // namespace
 
 uint32_t NextCodePoint(std::string_view text, size_t* pos) {
   const auto first = static_cast<uint8_t>(text[*pos]);
@@ -59,14 +15,12 @@ uint32_t NextCodePoint(std::string_view text, size_t* pos) {
     ++*pos;
     return first;
   }
-  bool complete;
-  bool open;
-  const size_t length = ScanChar(text.substr(*pos), &complete, &open);
+  const Utf8Part part = FirstUtf8Part(text.substr(*pos));
   const size_t start = *pos;
-  *pos += length;
-  if (!complete) return kReplacementCodePoint;
-  uint32_t code_point = first & (0xFFu >> (length + 1));
-  for (size_t i = 1; i < length; ++i) {
+  *pos += part.length;
+  if (!part.complete) return kReplacementCodePoint;
+  uint32_t code_point = first & (0xFFu >> (part.length + 1));
+  for (size_t i = 1; i < part.length; ++i) {
     code_point = code_point << 6 | (static_cast<uint8_t>(text[start + i]) & 0x3Fu);
   }
   return code_point;
@@ -115,15 +69,13 @@ void Utf8Assembler::Push(std::string_view bytes, std::string* out) {
   }
   size_t pos = 0;
   while (pos < bytes.size()) {
-    bool complete;
-    bool open;
-    const size_t length = ScanChar(bytes.substr(pos), &complete, &open);
-    if (open) {
+    const Utf8Part part = FirstUtf8Part(bytes.substr(pos));
+    if (part.open) {
       pending_.assign(bytes.substr(pos));
       return;
     }
-    out->append(complete ? bytes.substr(pos, length) : kReplacementText);
-    pos += length;
+    out->append(part.complete ? bytes.substr(pos, part.length) : kReplacementText);
+    pos += part.length;
   }
 }
 
