@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "core/json_bytes.h"
 #include "core/quote.h"
 
 namespace onepass {
@@ -106,13 +107,8 @@ class StrictBuilder : public nlohmann::json_sax<Json> {
 
 Result<Json> ParseStrictJson(std::string_view text, const std::string& name,
                              const JsonLimits& limits) {
-  // The parser skips a byte order mark, which strict JSON does not have.
-  if (text.starts_with("\xef\xbb\xbf")) {
-    return InvalidArgument("json: want a value, found a byte order mark (" + name + ")");
-  }
-  // It also takes a zero byte for the end of the text, whatever follows.
-  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
-    return InvalidArgument("json: byte " + std::to_string(zero) + ": a zero byte (" + name + ")");
+  if (const Status bytes = CheckJsonBytes(text); !bytes.ok()) {
+    return InvalidArgument("json: " + bytes.message() + " (" + name + ")");
   }
   StrictBuilder builder(limits);
   if (!Json::sax_parse(text, &builder)) {

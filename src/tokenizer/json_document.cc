@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "core/json_bytes.h"
 #include "core/quote.h"
 #include "tokenizer/unicode.h"
 
@@ -227,6 +228,9 @@ Result<TokenizerDocument> ReadTokenizerDocument(std::string_view text, const std
   if (text.size() > kMaxBytes) {
     return InvalidArgument("tokenizer.json: want at most " + std::to_string(kMaxBytes) +
                            " bytes, found " + std::to_string(text.size()) + " (" + name + ")");
+  }
+  if (const Status bytes = CheckJsonBytes(text); !bytes.ok()) {
+    return InvalidArgument("tokenizer.json: " + bytes.message() + " (" + name + ")");
   }
   TokenizerDocument document;
   Reader reader(&document, name);
