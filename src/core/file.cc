@@ -57,6 +57,38 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// What a symbolic link leads to; the path itself where that is nothing.
+std::string LinkTarget(const std::string& path) {
+  char* real = ::realpath(path.c_str(), nullptr);
+  if (real == nullptr) return path;
+  std::string target = real;
+  std::free(real);
+  return target;
+}
+
+// `attempt` makes a file under a name beside `path` that no other file has, and returns false, with
+// errno EEXIST, where one has it. The name, or empty and errno.
+template <class Attempt>
+std::string WithTemporaryName(const std::string& path, const Attempt& attempt) {
+  static std::atomic<uint64_t> counter{0};
+  while (true) {
+    std::string name =
+        path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter.fetch_add(1));
+    if (attempt(name)) return name;
+    if (errno != EEXIST) return "";
+  }
+}
+
+std::string LinkTo(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+
+// A file without a name in `folder`, which can be given one later; -1: not here.
+int OpenWithoutName(const std::string& folder) {
+  const int fd = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+  if (fd < 0 || ::access(LinkTo(fd).c_str(), F_OK) == 0) return fd;
+  ::close(fd);
+  return -1;
+}
+
 // Makes a rename durable. File systems without directory fsync lose nothing but durability.
 void SyncFolder(const std::string& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -109,17 +141,12 @@ Result<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
   }
 }
 
-AtomicFileWriter::AtomicFileWriter(std::string path, std::string temporary_path, int fd)
-    : path_(std::move(path)), temporary_path_(std::move(temporary_path)), fd_(fd) {}
+AtomicFileWriter::AtomicFileWriter(std::string path, int fd, bool atomic)
+    : path_(std::move(path)), fd_(fd), atomic_(atomic) {}
 
 Result<std::unique_ptr<AtomicFileWriter>> AtomicFileWriter::Create(const std::string& path) {
-  static std::atomic<uint64_t> counter{0};
   // A symbolic link stays one: the file it points to is replaced.
-  std::string target = path;
-  if (char* real = ::realpath(path.c_str(), nullptr); real != nullptr) {
-    target = real;
-    std::free(real);
-  }
+  const std::string target = LinkTarget(path);
   struct stat info;
   const bool exists = ::stat(target.c_str(), &info) == 0;
   if (exists && S_ISDIR(info.st_mode)) {
@@ -129,17 +156,21 @@ Result<std::unique_ptr<AtomicFileWriter>> AtomicFileWriter::Create(const std::st
     // A device or pipe must not be replaced by a file: it is written through, without a temporary.
     const int fd = ::open(target.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd < 0) return FileError(path, "open for writing", errno);
-    return std::unique_ptr<AtomicFileWriter>(new AtomicFileWriter(path, "", fd));
+    return std::unique_ptr<AtomicFileWriter>(new AtomicFileWriter(path, fd, false));
   }
-  while (true) {
-    const std::string temporary =
-        target + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter.fetch_add(1));
-    const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0 && errno == EEXIST) continue;
+  std::string temporary;
+  int fd = OpenWithoutName(FolderOf(target));
+  if (fd < 0) {
+    temporary = WithTemporaryName(target, [&fd](const std::string& name) {
+      fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      return fd >= 0;
+    });
     if (fd < 0) return FileError(path, "create", errno);
-    if (exists) (void)!::fchmod(fd, info.st_mode & 07777);
-    return std::unique_ptr<AtomicFileWriter>(new AtomicFileWriter(target, temporary, fd));
   }
+  if (exists) (void)!::fchmod(fd, info.st_mode & 07777);
+  std::unique_ptr<AtomicFileWriter> writer(new AtomicFileWriter(target, fd, true));
+  writer->temporary_path_ = std::move(temporary);
+  return writer;
 }
 
 AtomicFileWriter::~AtomicFileWriter() {
@@ -166,12 +197,19 @@ Status AtomicFileWriter::Write(std::string_view text) {
 
 Status AtomicFileWriter::Commit() {
   ONEPASS_CHECK(fd_ >= 0, "Commit twice");
-  if (temporary_path_.empty()) {
+  if (!atomic_) {
     const int result = ::close(std::exchange(fd_, -1));
     return result == 0 ? Status::Ok() : IoError(Describe(path_, "close", errno));
   }
   // Until the rename every fault leaves fd_ open, so that the destructor removes the temporary.
   if (::fsync(fd_) != 0) return IoError(Describe(path_, "sync", errno));
+  if (temporary_path_.empty()) {
+    temporary_path_ = WithTemporaryName(path_, [this](const std::string& name) {
+      return ::linkat(AT_FDCWD, LinkTo(fd_).c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) ==
+             0;
+    });
+    if (temporary_path_.empty()) return IoError(Describe(path_, "name", errno));
+  }
   if (::rename(temporary_path_.c_str(), path_.c_str()) != 0) {
     return IoError(Describe(path_, "replace", errno));
   }
@@ -184,6 +222,11 @@ Status WriteFileAtomically(const std::string& path, std::string_view text) {
   ASSIGN_OR_RETURN(auto writer, AtomicFileWriter::Create(path));
   RETURN_IF_ERROR(writer->Write(text));
   return writer->Commit();
+}
+
+Status RemoveFile(const std::string& path) {
+  if (::unlink(LinkTarget(path).c_str()) == 0 || errno == ENOENT) return Status::Ok();
+  return IoError(Describe(path, "remove", errno));
 }
 
 Status MakeDirectories(const std::string& path) {

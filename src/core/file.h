@@ -37,9 +37,11 @@ class MappedFile {
 // Reads a whole file of at most max_bytes.
 Result<std::string> ReadFile(const std::string& path, int64_t max_bytes = int64_t{1} << 31);
 
-// Writes a file so that readers see the old content or all of the new: temporary file in the same
-// folder, fsync, rename. Until Commit() nothing is visible; destruction without Commit() leaves
-// nothing behind. Thread-compatible.
+// Writes a file so that readers see the old content or all of the new: a file without a name in the
+// same folder, fsync, a temporary name, rename. Until Commit() nothing is visible; neither
+// destruction without Commit() nor a killed process leaves anything behind. (File systems that know
+// no files without a name have the temporary one from the beginning, and keep it when the process
+// is killed.) Thread-compatible.
 class AtomicFileWriter {
  public:
   static Result<std::unique_ptr<AtomicFileWriter>> Create(const std::string& path);
@@ -52,14 +54,18 @@ class AtomicFileWriter {
   Status Commit();
 
  private:
-  AtomicFileWriter(std::string path, std::string temporary_path, int fd);
+  AtomicFileWriter(std::string path, int fd, bool atomic);
   std::string path_;
-  std::string temporary_path_;
   int fd_;
+  bool atomic_;                 // false: a device or a pipe, written through
+  std::string temporary_path_;  // empty: the file has no name
 };
 
 // AtomicFileWriter in one call.
 Status WriteFileAtomically(const std::string& path, std::string_view text);
+
+// Removes a file, that which a symbolic link leads to; ok where there is none. kIoError.
+Status RemoveFile(const std::string& path);
 
 // mkdir -p. kIoError if a component is a file or cannot be made.
 Status MakeDirectories(const std::string& path);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -92,8 +93,25 @@ TEST_F(File, DroppedWriterLeavesNothing) {
   {
     auto writer = AtomicFileWriter::Create(At("a"));
     ASSERT_TRUE((*writer)->Write("half of").ok());
-    EXPECT_EQ(EntryCount(), 2u);
   }
+  EXPECT_EQ(Get("a"), "old");
+  EXPECT_EQ(EntryCount(), 1u);
+}
+
+TEST_F(File, AKilledWriterLeavesNothing) {
+  const int probe = ::open(dir_.c_str(), O_TMPFILE | O_WRONLY, 0666);
+  if (probe < 0) GTEST_SKIP() << "this file system knows no files without a name";
+  ::close(probe);
+  Put("a", "old");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto writer = AtomicFileWriter::Create(At("a"));
+    (void)(*writer)->Write("half of");
+    ::raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(Get("a"), "old");
   EXPECT_EQ(EntryCount(), 1u);
 }
@@ -148,6 +166,14 @@ TEST_F(File, WritingKeepsPermissionsAndLinks) {
 TEST_F(File, WritingIntoNowhereIsAnError) {
   EXPECT_EQ(WriteFileAtomically(At("none/a"), "x").code(), StatusCode::kNotFound);
   EXPECT_EQ(WriteFileAtomically(dir_, "x").code(), StatusCode::kIoError);
+}
+
+TEST_F(File, RemoveFileIsOkWithoutOneAndRefusesAFolder) {
+  ASSERT_TRUE(WriteFileAtomically(At("gone"), "x").ok());
+  EXPECT_TRUE(RemoveFile(At("gone")).ok());
+  EXPECT_EQ(ReadFile(At("gone")).status().code(), StatusCode::kNotFound);
+  EXPECT_TRUE(RemoveFile(At("gone")).ok());
+  EXPECT_EQ(RemoveFile(At("")).code(), StatusCode::kIoError);
 }
 
 TEST_F(File, MakeDirectoriesMakesAllAndRepeats) {

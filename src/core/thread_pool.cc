@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -42,9 +43,15 @@ struct ThreadPool::State {
     std::atomic<uint32_t> offer{kNone};
   };
 
-  explicit State(int threads) : thread_count(threads), doors(static_cast<size_t>(threads)) {
+  explicit State(int threads) : doors(static_cast<size_t>(threads)) {
     workers.reserve(static_cast<size_t>(threads - 1));
-    for (int t = 1; t < threads; ++t) workers.emplace_back([this, t] { Work(t); });
+    try {
+      for (; thread_count < threads; ++thread_count) {
+        workers.emplace_back([this, t = thread_count] { Work(t); });
+      }
+    } catch (const std::system_error&) {
+      // The system gives no more threads: those that there are do the work.
+    }
   }
 
   ~State() {
@@ -87,7 +94,7 @@ struct ThreadPool::State {
     (*body)(first * grain, end, part);
   }
 
-  const int thread_count;
+  int thread_count = 1;  // with the caller's; fixed once constructed
   std::vector<Door> doors;
   std::vector<std::thread> workers;
   std::atomic<bool> busy{false};

@@ -12,7 +12,8 @@ namespace onepass {
 // Thread-compatible: one ParallelFor at a time. Not copyable.
 class ThreadPool {
  public:
-  // thread_count >= 1 counts the caller; 0 means one per hardware thread.
+  // thread_count >= 1 counts the caller; 0 means one per hardware thread. Where the system refuses
+  // threads there are fewer.
   explicit ThreadPool(int thread_count = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
