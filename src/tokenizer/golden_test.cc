@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -20,10 +21,11 @@ const std::string kShared = ONEPASS_SOURCE_DIR "/../shared/";
 std::unique_ptr<const Tokenizer> LoadKind(const std::string& kind) {
   Result<std::unique_ptr<const Tokenizer>> tokenizer =
       kind == "tiny.tiktoken"
-          ? LoadTiktoken(kGoldens + kind,
-                         {.pattern = "",
-                          .special_tokens = {"<|begin_of_text|>", "<|special|>", "<|eot|>"},
-                          .bos_token = "<|begin_of_text|>"})
+          ? LoadTiktoken(kGoldens + kind, {.pattern = "",
+                                           .special_tokens = {{"<|begin_of_text|>", {}},
+                                                              {"<|special|>", {}},
+                                                              {"<|eot|>", {}}},
+                                           .bos_token = "<|begin_of_text|>"})
           : LoadTokenizerJson(kGoldens + kind + ".json");
   if (!tokenizer.ok()) {
     ADD_FAILURE() << tokenizer.status().message();
@@ -69,6 +71,31 @@ INSTANTIATE_TEST_SUITE_P(Goldens, TokenizerKind,
                          testing::Values("llama3", "qwen2", "smollm2", "gpt2", "gpt2_prefix",
                                          "llama2", "phi3", "metaspace_first", "metaspace_split",
                                          "clip", "wordpieces", "tiny.tiktoken"));
+
+TEST(Tiktoken, NamedPatternsAndRanksWithAGapAreThoseOfTheReference) {
+  const Result<std::string> text = ReadFile(kGoldens + "gap.tiktoken.cases.json");
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  std::map<std::string, std::unique_ptr<const Tokenizer>> tokenizers;
+  for (const nlohmann::json& c : nlohmann::json::parse(*text)) {
+    const auto pattern = c["pattern"].get<std::string>();
+    SCOPED_TRACE(pattern + ", text " + c["text"].dump());
+    std::unique_ptr<const Tokenizer>& tokenizer = tokenizers[pattern];
+    if (tokenizer == nullptr) {
+      auto loaded = LoadTiktoken(kGoldens + "gap.tiktoken",
+                                 {.pattern = NamedTiktokenPattern(pattern),
+                                  .special_tokens = {{"<|eot|>", 302}, {"<|special|>", 500}}});
+      ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+      tokenizer = std::move(loaded).value();
+      EXPECT_EQ(tokenizer->Info().vocab_size, 501);
+    }
+    const auto input = c["text"].get<std::string>();
+    const auto ids = c["ids"].get<std::vector<TokenId>>();
+    EXPECT_EQ(tokenizer->Encode(input, {.parse_special = true}), ids);
+    EXPECT_EQ(tokenizer->Encode(input, {}), c["plain"].get<std::vector<TokenId>>());
+    EXPECT_EQ(tokenizer->Decode(ids, true), c["skipped"].get<std::string>());
+  }
+  EXPECT_EQ(tokenizers.size(), 3u);
+}
 
 // The texts and ids of llama.cpp's conformance files.
 void CheckConformance(const Tokenizer& tokenizer, const std::string& stem) {

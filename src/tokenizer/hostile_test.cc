@@ -185,11 +185,11 @@ TEST(HostileTokenizerJson, DamagedFilesLoadOrFailButNeverCrash) {
 
 class HostileTiktoken : public testing::Test {
  protected:
-  std::string MessageOf(const std::string& content) {
+  std::string MessageOf(const std::string& content, const TiktokenOptions& options = {}) {
     const auto path = std::filesystem::temp_directory_path() /
                       ("onepass_" + std::to_string(::getpid()) + ".tiktoken");
     std::ofstream(path, std::ios::binary) << content;
-    const auto tokenizer = LoadTiktoken(path.string(), {});
+    const auto tokenizer = LoadTiktoken(path.string(), options);
     std::filesystem::remove(path);
     return tokenizer.ok() ? "it loaded" : tokenizer.status().message();
   }
@@ -215,12 +215,34 @@ TEST_F(HostileTiktoken, LinesAreChecked) {
   EXPECT_THAT(MessageOf(bytes.substr(0, bytes.size() / 2)), HasSubstr("tiktoken: "));
   EXPECT_THAT(MessageOf(bytes + "dGhl 255\n"), HasSubstr("line 257: want each rank once"));
   EXPECT_THAT(MessageOf(bytes + "dGhl 256\ndGhl 257\n"), HasSubstr("want each token once"));
-  EXPECT_THAT(MessageOf(bytes + "dGhl 300\n"), HasSubstr("found none that is 256"));
+  EXPECT_EQ(MessageOf(bytes + "dGhl 300\n"), "it loaded");  // a gap
   EXPECT_THAT(MessageOf(bytes + "dGh 256\n"), HasSubstr("line 257: want base64"));
   EXPECT_THAT(MessageOf(bytes + "dG!l 256\n"), HasSubstr("want base64"));
   EXPECT_THAT(MessageOf(bytes + "dGhl\n"), HasSubstr("want base64 and a rank"));
   EXPECT_THAT(MessageOf(bytes + "dGhl 99999999999\n"), HasSubstr("want a rank"));
   EXPECT_THAT(MessageOf(bytes + "dGhl -1\n"), HasSubstr("want a rank"));
+}
+
+TEST_F(HostileTiktoken, SpecialTokensAreDifferentAndNoRanks) {
+  const std::string ranks = Bytes() + "dGhl 300\n";
+  const auto message = [&](std::vector<TiktokenOptions::Special> special) {
+    return MessageOf(ranks, {.pattern = "", .special_tokens = std::move(special), .bos_token = ""});
+  };
+  EXPECT_EQ(message({{"<a>", 256}, {"<b>", {}}, {"<c>", 302}}), "it loaded");
+  EXPECT_THAT(message({{"<a>", 300}}), HasSubstr("\"<a>\": want an id up to"));
+  EXPECT_THAT(message({{"<a>", -1}}), HasSubstr("that is no rank, found -1"));
+  EXPECT_THAT(message({{"<a>", 301}, {"<b>", 301}}), HasSubstr("found \"<b>\" or its id twice"));
+  EXPECT_THAT(message({{"", {}}}), HasSubstr("want different special tokens"));
+}
+
+TEST(HostileTokenizerJson, NothingStandsBehindAZeroByte) {
+  Result<std::string> good = ReadFile(ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/llama3.json");
+  ASSERT_TRUE(good.ok());
+  const std::string zero = *good + std::string("\0", 1) + "more";
+  EXPECT_EQ(ParseTokenizerJson(zero, "file").status().message(),
+            "tokenizer.json: byte " + std::to_string(good->size()) + ": a zero byte (file)");
+  EXPECT_EQ(ParseTokenizerJson("\xef\xbb\xbf" + *good, "file").status().message(),
+            "tokenizer.json: byte 0: a byte order mark (file)");
 }
 
 TEST(HostileTokenizer, MissingFilesAreNamed) {

@@ -22,9 +22,18 @@ namespace {
 
 constexpr size_t kMaxFileBytes = size_t{64} << 20;
 constexpr size_t kMaxTokenBytes = 512;
+// The words of GPT-2, of cl100k_base, which are Llama-3's too, and of o200k_base.
+constexpr std::string_view kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kLlama3Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kO200kPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+    R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 int Base64Digit(char c) {
   if (c >= 'A' && c <= 'Z') return c - 'A';
@@ -63,8 +72,8 @@ std::string PrintableByte(int byte) {
   return {'0', 'x', kHex[static_cast<size_t>(byte >> 4)], kHex[static_cast<size_t>(byte & 15)]};
 }
 
-// The ranks of a file, checked: every line well-formed, no token and no rank twice, no gap, every
-// single byte there.
+// The ranks of a file, checked: every line well-formed, no token and no rank twice, every single
+// byte there. Ranks may have gaps.
 Status ReadRanks(std::string_view text, const std::string& path, Vocabulary* ranks) {
   const auto fault = [&path](size_t line, const std::string& wanted, std::string_view found) {
     return InvalidArgument("tiktoken: line " + std::to_string(line) + ": want " + wanted +
@@ -96,12 +105,6 @@ Status ReadRanks(std::string_view text, const std::string& path, Vocabulary* ran
     if (ranks->TextOf(rank) != nullptr) return fault(line_number, "each rank once", line);
     if (!ranks->Add(*token, rank)) return fault(line_number, "each token once", line);
   }
-  if (static_cast<size_t>(ranks->end_id()) != ranks->size()) {
-    TokenId gap = 0;
-    while (ranks->TextOf(gap) != nullptr) ++gap;
-    return InvalidArgument("tiktoken: want ranks without a gap, found none that is " +
-                           std::to_string(gap) + " (" + path + ")");
-  }
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     if (!ranks->IdOf(std::string_view(&c, 1))) {
@@ -121,6 +124,7 @@ MergeTable FindMerges(const Vocabulary& ranks) {
   };
   std::vector<Found> all;
   for (TokenId id = 0; id < ranks.end_id(); ++id) {
+    if (ranks.TextOf(id) == nullptr) continue;
     const std::string_view token = *ranks.TextOf(id);
     for (size_t cut = 1; cut < token.size(); ++cut) {
       const std::optional<TokenId> left = ranks.IdOf(token.substr(0, cut));
@@ -146,6 +150,7 @@ class TiktokenTokenizer : public Tokenizer {
         pattern_(std::move(pattern)),
         bos_(bos),
         merges_(FindMerges(*ranks_)) {
+    for (size_t i = 0; i < special_.size(); ++i) special_at_[special_[i].id] = i;
     for (int byte = 0; byte < 256; ++byte) {
       const char c = static_cast<char>(byte);
       byte_ids_[static_cast<size_t>(byte)] = *ranks_->IdOf(std::string_view(&c, 1));
@@ -190,20 +195,23 @@ class TiktokenTokenizer : public Tokenizer {
   }
 
   std::string TokenOf(TokenId id) const override {
-    if (IsSpecial(id)) return special_[static_cast<size_t>(id - ranks_->end_id())].content;
+    if (const auto at = special_at_.find(id); at != special_at_.end()) {
+      return special_[at->second].content;
+    }
     const std::string* text = ranks_->TextOf(id);
     return text == nullptr ? std::string() : *text;
   }
 
-  bool IsSpecial(TokenId id) const override {
-    return id >= ranks_->end_id() && static_cast<size_t>(id - ranks_->end_id()) < special_.size();
-  }
+  bool IsSpecial(TokenId id) const override { return special_at_.contains(id); }
 
   TokenizerInfo Info() const override {
     TokenizerInfo info;
     info.kind = "tiktoken";
     info.added_tokens = static_cast<int64_t>(special_.size());
-    info.vocab_size = ranks_->end_id() + info.added_tokens;
+    info.vocab_size = ranks_->end_id();
+    for (const AddedToken& special : special_) {
+      info.vocab_size = std::max<int64_t>(info.vocab_size, special.id + 1);
+    }
     info.merges = static_cast<int64_t>(merges_.size());
     return info;
   }
@@ -259,7 +267,8 @@ class TiktokenTokenizer : public Tokenizer {
   }
 
   std::unique_ptr<const Vocabulary> ranks_;
-  std::vector<AddedToken> special_;  // ids from ranks_->end_id() on, in order
+  std::vector<AddedToken> special_;
+  std::unordered_map<TokenId, size_t> special_at_;  // by id: index in special_
   AddedTokenMatcher matcher_;
   Regex pattern_;
   std::optional<TokenId> bos_;
@@ -269,22 +278,29 @@ class TiktokenTokenizer : public Tokenizer {
 
 }  // namespace
 
+std::string NamedTiktokenPattern(std::string_view name) {
+  if (name == "gpt2") return std::string(kGpt2Pattern);
+  if (name == "cl100k" || name == "llama3") return std::string(kLlama3Pattern);
+  if (name == "o200k") return std::string(kO200kPattern);
+  return "";
+}
+
 TiktokenOptions Llama3TiktokenOptions() {
   TiktokenOptions options;
   options.pattern = kLlama3Pattern;
   int reserved = 0;
   const auto reserve = [&](int count) {
     for (int i = 0; i < count; ++i) {
-      options.special_tokens.push_back("<|reserved_special_token_" + std::to_string(reserved++) +
-                                       "|>");
+      options.special_tokens.push_back(
+          {"<|reserved_special_token_" + std::to_string(reserved++) + "|>", {}});
     }
   };
-  options.special_tokens = {"<|begin_of_text|>", "<|end_of_text|>"};
+  options.special_tokens = {{"<|begin_of_text|>", {}}, {"<|end_of_text|>", {}}};
   reserve(4);
   options.special_tokens.insert(options.special_tokens.end(),
-                                {"<|start_header_id|>", "<|end_header_id|>"});
+                                {{"<|start_header_id|>", {}}, {"<|end_header_id|>", {}}});
   reserve(1);
-  options.special_tokens.emplace_back("<|eot_id|>");
+  options.special_tokens.push_back({"<|eot_id|>", {}});
   reserve(246);
   options.bos_token = "<|begin_of_text|>";
   return options;
@@ -305,19 +321,26 @@ Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path,
   if (!pattern.ok()) return pattern.status().WithPrefix("tiktoken: pattern");
   std::vector<AddedToken> special;
   std::optional<TokenId> bos;
-  for (const std::string& content : options.special_tokens) {
+  TokenId next = ranks->end_id();
+  for (const auto& [content, id] : options.special_tokens) {
     AddedToken token;
-    token.id = static_cast<TokenId>(static_cast<size_t>(ranks->end_id()) + special.size());
+    token.id = id.value_or(next);
     token.content = content;
     token.normalized = false;
     token.special = true;
-    const bool twice = std::any_of(special.begin(), special.end(), [&](const AddedToken& other) {
-      return other.content == content;
+    const bool twice = std::ranges::any_of(special, [&](const AddedToken& other) {
+      return other.content == content || other.id == token.id;
     });
     if (content.empty() || twice || !IsUtf8(content)) {
       return InvalidArgument("tiktoken: want different special tokens, found " + Quote(content) +
-                             " " + (twice ? "twice" : "") + " (" + path + ")");
+                             (twice ? " or its id twice" : "") + " (" + path + ")");
     }
+    if (token.id < 0 || token.id > kMaxTokenId || ranks->TextOf(token.id) != nullptr) {
+      return InvalidArgument("tiktoken: special token " + Quote(content) + ": want an id up to " +
+                             std::to_string(kMaxTokenId) + " that is no rank, found " +
+                             std::to_string(token.id) + " (" + path + ")");
+    }
+    next = std::max(next, token.id + 1);
     if (content == options.bos_token) bos = token.id;
     special.push_back(std::move(token));
   }

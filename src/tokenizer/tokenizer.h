@@ -95,11 +95,18 @@ Result<std::unique_ptr<const Tokenizer>> ParseTokenizerJson(std::string_view jso
 struct TiktokenOptions {
   // The pre-tokenizer pattern (PCRE2 syntax); the default is Llama-3's.
   std::string pattern;
-  // Special tokens, with ids following the ranks in this order.
-  std::vector<std::string> special_tokens;
+  // A special token's id may stand in a gap of the ranks; without one it is the next that is free
+  // behind all ranks.
+  struct Special {
+    std::string text;
+    std::optional<TokenId> id;
+  };
+  std::vector<Special> special_tokens;
   // The special token that add_special_tokens puts in front; empty: none.
   std::string bos_token;
 };
+// The pattern of "gpt2", "cl100k", "o200k" or "llama3"; empty for another name.
+std::string NamedTiktokenPattern(std::string_view name);
 // What Llama-3's rank file is used with: its pattern, its 256 special tokens, <|begin_of_text|>.
 TiktokenOptions Llama3TiktokenOptions();
 Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path,
