@@ -72,6 +72,17 @@ TEST(Segment, GrowsByPagesAndKeepsItsTokens) {
             pool.layout().PlaneElements());
 }
 
+TEST(Segment, TruncatingMakesRoomInThePagesThatItHas) {
+  PagePool pool(SmallLayout(), 1);
+  Segment segment(pool, 5, {});
+  const std::vector<int32_t> eight(8, 1);
+  ASSERT_TRUE(segment.Extend(eight).ok());
+  segment.Truncate(3);
+  EXPECT_EQ(segment.end_position(), 8);
+  EXPECT_EQ(segment.tokens().size(), 3u);
+  EXPECT_TRUE(segment.Extend(std::span(eight).first(5)).ok());
+}
+
 TEST(Segment, AFailedExtensionChangesNothing) {
   PagePool pool(SmallLayout(), 1);
   Segment segment(pool, 0, {});

@@ -39,7 +39,8 @@ void PageList::Append(PageList&& other) {
 
 PagePool::PagePool(const KvLayout& layout, int64_t page_count)
     : layout_(layout), page_count_(page_count) {
-  ONEPASS_CHECK(layout.PageElements() > 0 && page_count >= 0, "a page pool needs a layout");
+  ONEPASS_CHECK(layout.PageElements() > 0, "a page pool needs a layout");
+  ONEPASS_CHECK(page_count >= 0 && page_count <= INT32_MAX, "page ids are 32 bits");
   pages_per_chunk_ = std::max<int64_t>(1, kChunkBytes / layout.PageBytes());
   chunks_.resize((page_count + pages_per_chunk_ - 1) / pages_per_chunk_);
 }

@@ -37,6 +37,12 @@ Status Segment::ExtendWithVectors(int64_t count) {
   return Status::Ok();
 }
 
+void Segment::Truncate(int64_t count) {
+  ONEPASS_CHECK(count >= 0 && count <= token_count_, "cannot be cut to more than there is");
+  token_count_ = count;
+  tokens_.resize(count);
+}
+
 Status Segment::Grow(int64_t count) {
   const int64_t room = pages_.size() * pool_->layout().page_tokens - token_count_;
   if (count > room) {

@@ -64,6 +64,8 @@ class Segment {
   // Makes room for `count` more tokens (their KV is written by the model). kExhausted.
   Status Extend(std::span<const int32_t> tokens);
   Status ExtendWithVectors(int64_t count);
+  // Drops what stands behind the first `count` tokens; before sealing only. Keeps the pages.
+  void Truncate(int64_t count);
   // Sets the hash when everything is known; before sealing only.
   void set_content_hash(uint64_t hash) { provenance_.content_hash = hash; }
 
