@@ -185,6 +185,7 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::OpenFolder(const std::stri
 void Checkpoint::Summarise() {
   std::map<DType, int64_t> elements;
   std::map<std::string_view, int64_t> stored;
+  stored_bytes_ = 0;
   for (const auto& [name, tensor] : tensors_) {
     elements[tensor.dtype] += tensor.element_count();
     stored[NameOf(tensor.dtype)] += tensor.element_count();

@@ -23,9 +23,9 @@ class Checkpoint {
  public:
   // Opens a folder, or a GGUF file. Of a folder: DIR/config.json and DIR/model.safetensors (or the
   // shards that model.safetensors.index.json names). A missing tensor, one of the wrong shape and
-  // one that the architecture does not have are errors that name it. With a tied head the matrix may
-  // stand under either name, or under both with the same bytes; rotary_emb.inv_freq buffers are
-  // ignored.
+  // one that the architecture does not have are errors that name it. With a tied head the matrix
+  // may stand under either name, or under both with the same bytes; rotary_emb.inv_freq buffers
+  // are ignored.
   static Result<std::shared_ptr<const Checkpoint>> Open(const std::string& path);
   // The base in a GGUF file that is open already.
   static Result<std::shared_ptr<const Checkpoint>> FromGguf(std::shared_ptr<const GgufFile> file);
@@ -64,6 +64,8 @@ class Checkpoint {
   static Result<std::shared_ptr<const Checkpoint>> OpenFolder(const std::string& dir);
   // Adds a weight of a GGUF file.
   void AddGgufTensor(const std::string& name, const BlockTensor& stored);
+  // Vectors in F32 beside matrices in 16 bits are stored as those are, if that changes no value.
+  void NarrowVectors();
   // What the weights, all added, have in common.
   void Summarise();
 
@@ -74,7 +76,7 @@ class Checkpoint {
   int64_t stored_bytes_ = 0;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;
   std::shared_ptr<const GgufFile> gguf_;
-  std::vector<Buffer<std::byte>> reordered_;  // weights whose rows a GGUF file has in another order
+  std::vector<Buffer<std::byte>> owned_;  // weights that are not as the file has them
   std::map<std::string, RawTensor> tensors_;
   std::map<std::string, Quantised> quantised_;
   mutable std::string fingerprint_;

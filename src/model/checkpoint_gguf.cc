@@ -1,5 +1,6 @@
 // A base from a GGUF file: its tensors under our names, the rows of query and key weights in our
 // order, and the values of quantised blocks.
+#include <bit>
 #include <cstring>
 #include <set>
 #include <utility>
@@ -57,6 +58,19 @@ Buffer<std::byte> Deinterleaved(std::span<const std::byte> rows, int64_t row_cou
   return out;
 }
 
+// out = a tensor's values in 16 bits; whether every one of them is the same.
+template <class Stored>
+bool Narrow(const RawTensor& tensor, Stored (*narrow)(float), std::byte* out) {
+  for (int64_t i = 0; i < tensor.element_count(); ++i) {
+    float value = 0;
+    ConvertTo(tensor, i, 1, &value);
+    const Stored stored = narrow(value);
+    if (std::bit_cast<uint32_t>(ToFloat(stored)) != std::bit_cast<uint32_t>(value)) return false;
+    std::memcpy(out + 2 * i, &stored, 2);
+  }
+  return true;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Checkpoint>> Checkpoint::FromGguf(
@@ -78,6 +92,8 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::FromGguf(
                  "not a tensor of this " + checkpoint->config_.architecture + " model");
   }
   checkpoint->Summarise();
+  checkpoint->NarrowVectors();
+  checkpoint->Summarise();
   return std::shared_ptr<const Checkpoint>(std::move(checkpoint));
 }
 
@@ -85,13 +101,29 @@ void Checkpoint::AddGgufTensor(const std::string& name, const BlockTensor& store
   BlockTensor tensor = stored;
   const int64_t heads = InterleavedHeads(config_, name);
   if (heads > 0) {
-    reordered_.push_back(Deinterleaved(stored.bytes, stored.shape[0], heads));
-    tensor.bytes = reordered_.back().span();
+    owned_.push_back(Deinterleaved(stored.bytes, stored.shape[0], heads));
+    tensor.bytes = owned_.back().span();
   }
   if (const auto dtype = DenseDType(tensor.type)) {
     tensors_[name] = {*dtype, std::move(tensor.shape), tensor.bytes};
   } else {
     quantised_[name].blocks = std::move(tensor);
+  }
+}
+
+// Converters widen every vector to F32. What they widened is the folder's weight again afterwards,
+// byte for byte, so that the base has its folder's fingerprint.
+void Checkpoint::NarrowVectors() {
+  if (dtype_ != DType::kBF16 && dtype_ != DType::kF16) return;
+  for (auto& [name, tensor] : tensors_) {
+    if (tensor.dtype != DType::kF32 || tensor.shape.size() != 1) continue;
+    Buffer<std::byte> narrow(1, 2 * tensor.element_count());
+    const bool same = dtype_ == DType::kBF16 ? Narrow(tensor, ToBF16, narrow.data())
+                                             : Narrow(tensor, ToF16, narrow.data());
+    if (!same) continue;
+    tensor.dtype = dtype_;
+    tensor.bytes = narrow.span();
+    owned_.push_back(std::move(narrow));
   }
 }
 

@@ -30,8 +30,8 @@ struct OwnedVocabulary {
   std::string_view Keep(std::string text) { return texts.emplace_back(std::move(text)); }
 };
 
-// What a converter writes for a tokenizer.json; pre empty: the "llama" model, whose scores fall with
-// the rank of the merge that makes a token.
+// What a converter writes for a tokenizer.json; pre empty: the "llama" model, whose scores fall
+// with the rank of the merge that makes a token.
 void Convert(const json& from, const std::string& pre, OwnedVocabulary* owned) {
   GgufVocabulary& to = owned->vocabulary;
   to.model = pre.empty() ? "llama" : "gpt2";
@@ -133,7 +133,7 @@ TEST(GgufVocabulary, ScoresOfLlama2GiveLlamaCppsIds) {
   OwnedVocabulary owned;
   const json from = ReadJson(path);
   Convert(from, "", &owned);
-  // The model's own scores: from id 259 on, each one lower than the one before; runs of spaces last.
+  // The model's own scores: from id 259 on, each lower than the one before; runs of spaces last.
   for (size_t id = 259; id < owned.vocabulary.scores.size(); ++id) {
     const std::string text(owned.vocabulary.tokens[id]);
     const bool is_spaces = ReplaceAll(text, "\xE2\x96\x81", "").empty();
