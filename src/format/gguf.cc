@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/quote.h"
+#include "format/gguf_cursor.h"
 
 namespace onepass {
 namespace {
@@ -26,31 +27,6 @@ constexpr uint64_t kMaxInt = static_cast<uint64_t>(std::numeric_limits<int64_t>:
 constexpr uint64_t kMinValueBytes = 8 + 1 + 4 + 1;       // name of one byte, kind, a byte
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 4 + 8;  // name of one byte, no dimension
 
-// Bytes of one element; 0: not of one size.
-uint64_t SizeOfKind(GgufKind kind) {
-  switch (kind) {
-    case GgufKind::kU8:
-    case GgufKind::kI8:
-    case GgufKind::kBool:
-      return 1;
-    case GgufKind::kU16:
-    case GgufKind::kI16:
-      return 2;
-    case GgufKind::kU32:
-    case GgufKind::kI32:
-    case GgufKind::kF32:
-      return 4;
-    case GgufKind::kU64:
-    case GgufKind::kI64:
-    case GgufKind::kF64:
-      return 8;
-    case GgufKind::kString:
-    case GgufKind::kArray:
-      return 0;
-  }
-  return 0;
-}
-
 struct TensorPlace {
   uint64_t begin = 0;  // from the data's start
   uint64_t size = 0;
@@ -64,7 +40,7 @@ struct TensorPlace {
 class GgufReader {
  public:
   GgufReader(std::span<const std::byte> bytes, const std::string& name)
-      : bytes_(bytes), name_(name), file_(new GgufFile) {
+      : bytes_(bytes), name_(name), in_(bytes, name), file_(new GgufFile) {
     file_->name_ = name;
   }
 
@@ -81,57 +57,14 @@ class GgufReader {
   }
 
  private:
-  uint64_t Left() const { return bytes_.size() - at_; }
-
-  Status Fault(const std::string& text) const {
-    return InvalidArgument("gguf: " + text + " (" + name_ + ")");
-  }
-  Status Fault(const std::string& place, const std::string& text) const {
-    return Fault(place + ": " + text);
-  }
-  Status CutOff(const std::string& place, const std::string& wanted) const {
-    return Fault(place, "want " + wanted + " at byte " + std::to_string(at_) + ", found " +
-                            std::to_string(Left()) + " bytes left");
-  }
-
-  template <class T>
-  Status Take(const std::string& place, T* out) {
-    if (Left() < sizeof(T)) return CutOff(place, std::to_string(sizeof(T)) + " bytes");
-    std::memcpy(out, bytes_.data() + at_, sizeof(T));
-    at_ += sizeof(T);
-    return Status::Ok();
-  }
-
-  Status TakeString(const std::string& place, uint64_t max_bytes, std::string_view* out) {
-    uint64_t size = 0;
-    RETURN_IF_ERROR(Take(place, &size));
-    if (size > max_bytes) {
-      return Fault(place, "want a string of at most " + std::to_string(max_bytes) +
-                              " bytes, found " + std::to_string(size));
-    }
-    if (size > Left()) return CutOff(place, "a string of " + std::to_string(size) + " bytes");
-    *out = {reinterpret_cast<const char*>(bytes_.data()) + at_, size};
-    at_ += size;
-    return Status::Ok();
-  }
-
-  // The name of a value or a tensor: not empty, UTF-8.
-  Status TakeName(const std::string& place, uint64_t max_bytes, std::string_view* out) {
-    RETURN_IF_ERROR(TakeString(place, max_bytes, out));
-    if (out->empty() || !IsUtf8(*out)) {
-      return Fault(place, "want a name in UTF-8, found " + Quote(*out));
-    }
-    return Status::Ok();
-  }
-
   Status ReadHeader(uint64_t* tensor_count, uint64_t* value_count) {
     if (!GgufFile::HasMagic(bytes_)) {
       const std::string_view found(reinterpret_cast<const char*>(bytes_.data()),
                                    std::min<size_t>(bytes_.size(), kMagic.size()));
-      return Fault("want a file that begins with " + Quote(kMagic) + ", found " + Quote(found));
+      return in_.Fault("want a file that begins with " + Quote(kMagic) + ", found " + Quote(found));
     }
-    at_ = kMagic.size();
-    RETURN_IF_ERROR(Take("version", &file_->version_));
+    in_.Skip(kMagic.size());
+    RETURN_IF_ERROR(in_.Take("version", &file_->version_));
     const uint32_t version = file_->version_;
     if (version != 2 && version != 3) {
       const bool big_endian = version != 0 && (version & 0xffff) == 0;
@@ -139,140 +72,21 @@ class GgufReader {
                          std::to_string(version) + (big_endian ? " (big-endian?)" : "") + " (" +
                          name_ + ")");
     }
-    RETURN_IF_ERROR(Take("tensor count", tensor_count));
-    RETURN_IF_ERROR(Take("value count", value_count));
-    RETURN_IF_ERROR(CheckCount("tensor count", *tensor_count, kMinTensorBytes));
-    return CheckCount("value count", *value_count, kMinValueBytes);
-  }
-
-  Status CheckCount(const std::string& place, uint64_t count, uint64_t least_bytes) const {
-    if (count <= Left() / least_bytes) return Status::Ok();
-    return Fault(place, "want at most " + std::to_string(Left() / least_bytes) +
-                            " in what is left of the file, found " + std::to_string(count));
-  }
-
-  Status TakeKind(const std::string& place, GgufKind* kind) {
-    uint32_t number = 0;
-    RETURN_IF_ERROR(Take(place, &number));
-    if (number > static_cast<uint32_t>(GgufKind::kF64)) {
-      return Fault(place, "want a kind of value from 0 to 12, found " + std::to_string(number));
-    }
-    *kind = static_cast<GgufKind>(number);
-    return Status::Ok();
+    RETURN_IF_ERROR(in_.Take("tensor count", tensor_count));
+    RETURN_IF_ERROR(in_.Take("value count", value_count));
+    RETURN_IF_ERROR(in_.CheckCount("tensor count", *tensor_count, kMinTensorBytes));
+    return in_.CheckCount("value count", *value_count, kMinValueBytes);
   }
 
   Status ReadValue(uint64_t index) {
     const std::string number = "value " + std::to_string(index);
     std::string_view key;
-    RETURN_IF_ERROR(TakeName(number, kMaxKeyBytes, &key));
+    RETURN_IF_ERROR(in_.TakeName(number, kMaxKeyBytes, &key));
     const std::string place = Quote(key, 200);
-    if (file_->metadata_.contains(key)) return Fault(place, "the key stands twice");
+    if (file_->metadata_.contains(key)) return in_.Fault(place, "the key stands twice");
     GgufValue value;
-    RETURN_IF_ERROR(TakeKind(place, &value.kind));
-    if (value.kind == GgufKind::kArray) {
-      GgufArray array;
-      RETURN_IF_ERROR(TakeArray(place, &array));
-      value.value = std::move(array);
-    } else {
-      RETURN_IF_ERROR(TakeScalar(place, value.kind, &value));
-    }
+    RETURN_IF_ERROR(in_.TakeValue(place, &value));
     file_->metadata_.emplace(std::string(key), std::move(value));
-    return Status::Ok();
-  }
-
-  template <class T>
-  Status TakeInteger(const std::string& place, GgufValue* value) {
-    T number = 0;
-    RETURN_IF_ERROR(Take(place, &number));
-    value->value = static_cast<int64_t>(number);
-    return Status::Ok();
-  }
-
-  template <class T>
-  Status TakeFloat(const std::string& place, GgufValue* value) {
-    T number = 0;
-    RETURN_IF_ERROR(Take(place, &number));
-    value->value = static_cast<double>(number);
-    return Status::Ok();
-  }
-
-  Status TakeScalar(const std::string& place, GgufKind kind, GgufValue* value) {
-    switch (kind) {
-      case GgufKind::kU8:
-        return TakeInteger<uint8_t>(place, value);
-      case GgufKind::kI8:
-        return TakeInteger<int8_t>(place, value);
-      case GgufKind::kU16:
-        return TakeInteger<uint16_t>(place, value);
-      case GgufKind::kI16:
-        return TakeInteger<int16_t>(place, value);
-      case GgufKind::kU32:
-        return TakeInteger<uint32_t>(place, value);
-      case GgufKind::kI32:
-        return TakeInteger<int32_t>(place, value);
-      case GgufKind::kI64:
-        return TakeInteger<int64_t>(place, value);
-      case GgufKind::kF32:
-        return TakeFloat<float>(place, value);
-      case GgufKind::kF64:
-        return TakeFloat<double>(place, value);
-      case GgufKind::kU64: {
-        uint64_t number = 0;
-        RETURN_IF_ERROR(Take(place, &number));
-        value->value = number;
-        return Status::Ok();
-      }
-      case GgufKind::kBool: {
-        uint8_t byte = 0;
-        RETURN_IF_ERROR(Take(place, &byte));
-        if (byte > 1) return Fault(place, "want a boolean, 0 or 1, found " + std::to_string(byte));
-        value->value = byte == 1;
-        return Status::Ok();
-      }
-      case GgufKind::kString: {
-        std::string_view text;
-        RETURN_IF_ERROR(TakeString(place, kMaxInt, &text));
-        value->value = text;
-        return Status::Ok();
-      }
-      case GgufKind::kArray:
-        break;
-    }
-    ONEPASS_CHECK(false, "not a scalar");
-  }
-
-  Status TakeArray(const std::string& place, GgufArray* array) {
-    RETURN_IF_ERROR(TakeKind(place, &array->kind));
-    if (array->kind == GgufKind::kArray) {
-      return Unsupported("gguf: " + place +
-                         ": want a list of numbers or strings, found a list of "
-                         "lists (" +
-                         name_ + ")");
-    }
-    uint64_t count = 0;
-    RETURN_IF_ERROR(Take(place, &count));
-    const uint64_t size = SizeOfKind(array->kind);
-    RETURN_IF_ERROR(CheckCount(place, count, size == 0 ? sizeof(uint64_t) : size));
-    array->count = static_cast<int64_t>(count);
-    if (array->kind == GgufKind::kString) {
-      array->strings.reserve(count);
-      for (uint64_t i = 0; i < count; ++i) {
-        std::string_view text;
-        if (const Status taken = TakeString(place, kMaxInt, &text); !taken.ok()) return taken;
-        array->strings.push_back(text);
-      }
-      return Status::Ok();
-    }
-    array->bytes = bytes_.subspan(at_, count * size);
-    at_ += count * size;
-    if (array->kind == GgufKind::kBool) {
-      for (const std::byte b : array->bytes) {
-        if (std::to_integer<int>(b) > 1) {
-          return Fault(place,
-                       "want booleans, 0 or 1, found " + std::to_string(std::to_integer<int>(b)));
-        }
-      }
-    }
     return Status::Ok();
   }
 
@@ -292,27 +106,27 @@ class GgufReader {
 
   Status ReadTensor(uint64_t index) {
     std::string_view name;
-    RETURN_IF_ERROR(TakeName("tensor " + std::to_string(index), kMaxNameBytes, &name));
+    RETURN_IF_ERROR(in_.TakeName("tensor " + std::to_string(index), kMaxNameBytes, &name));
     const std::string place = Quote(name);
     uint32_t dimension_count = 0;
-    RETURN_IF_ERROR(Take(place, &dimension_count));
+    RETURN_IF_ERROR(in_.Take(place, &dimension_count));
     if (dimension_count > kMaxDimensions) {
-      return Fault(place, "want at most " + std::to_string(kMaxDimensions) + " dimensions, found " +
-                              std::to_string(dimension_count));
+      return in_.Fault(place, "want at most " + std::to_string(kMaxDimensions) +
+                                  " dimensions, found " + std::to_string(dimension_count));
     }
     BlockTensor tensor;
     for (uint32_t d = 0; d < dimension_count; ++d) {
       uint64_t extent = 0;
-      RETURN_IF_ERROR(Take(place, &extent));
+      RETURN_IF_ERROR(in_.Take(place, &extent));
       if (extent > kMaxInt) {
-        return Fault(place, "want dimensions below 2^63, found " + std::to_string(extent));
+        return in_.Fault(place, "want dimensions below 2^63, found " + std::to_string(extent));
       }
       tensor.shape.insert(tensor.shape.begin(), static_cast<int64_t>(extent));
     }
     uint32_t type = 0;
     TensorPlace where;
-    RETURN_IF_ERROR(Take(place, &type));
-    RETURN_IF_ERROR(Take(place, &where.begin));
+    RETURN_IF_ERROR(in_.Take(place, &type));
+    RETURN_IF_ERROR(in_.Take(place, &where.begin));
     const BlockFormat* format = FindBlockFormat(type);
     if (format == nullptr) {
       return Unsupported("gguf: " + place + ": want a known type of blocks, found number " +
@@ -321,12 +135,12 @@ class GgufReader {
     tensor.type = format->type;
     RETURN_IF_ERROR(SizeTensor(place, tensor, *format, &where.size));
     if (where.begin % static_cast<uint64_t>(file_->alignment_) != 0) {
-      return Fault(place, "want an offset that is a multiple of the alignment, " +
-                              std::to_string(file_->alignment_) + ", found " +
-                              std::to_string(where.begin));
+      return in_.Fault(place, "want an offset that is a multiple of the alignment, " +
+                                  std::to_string(file_->alignment_) + ", found " +
+                                  std::to_string(where.begin));
     }
     const auto [it, is_new] = file_->tensors_.emplace(std::string(name), std::move(tensor));
-    if (!is_new) return Fault(place, "the tensor stands twice");
+    if (!is_new) return in_.Fault(place, "the tensor stands twice");
     where.name = &it->first;
     where.tensor = &it->second;
     places_.push_back(where);
@@ -338,18 +152,18 @@ class GgufReader {
     int64_t count = 1;
     for (const int64_t extent : tensor.shape) {
       if (__builtin_mul_overflow(count, extent, &count)) {
-        return Fault(place, "the shape overflows");
+        return in_.Fault(place, "the shape overflows");
       }
     }
     const int64_t row = tensor.shape.empty() ? 1 : tensor.shape.back();
     if (row % format.elements != 0) {
-      return Fault(place, "want rows of whole " + std::string(format.name) + " blocks of " +
-                              std::to_string(format.elements) + ", found rows of " +
-                              std::to_string(row));
+      return in_.Fault(place, "want rows of whole " + std::string(format.name) + " blocks of " +
+                                  std::to_string(format.elements) + ", found rows of " +
+                                  std::to_string(row));
     }
     int64_t bytes = 0;
     if (__builtin_mul_overflow(count / format.elements, format.bytes, &bytes)) {
-      return Fault(place, "the shape times " + std::string(format.name) + " overflows");
+      return in_.Fault(place, "the shape times " + std::string(format.name) + " overflows");
     }
     *size = static_cast<uint64_t>(bytes);
     return Status::Ok();
@@ -358,14 +172,15 @@ class GgufReader {
   // The data begin at the next aligned byte behind the tensors' list.
   Status PlaceTensors() {
     const auto alignment = static_cast<uint64_t>(file_->alignment_);
-    const uint64_t start = (at_ + alignment - 1) / alignment * alignment;
+    const uint64_t start = (in_.at() + alignment - 1) / alignment * alignment;
     const std::span<const std::byte> data =
         start < bytes_.size() ? bytes_.subspan(start) : std::span<const std::byte>();
     for (const TensorPlace& place : places_) {
       if (place.begin > data.size() || place.size > data.size() - place.begin) {
-        return Fault(Quote(*place.name), "want " + std::to_string(place.size) +
-                                             " bytes of data from " + std::to_string(place.begin) +
-                                             ", found " + std::to_string(data.size()) + " in all");
+        return in_.Fault(Quote(*place.name), "want " + std::to_string(place.size) +
+                                                 " bytes of data from " +
+                                                 std::to_string(place.begin) + ", found " +
+                                                 std::to_string(data.size()) + " in all");
       }
       place.tensor->bytes = data.subspan(place.begin, place.size);
     }
@@ -375,10 +190,10 @@ class GgufReader {
     for (size_t i = 1; i < places_.size(); ++i) {
       const TensorPlace& before = places_[i - 1];
       if (before.begin + before.size > places_[i].begin) {
-        return Fault(Quote(*places_[i].name), "overlap: want an offset from " +
-                                                  std::to_string(before.begin + before.size) +
-                                                  ", behind " + Quote(*before.name) + ", found " +
-                                                  std::to_string(places_[i].begin));
+        return in_.Fault(Quote(*places_[i].name),
+                         "overlap: want an offset from " +
+                             std::to_string(before.begin + before.size) + ", behind " +
+                             Quote(*before.name) + ", found " + std::to_string(places_[i].begin));
       }
     }
     return Status::Ok();
@@ -386,8 +201,8 @@ class GgufReader {
 
   std::span<const std::byte> bytes_;
   const std::string& name_;
+  GgufCursor in_;
   std::shared_ptr<GgufFile> file_;
-  uint64_t at_ = 0;
   std::vector<TensorPlace> places_;
 };
 

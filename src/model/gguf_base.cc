@@ -1,7 +1,6 @@
 #include "model/gguf_base.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "core/quote.h"
+#include "model/gguf_keys.h"
 
 namespace onepass {
 namespace {
@@ -50,79 +50,6 @@ constexpr std::string_view kForeign[] = {
     "use_parallel_residual",
     "rope.dimension_sections",
     "rope.scaling.alpha",
-};
-
-// Look-ups under the architecture's name. The first fault is kept; what is read after it is of no
-// use.
-class Keys {
- public:
-  explicit Keys(const GgufFile& file, std::string architecture)
-      : file_(file), prefix_(std::move(architecture) + ".") {}
-
-  const Status& fault() const { return fault_; }
-  std::string Name(std::string_view key) const { return prefix_ + std::string(key); }
-  bool Has(std::string_view key) const { return file_.metadata().contains(Name(key)); }
-  void Fail(std::string_view key, const std::string& wanted) {
-    if (fault_.ok()) fault_ = file_.Want(Name(key), wanted);
-  }
-  void FailSupport(std::string_view key, const std::string& wanted) {
-    if (fault_.ok()) fault_ = file_.WantSupported(Name(key), wanted);
-  }
-
-  int64_t Int(std::string_view key, int64_t low, int64_t high, std::optional<int64_t> if_absent) {
-    const auto number = file_.Integer(Name(key), low, high);
-    if (!number.ok()) return Keep(number.status()), low;
-    if (*number) return **number;
-    if (!if_absent) {
-      Fail(key, "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
-    }
-    return if_absent.value_or(low);
-  }
-
-  // A number, or a list with one number a layer, all the same.
-  int64_t IntOfAllLayers(std::string_view key, int64_t high, std::optional<int64_t> if_absent) {
-    const auto it = file_.metadata().find(Name(key));
-    const GgufArray* array =
-        it == file_.metadata().end() ? nullptr : std::get_if<GgufArray>(&it->second.value);
-    if (array == nullptr) return Int(key, 1, high, if_absent);
-    const auto list = file_.Array(Name(key), kIntegers);
-    if (!list.ok()) return Keep(list.status()), 1;
-    const int64_t first = array->count > 0 ? array->Integer(0) : 0;
-    for (int64_t i = 0; i < array->count; ++i) {
-      if (array->Integer(i) != first) return FailSupport(key, "the same for every layer"), 1;
-    }
-    if (first < 1 || first > high) Fail(key, "numbers from 1 to " + std::to_string(high));
-    return first;
-  }
-
-  // A finite number above 0.
-  double Positive(std::string_view key, double high, std::optional<double> if_absent) {
-    const auto number = file_.Number(Name(key));
-    if (!number.ok()) return Keep(number.status()), 1.0;
-    if (!*number && if_absent) return *if_absent;
-    if (!*number || !(**number > 0 && **number <= high)) {
-      Fail(key, "a number above 0, at most " + std::to_string(static_cast<int64_t>(high)));
-      return 1.0;
-    }
-    return **number;
-  }
-
-  std::string Text(std::string_view key, const std::string& if_absent) {
-    const auto text = file_.Text(Name(key));
-    if (!text.ok()) return Keep(text.status()), if_absent;
-    return *text ? std::string(**text) : if_absent;
-  }
-
- private:
-  static constexpr std::array kIntegers = {GgufKind::kU32, GgufKind::kI32, GgufKind::kU64,
-                                           GgufKind::kI64, GgufKind::kU16, GgufKind::kI16};
-  void Keep(const Status& status) {
-    if (fault_.ok()) fault_ = status;
-  }
-
-  const GgufFile& file_;
-  std::string prefix_;
-  Status fault_;
 };
 
 Status TensorFault(const GgufFile& file, const std::string& tensor, const std::string& text) {
@@ -195,7 +122,7 @@ Status ReadRopeFactors(const GgufFile& file, ModelConfig* config) {
   return Status::Ok();
 }
 
-void ReadRope(Keys& keys, ModelConfig* config) {
+void ReadRope(GgufKeys& keys, ModelConfig* config) {
   config->rope_theta = keys.Positive("rope.freq_base", 1e12, 10000.0);
   if (keys.Int("rope.dimension_count", 1, kMaxSize, config->head_dim) != config->head_dim) {
     keys.FailSupport("rope.dimension_count",
@@ -218,7 +145,7 @@ void ReadRope(Keys& keys, ModelConfig* config) {
   }
 }
 
-void RefuseForeign(Keys& keys, const ModelConfig& config) {
+void RefuseForeign(GgufKeys& keys, const ModelConfig& config) {
   for (const std::string_view key : kForeign) {
     if (keys.Has(key)) keys.FailSupport(key, "nothing");
   }
@@ -261,7 +188,7 @@ Result<ModelConfig> GgufConfig(const GgufFile& file) {
   }
   ModelConfig config;
   config.architecture = *architecture;
-  Keys keys(file, config.architecture);
+  GgufKeys keys(file, config.architecture);
   const auto embedding = file.tensors().find(kEmbedding);
   if (embedding == file.tensors().end() || embedding->second.shape.size() != 2) {
     return TensorFault(file, kEmbedding, "want a matrix, found none");

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/quote.h"
+#include "tokenizer/gguf_pre_tokenizer.h"
 #include "tokenizer/json_document.h"
 #include "tokenizer/unicode.h"
 
@@ -19,6 +20,8 @@ using Json = nlohmann::json;
 
 // Merges are sought by cutting a token everywhere: the work grows with the square of its length.
 constexpr size_t kMaxScoredBytes = 512;
+// Vocabularies of a quarter of a million tokens have half a million.
+constexpr size_t kMaxScoredMerges = size_t{1} << 22;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 enum TokenType {
@@ -29,43 +32,6 @@ enum TokenType {
   kUnused = 5,
   kByte = 6
 };
-
-// How a gpt2 vocabulary's text becomes words. Patterns are applied in turn; each match is a part,
-// and so is what lies between matches.
-struct PreTokenizerKind {
-  std::string_view names;  // tokenizer.ggml.pre, with spaces between and around
-  std::vector<std::string_view> patterns;
-  bool nfc = false;            // the text is normalized first
-  bool ignore_merges = false;  // a word that is a token as a whole is that token
-  bool add_bos = false;        // where the file does not say
-};
-
-constexpr std::string_view kGpt2 =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kQwen2 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr std::string_view kTekken =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
-    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
-    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-const std::vector<PreTokenizerKind>& PreTokenizerKinds() {
-  static const std::vector<PreTokenizerKind> kinds = {
-      {" default ", {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
-      {" llama-bpe llama3 llama-v3 falcon3 ", {kLlama3}, false, true, true},
-      {" smaug-bpe ", {kLlama3}},
-      {" qwen2 ", {kQwen2}, true},
-      {" deepseek-r1-qwen ", {kQwen2}},
-      {" smollm starcoder refact command-r ", {R"(\p{N})", kGpt2}},
-      {" gpt-2 phi-2 olmo jais ", {kGpt2}},
-      {" tekken ", {kTekken}, false, true, true},
-  };
-  return kinds;
-}
 
 class Maker {
  public:
@@ -174,24 +140,16 @@ class Maker {
 
   Status ReadGpt2(bool* add_bos) {
     const std::string pre = from_.pre.empty() ? "default" : from_.pre;
-    const PreTokenizerKind* kind = nullptr;
-    std::string names;
-    for (const PreTokenizerKind& known : PreTokenizerKinds()) {
-      if (pre.find(' ') == std::string::npos &&
-          known.names.find(" " + pre + " ") != std::string_view::npos) {
-        kind = &known;
-      }
-      names += known.names.substr(1);
-    }
+    const GgufPreTokenizer* kind = FindGgufPreTokenizer(pre);
     if (kind == nullptr) {
-      return Unsupported(Message("pre", "one of " + names.substr(0, names.size() - 1), Quote(pre)));
+      return Unsupported(Message("pre", "one of " + GgufPreTokenizerNames(), Quote(pre)));
     }
     document_.kind = "BPE (GGUF, " + pre + ")";
     *add_bos = kind->add_bos;
     Json steps = Json::array();
     // The step that spells bytes as characters can cut as GPT-2 does itself, and then knows how to
     // put a space in front; no other kind of file has one.
-    const bool is_gpt2 = kind->patterns == std::vector{kGpt2};
+    const bool is_gpt2 = kind->patterns == std::vector{kGpt2Pattern};
     for (const std::string_view pattern : kind->patterns) {
       if (is_gpt2) break;
       steps.push_back({{"type", "Split"},
@@ -292,6 +250,11 @@ class Maker {
         if (is_text(token.substr(0, cut)) && is_text(token.substr(cut))) {
           merges.push_back({from_.scores[id], id, cut});
         }
+      }
+      if (merges.size() > kMaxScoredMerges) {
+        return Want("tokens",
+                    "at most " + std::to_string(kMaxScoredMerges) + " ways to join two of them",
+                    "more");
       }
     }
     std::ranges::stable_sort(merges,

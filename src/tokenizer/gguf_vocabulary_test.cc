@@ -264,7 +264,7 @@ TEST(GgufVocabulary, FaultsNameTheKey) {
   bad.model = "gpt2";
   EXPECT_EQ(fault(bad), "(none)");
   bad.pre = "o9";
-  EXPECT_THAT(fault(bad), HasSubstr("pre\": want one of default llama-bpe"));
+  EXPECT_THAT(fault(bad), HasSubstr("pre\": want one of default, llama-bpe"));
   bad.pre = "gpt-2";
   bad.merges = {"ab"};
   EXPECT_THAT(fault(bad), HasSubstr("merges[0]\": want two tokens with a space between"));
