@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/cpu/dot.h"
 #include "kernels/cpu/targets.h"
 #include "tensor/tensor.h"
 
@@ -120,15 +121,28 @@ namespace {
 // The lowest set bit is the best target.
 int64_t AvailableTargets() { return hwy::SupportedTargets() & HWY_TARGETS; }
 
+// AVX-512 with the byte products of VNNI, for which Highway has no name.
+constexpr char kVnni[] = "AVX3_VNNI";
+
+#if HWY_ARCH_X86
+constexpr int64_t kVnniTarget = HWY_AVX3;
+#else
+constexpr int64_t kVnniTarget = 0;
+#endif
+
+bool UsesVnni() { return HasVnni() && (hwy::SupportedTargets() & kVnniTarget) != 0; }
+
 }  // namespace
 
 const char* InstructionSetName() {
+  if (UsesVnni()) return kVnni;
   const int64_t targets = AvailableTargets();
   return hwy::TargetName(targets & -targets);
 }
 
 std::vector<std::string> InstructionSetNames() {
   std::vector<std::string> names;
+  if (UsesVnni()) names.push_back(kVnni);
   for (int64_t left = AvailableTargets(); left != 0; left &= left - 1) {
     names.push_back(hwy::TargetName(left & -left));
   }
@@ -137,9 +151,15 @@ std::vector<std::string> InstructionSetNames() {
 
 void ForceInstructionSet(std::string_view name) {
   hwy::SetSupportedTargetsForTest(0);
+  AllowVnni(true);
   int64_t chosen = 0;
-  for (int64_t left = AvailableTargets(); left != 0; left &= left - 1) {
-    if (name == hwy::TargetName(left & -left)) chosen = left & -left;
+  if (name == kVnni && UsesVnni()) {
+    chosen = kVnniTarget;
+  } else {
+    for (int64_t left = AvailableTargets(); left != 0; left &= left - 1) {
+      if (name == hwy::TargetName(left & -left)) chosen = left & -left;
+    }
+    AllowVnni(name.empty());
   }
   ONEPASS_CHECK(chosen != 0 || name.empty(), "no such instruction set here");
   hwy::SetSupportedTargetsForTest(chosen);

@@ -18,7 +18,8 @@ double MeasurePeakGflops(ThreadPool& pool);
 // `bytes` of memory, which should be well above the last cache. The best of several passes.
 double MeasureMemoryBandwidth(ThreadPool& pool, int64_t bytes = int64_t{1} << 30);
 
-// The instruction set that the CPU backend uses here, e.g. "AVX3".
+// The instruction set that the CPU backend uses here, e.g. "AVX2", or "AVX3_VNNI": AVX-512 with
+// products of bytes.
 const char* InstructionSetName();
 
 // All that it was compiled for and this machine has, the best first.

@@ -15,6 +15,7 @@
 
 #include "core/status.h"
 #include "core/thread_pool.h"
+#include "tensor/blocks.h"
 #include "tensor/tensor.h"
 
 namespace onepass {
@@ -75,6 +76,10 @@ class Ops {
   // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The tensor's bytes
   // must outlive the result. kUnsupported: another dtype.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) = 0;
+  // Lays out a weight [N, K] in blocks of a type that Dequantise knows; the bytes may go afterwards.
+  // A backend may then multiply quantised rows of x (the cpu does, with Q8_0 and Q4_0); the backward
+  // is that of the dequantised weight. kUnsupported: another type.
+  virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) = 0;
 
   // y[T, N] = x[T, K] W^T (+ bias[N] where not empty); accumulate: y += instead.
   virtual void MatMul(View<const Real> x, const PreparedWeight& w, std::span<const Real> bias,

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "core/check.h"
 #include "kernels/ops.h"
+#include "tensor/blocks.h"
 #include "tensor/tensor.h"
 
 namespace onepass {
@@ -20,6 +22,23 @@ inline void CheckWeight(const RawTensor& weight) {
   ONEPASS_CHECK(
       static_cast<int64_t>(weight.bytes.size()) == weight.element_count() * SizeOf(weight.dtype),
       "Prepare: a weight has the bytes that its shape promises");
+}
+
+// A weight in blocks: a matrix, of a type that Dequantise knows, in whole blocks that are all there.
+inline Status CheckBlocks(const BlockTensor& weight) {
+  const BlockFormat& format = FormatOf(weight.type);
+  if (!CanDequantise(weight.type)) {
+    return Unsupported("weight: want F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K, found " +
+                       std::string(format.name));
+  }
+  if (weight.shape.size() != 2 || weight.shape[1] % format.elements != 0) {
+    return InvalidArgument("weight: want shape [N, K], K a multiple of " +
+                           std::to_string(format.elements) + ", found " +
+                           ShapeToString(weight.shape));
+  }
+  ONEPASS_CHECK(std::ssize(weight.bytes) == weight.shape[0] * weight.row_bytes(),
+                "Prepare: a weight has the bytes that its shape promises");
+  return Status::Ok();
 }
 
 template <class Real>

@@ -12,6 +12,7 @@
 
 #include "core/rng.h"
 #include "kernels/ops.h"
+#include "tensor/blocks.h"
 #include "tensor/tensor.h"
 
 namespace onepass::testing {
@@ -121,6 +122,31 @@ class StoredWeight {
     return at + sizeof(v);
   }
   RawTensor tensor_;
+  std::vector<std::byte> bytes_;
+};
+
+// A random weight [rows, cols] in blocks of Q8_0 or Q4_0: any bytes, small scales of either sign.
+class StoredBlocks {
+ public:
+  StoredBlocks(int64_t rows, int64_t cols, BlockType type, Rng& rng, double deviation = 0.3) {
+    tensor_.type = type;
+    tensor_.shape = {rows, cols};
+    const BlockFormat& format = FormatOf(type);
+    bytes_.resize(static_cast<size_t>(rows * cols / format.elements * format.bytes) + 1);
+    for (std::byte& b : bytes_) b = static_cast<std::byte>(rng.Uniform(256));
+    const double largest = type == BlockType::kQ8_0 ? 128 : 8;
+    for (size_t at = 1; at < bytes_.size(); at += static_cast<size_t>(format.bytes)) {
+      const F16 scale = ToF16(static_cast<float>(rng.Normal() * deviation / largest));
+      std::memcpy(&bytes_[at], &scale, sizeof(scale));
+    }
+    tensor_.bytes = std::span<const std::byte>(bytes_).subspan(1);  // files align nothing
+  }
+  StoredBlocks(const StoredBlocks&) = delete;
+  StoredBlocks& operator=(const StoredBlocks&) = delete;
+  const BlockTensor& tensor() const { return tensor_; }
+
+ private:
+  BlockTensor tensor_;
   std::vector<std::byte> bytes_;
 };
 

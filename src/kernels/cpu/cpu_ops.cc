@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "kernels/cpu/quantised.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/shape_checks.h"
 
@@ -38,15 +39,34 @@ Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const RawTensor& w
   return prepared;
 }
 
+Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const BlockTensor& weight) {
+  RETURN_IF_ERROR(CheckBlocks(weight));
+  std::unique_ptr<const PreparedWeight> prepared;
+  if (weight.type == BlockType::kQ8_0 || weight.type == BlockType::kQ4_0) {
+    prepared = std::make_unique<QuantisedWeight>(weight, pool_);
+  } else {
+    prepared = std::make_unique<PackedWeight>(weight, pool_);
+  }
+  return prepared;
+}
+
 void CpuOps::MatMul(View<const float> x, const PreparedWeight& w, std::span<const float> bias,
                     View<float> y, bool accumulate) {
   CheckMatMul<float>(x, w, bias, y);
-  Gemm(x, static_cast<const PackedWeight&>(w), bias, y, accumulate, gemm_, pool_);
+  if (const auto* quantised = dynamic_cast<const QuantisedWeight*>(&w)) {
+    QuantisedGemm(x, *quantised, bias, y, accumulate, gemm_, pool_);
+  } else {
+    Gemm(x, static_cast<const PackedWeight&>(w), bias, y, accumulate, gemm_, pool_);
+  }
 }
 
 void CpuOps::MatMulBackward(View<const float> dy, const PreparedWeight& w, View<float> dx) {
   CheckMatMulBackward<float>(dy, w, dx);
-  GemmBackward(dy, static_cast<const PackedWeight&>(w), dx, gemm_, pool_);
+  if (const auto* quantised = dynamic_cast<const QuantisedWeight*>(&w)) {
+    QuantisedGemmBackward(dy, *quantised, dx, gemm_, pool_);
+  } else {
+    GemmBackward(dy, static_cast<const PackedWeight&>(w), dx, gemm_, pool_);
+  }
 }
 
 void CpuOps::RmsNorm(View<const float> x, std::span<const float> weight, double eps, View<float> y,

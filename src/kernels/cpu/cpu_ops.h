@@ -22,6 +22,7 @@ class CpuOps final : public Ops<float> {
   ThreadPool& pool() override { return pool_; }
 
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) override;
+  Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
   void MatMul(View<const float> x, const PreparedWeight& w, std::span<const float> bias,
               View<float> y, bool accumulate) override;
   void MatMulBackward(View<const float> dy, const PreparedWeight& w, View<float> dx) override;

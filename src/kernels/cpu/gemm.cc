@@ -1,10 +1,11 @@
 #include "kernels/cpu/gemm.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <functional>
 
+#include "kernels/cpu/quantised.h"
+#include "kernels/cpu/share_items.h"
 #include "kernels/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,6 +14,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/tile-inl.h"
 #include "kernels/cpu/transpose-inl.h"
+#include "kernels/cpu/write_out-inl.h"
 
 #ifndef ONEPASS_KERNELS_CPU_GEMM_TASK_
 #define ONEPASS_KERNELS_CPU_GEMM_TASK_
@@ -26,6 +28,7 @@ struct GemmTask {
   int64_t depth_block = 0;
   int64_t row_blocks = 0;
   const PackedWeight* weight = nullptr;
+  const QuantisedWeight* quantised = nullptr;  // instead of `weight`; backward only
   View<float> y;
   const float* bias = nullptr;
   bool accumulate = false;
@@ -40,34 +43,6 @@ namespace HWY_NAMESPACE {
 
 // Below this many rows a bf16 panel is widened in registers, above it once into a buffer.
 constexpr int64_t kWidenRows = 2 * kTileRows + 1;
-
-// y rows += or = sums + bias, for the columns of a panel that exist.
-void WriteOut(const GemmTask& task, int64_t row_begin, int64_t rows, int64_t panel,
-              const float* HWY_RESTRICT sums) {
-  const DF d;
-  const int64_t column = panel * kPanel;
-  const int64_t columns = std::min<int64_t>(kPanel, task.y.cols() - column);
-  const float* bias = task.bias == nullptr ? nullptr : task.bias + column;
-  for (int64_t r = 0; r < rows; ++r) {
-    float* HWY_RESTRICT y = task.y.row(row_begin + r) + column;
-    const float* HWY_RESTRICT from = sums + r * kPanel;
-    if (columns == kPanel) {
-#pragma GCC unroll 8
-      for (int c = 0; c < kPanel; c += kLanes) {
-        VF v = hn::LoadU(d, from + c);
-        if (bias != nullptr) v = hn::Add(v, hn::LoadU(d, bias + c));
-        if (task.accumulate) v = hn::Add(v, hn::LoadU(d, y + c));
-        hn::StoreU(v, d, y + c);
-      }
-      continue;
-    }
-    for (int64_t c = 0; c < columns; ++c) {
-      float v = from[c];
-      if (bias != nullptr) v += bias[c];
-      y[c] = task.accumulate ? y[c] + v : v;
-    }
-  }
-}
 
 // Widens `depth` rows of pairs to [depth][32] floats.
 void Widen(const BF16Pair* HWY_RESTRICT from, int64_t depth, float* HWY_RESTRICT to) {
@@ -99,9 +74,48 @@ void TransposeBlock(const PackedWeight& w, int64_t begin, int64_t count, int64_t
   }
 }
 
+// The 32 outputs of `panel` times the 32 columns of `group`, dequantised, as [32][32] floats. Exact:
+// stored weights and scales have 8 and 11 bits.
+void DequantiseBlock(const QuantisedWeight& w, int64_t panel, int64_t group,
+                     float* HWY_RESTRICT to) {
+  const D4 d;
+  const hn::Rebind<int32_t, D4> di;
+  const hn::Rebind<uint8_t, D4> d8;
+  const std::byte* HWY_RESTRICT block = w.block(panel, group);
+  const uint8_t* HWY_RESTRICT words =
+      reinterpret_cast<const uint8_t*>(block) + QuantisedWeight::kScaleBytes;
+  for (int64_t n = 0; n < kPanel; ++n) {
+    F16 half;
+    std::memcpy(&half, block + n * 2, sizeof(half));
+    const float scale_of_n = ToFloat(half);
+    const auto scale = hn::Set(d, scale_of_n);
+    const auto zero = hn::Set(d, scale_of_n * static_cast<float>(w.offset()));
+    const auto store = [&](auto stored, int64_t column) HWY_ATTR {
+      hn::StoreU(hn::MulSub(hn::ConvertTo(d, stored), scale, zero), d, to + n * kGroup + column);
+    };
+    for (int64_t q = 0; q < w.bits(); ++q) {
+      const auto word = hn::PromoteTo(di, hn::LoadU(d8, words + (q * kPanel + n) * 4));
+      if (w.bits() == 8) {
+        store(word, 4 * q);
+      } else {
+        store(hn::And(word, hn::Set(di, 15)), 4 * q);
+        store(hn::ShiftRight<4>(word), kGroup / 2 + 4 * q);
+      }
+    }
+  }
+}
+
+// A block of the depth of the backward: rows [begin, begin + count) of W, 32 columns from `column`.
+void BackwardBlock(const GemmTask& task, int64_t begin, int64_t count, int64_t column,
+                   float* HWY_RESTRICT to) {
+  if (task.quantised == nullptr) return TransposeBlock(*task.weight, begin, count, column, to);
+  for (int64_t n = 0; n < count; n += kPanel) {
+    DequantiseBlock(*task.quantised, (begin + n) / kPanel, column / kGroup, to + n * kPanel);
+  }
+}
+
 template <bool kBackward>
 void Part(const GemmTask& task, int64_t item, float* sums, float* block) {
-  const PackedWeight& w = *task.weight;
   const int64_t panels = CeilDiv(task.y.cols(), kPanel);
   const int64_t row_block = item / panels;
   const int64_t panel = item % panels;
@@ -114,9 +128,12 @@ void Part(const GemmTask& task, int64_t item, float* sums, float* block) {
     const float* a = task.packed + (index * task.rows + row_begin) * kStride;
     const bool load = k > 0;
     if constexpr (kBackward) {
-      TransposeBlock(w, k, depth, panel * kPanel, block);
+      BackwardBlock(task, k, depth, panel * kPanel, block);
       PanelProduct<false>(rows, a, block, kPanel, depth, sums, kPanel, load);
-    } else if (!w.is_bf16()) {
+      continue;
+    }
+    const PackedWeight& w = *task.weight;
+    if (!w.is_bf16()) {
       PanelProduct<false>(rows, a, w.f32_panel(panel) + k * kPanel, kPanel, depth, sums, kPanel,
                           load);
     } else if (rows < kWidenRows) {
@@ -127,7 +144,7 @@ void Part(const GemmTask& task, int64_t item, float* sums, float* block) {
       PanelProduct<false>(rows, a, block, kPanel, depth, sums, kPanel, load);
     }
   }
-  WriteOut(task, row_begin, rows, panel, sums);
+  WriteOut(task.y.Rows(row_begin, rows), panel, sums, task.bias, task.accumulate);
 }
 
 void GemmParts(const GemmTask& task, int64_t begin, int64_t end, float* sums, float* block) {
@@ -171,19 +188,12 @@ void Pack(View<const float> x, int64_t depth_block, float* packed, ThreadPool& p
 
 using PartsFunction = void (*)(const GemmTask&, int64_t, int64_t, float*, float*);
 
-// Threads take a few items at a time: one that the system delays holds up the others less, and who
-// computes an item changes nothing.
 void RunItems(const GemmTask& task, int64_t items, GemmScratch& scratch, ThreadPool& pool,
               PartsFunction parts) {
   const int64_t item_work = CeilDiv(task.rows, task.row_blocks) * task.depth * kPanel + 1;
-  const int64_t step = std::max(CeilDiv(items, 8 * pool.thread_count()), kWorthAThread / item_work);
-  std::atomic<int64_t> next{0};
-  auto work = [&](int64_t, int64_t, int thread) {
-    for (int64_t i = next.fetch_add(step); i < items; i = next.fetch_add(step)) {
-      parts(task, i, std::min(i + step, items), scratch.Sums(thread), scratch.Block(thread));
-    }
-  };
-  pool.ParallelFor(std::min<int64_t>(pool.thread_count(), CeilDiv(items, step)), 1, std::ref(work));
+  ShareItems(items, kWorthAThread / item_work, pool, [&](int64_t begin, int64_t end, int thread) {
+    parts(task, begin, end, scratch.Sums(thread), scratch.Block(thread));
+  });
 }
 
 void Run(View<const float> x, GemmTask task, int64_t depth_multiple, GemmScratch& scratch,
@@ -229,6 +239,16 @@ void GemmBackward(View<const float> dy, const PackedWeight& w, View<float> dx, G
   if (dx.empty() || dy.empty()) return;
   GemmTask task;
   task.weight = &w;
+  task.y = dx;
+  task.accumulate = true;
+  Run(dy, task, kPanel, scratch, pool, HWY_DYNAMIC_DISPATCH(GemmBackwardParts));
+}
+
+void QuantisedGemmBackward(View<const float> dy, const QuantisedWeight& w, View<float> dx,
+                           GemmScratch& scratch, ThreadPool& pool) {
+  if (dx.empty() || dy.empty()) return;
+  GemmTask task;
+  task.quantised = &w;
   task.y = dx;
   task.accumulate = true;
   Run(dy, task, kPanel, scratch, pool, HWY_DYNAMIC_DISPATCH(GemmBackwardParts));

@@ -9,6 +9,7 @@
 #include "core/thread_pool.h"
 #include "kernels/cpu/blocking.h"
 #include "kernels/ops.h"
+#include "tensor/blocks.h"
 #include "tensor/tensor.h"
 
 namespace onepass {
@@ -19,6 +20,8 @@ class PackedWeight final : public PreparedWeight {
  public:
   // REQUIRES: shape [N, K], dtype F32, F16 or BF16.
   PackedWeight(const RawTensor& weight, ThreadPool& pool);
+  // Of blocks that Dequantise knows: their values in f32.
+  PackedWeight(const BlockTensor& weight, ThreadPool& pool);
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
@@ -30,6 +33,10 @@ class PackedWeight final : public PreparedWeight {
   const BF16Pair* bf16_panel(int64_t p) const { return bf16_.data() + p * cols_ * (kPanel / 2); }
 
  private:
+  // Fills f32_ with the rows that read_row(n, row) gives.
+  void PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
+                  ThreadPool& pool);
+
   int64_t rows_;
   int64_t cols_;
   Buffer<float> f32_;

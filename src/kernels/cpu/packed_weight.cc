@@ -37,13 +37,31 @@ PackedWeight::PackedWeight(const RawTensor& weight, ThreadPool& pool)
     pool.ParallelFor(panel_count(), 1, std::ref(pack));
     return;
   }
+  PackFloats([&](int64_t n,
+                 std::span<float> row) { ConvertTo<float>(weight, n * cols_, cols_, row.data()); },
+             pool);
+}
+
+PackedWeight::PackedWeight(const BlockTensor& weight, ThreadPool& pool)
+    : rows_(weight.shape[0]), cols_(weight.shape[1]) {
+  const auto row_bytes = static_cast<size_t>(weight.row_bytes());
+  PackFloats(
+      [&](int64_t n, std::span<float> row) {
+        Dequantise(weight.type, weight.bytes.subspan(static_cast<size_t>(n) * row_bytes, row_bytes),
+                   row);
+      },
+      pool);
+}
+
+void PackedWeight::PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
+                              ThreadPool& pool) {
   f32_ = Buffer<float>(panel_count(), cols_ * kPanel);
   auto pack = [&](int64_t begin, int64_t end, int) {
     std::vector<float> row(cols_);
     for (int64_t p = begin; p < end; ++p) {
       float* panel = f32_.data() + p * cols_ * kPanel;
       for (int64_t j = 0; j < kPanel && p * kPanel + j < rows_; ++j) {
-        ConvertTo<float>(weight, (p * kPanel + j) * cols_, cols_, row.data());
+        read_row(p * kPanel + j, row);
         for (int64_t k = 0; k < cols_; ++k) panel[k * kPanel + j] = row[k];
       }
     }

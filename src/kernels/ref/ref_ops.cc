@@ -16,6 +16,11 @@ class RefWeight final : public PreparedWeight {
   RefWeight(int64_t rows, int64_t cols, const RawTensor& tensor) : values_(rows, cols) {
     ConvertTo<Real>(tensor, 0, rows * cols, values_.data());
   }
+  explicit RefWeight(const BlockTensor& tensor) : values_(tensor.shape[0], tensor.shape[1]) {
+    std::vector<float> floats(static_cast<size_t>(values_.size()));
+    Dequantise(tensor.type, tensor.bytes, floats);
+    std::copy(floats.begin(), floats.end(), values_.data());
+  }
   int64_t rows() const override { return values_.rows(); }
   int64_t cols() const override { return values_.cols(); }
   int64_t bytes() const override { return values_.bytes(); }
@@ -47,6 +52,13 @@ Result<std::unique_ptr<const PreparedWeight>> RefOps<Real>::Prepare(const RawTen
   CheckWeight(weight);
   std::unique_ptr<const PreparedWeight> prepared =
       std::make_unique<RefWeight<Real>>(weight.shape[0], weight.shape[1], weight);
+  return prepared;
+}
+
+template <class Real>
+Result<std::unique_ptr<const PreparedWeight>> RefOps<Real>::Prepare(const BlockTensor& weight) {
+  RETURN_IF_ERROR(CheckBlocks(weight));
+  std::unique_ptr<const PreparedWeight> prepared = std::make_unique<RefWeight<Real>>(weight);
   return prepared;
 }
 

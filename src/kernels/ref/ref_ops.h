@@ -21,6 +21,8 @@ class RefOps final : public Ops<Real> {
   ThreadPool& pool() override { return pool_; }
 
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) override;
+  // Dequantised; x is not quantised.
+  Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
   void MatMul(View<const Real> x, const PreparedWeight& w, std::span<const Real> bias, View<Real> y,
               bool accumulate) override;
   void MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx) override;

@@ -1,0 +1,379 @@
+// The forward product with a quantised weight: rows are quantised, then multiplied panel by panel.
+// Here are the kernels that Highway has the operations for; dot_vnni.cc has another.
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
+#include "kernels/cpu/dot.h"
+#include "kernels/cpu/quantised.h"
+#include "kernels/cpu/share_items.h"
+#include "kernels/cpu/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/quantised_gemm.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/cpu/write_out-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace onepass {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = hn::CappedTag<float, 16>;
+using DI = hn::RebindToSigned<DF>;
+using D16 = hn::Repartition<int16_t, DI>;
+using VI = hn::Vec<DI>;
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
+
+// Rows of the largest tile, two vectors wide.
+constexpr int64_t kTileRows = 4;
+
+// A group whose values are all smaller than this counts as zeros: 127 / amax must stay finite.
+constexpr float kSmallest = 1e-35f;
+
+// Quantises x[count] group by group: q = round(x * (127 / amax)), scale = amax / 127, where amax is
+// the group's largest |x|. An infinity or NaN makes the scale NaN.
+// corrections = -offset * sum of the group's q.
+void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout, int offset,
+                 std::byte* HWY_RESTRICT values, float* HWY_RESTRICT scales,
+                 int32_t* HWY_RESTRICT corrections) {
+  const DF d;
+  const DI di;
+  const hn::Rebind<int8_t, DI> d8;
+  const auto zero = hn::Zero(d);
+  for (int64_t g = 0; g < count / kGroup; ++g, x += kGroup) {
+    auto most = zero;
+    auto not_finite = zero;  // 0, or NaN
+#pragma GCC unroll 8
+    for (int i = 0; i < kGroup; i += kLanes) {
+      const auto v = hn::LoadU(d, x + i);
+      most = hn::Max(most, hn::Abs(v));
+      not_finite = hn::Add(not_finite, hn::Mul(v, zero));
+    }
+    const float amax = hn::GetLane(hn::MaxOfLanes(d, most));
+    const bool is_zero = !(amax >= kSmallest);
+    scales[g] = (is_zero ? 0.0f : amax / 127.0f) + hn::GetLane(hn::SumOfLanes(d, not_finite));
+    const auto inverse = hn::Set(d, is_zero ? 0.0f : 127.0f / amax);
+    HWY_ALIGN int8_t bytes[kGroup];
+    auto sum = hn::Zero(di);
+#pragma GCC unroll 8
+    for (int i = 0; i < kGroup; i += kLanes) {
+      const auto q = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), inverse));
+      sum = hn::Add(sum, q);
+      hn::StoreU(hn::DemoteTo(d8, q), d8, bytes + i);
+    }
+    corrections[g] = -offset * hn::GetLane(hn::SumOfLanes(di, sum));
+    if (layout == DotLayout::kBytes) {
+      std::memcpy(values + g * kGroup, bytes, kGroup);
+      continue;
+    }
+    HWY_ALIGN int16_t pairs[kGroup];
+    for (int q = 0; q < kGroup; q += 4) {
+      pairs[q] = bytes[q];
+      pairs[q + 1] = bytes[q + 2];
+      pairs[q + 2] = bytes[q + 1];
+      pairs[q + 3] = bytes[q + 3];
+    }
+    std::memcpy(values + g * kGroup * 2, pairs, sizeof(pairs));
+  }
+}
+
+// A block of 4 bits as one of 8 bits: the same stored weights, a byte each.
+void UnpackBlock(const std::byte* HWY_RESTRICT from, std::byte* HWY_RESTRICT to) {
+  std::memcpy(to, from, QuantisedWeight::kScaleBytes);
+  from += QuantisedWeight::kScaleBytes;
+  to += QuantisedWeight::kScaleBytes;
+  const hn::Repartition<uint8_t, DF> d8;
+  const hn::Repartition<uint16_t, DF> d16;
+  const auto half = hn::Set(d8, uint8_t{15});
+  constexpr int64_t kHalf = kPanel * kGroup / 2;
+  for (int64_t i = 0; i < kHalf; i += kLanes * 4) {
+    const auto w = hn::LoadU(d8, reinterpret_cast<const uint8_t*>(from) + i);
+    const auto high = hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, w)));
+    hn::StoreU(hn::And(w, half), d8, reinterpret_cast<uint8_t*>(to) + i);
+    hn::StoreU(hn::And(high, half), d8, reinterpret_cast<uint8_t*>(to) + kHalf + i);
+  }
+}
+
+// What a row adds to the sums of two vectors of outputs in one step of four depths. Where the
+// processor does not add neighbouring products by itself, sums1 takes one of each two.
+struct Sums {
+  VI sums0[2];
+  VI sums1[2];
+};
+HWY_INLINE void AddProducts(const hn::Vec<D16>* even, const hn::Vec<D16>* odd,
+                            const std::byte* HWY_RESTRICT pairs, Sums& sums) {
+  const DI di;
+  const D16 d16;
+  int32_t words[2];
+  std::memcpy(words, pairs, sizeof(words));
+  const auto x_even = hn::BitCast(d16, hn::Set(di, words[0]));
+  const auto x_odd = hn::BitCast(d16, hn::Set(di, words[1]));
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) {
+    sums.sums0[v] =
+        hn::ReorderWidenMulAccumulate(di, even[v], x_even, sums.sums0[v], sums.sums1[v]);
+    sums.sums0[v] = hn::ReorderWidenMulAccumulate(di, odd[v], x_odd, sums.sums0[v], sums.sums1[v]);
+  }
+}
+
+// Weights of two vectors of outputs, widened: depths 4 q and 4 q + 2, and 4 q + 1 and 4 q + 3.
+template <int kShift>
+HWY_INLINE void LoadWeights(const std::byte* HWY_RESTRICT weights, hn::Vec<D16>* even,
+                            hn::Vec<D16>* odd, int bits) {
+  const D16 d16;
+  const hn::RebindToUnsigned<D16> du16;
+  const auto mask = hn::Set(du16, static_cast<uint16_t>(bits == 8 ? 0xFF : 0xF));
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) {
+    const auto w = hn::LoadU(du16, reinterpret_cast<const uint16_t*>(weights + v * kLanes * 4));
+    even[v] = hn::BitCast(d16, hn::And(hn::ShiftRight<kShift>(w), mask));
+    odd[v] = hn::BitCast(d16, hn::And(hn::ShiftRight<kShift + 8>(w), mask));
+  }
+}
+
+// kRows rows times the two vectors of outputs from `column` on.
+template <int kRows, int kBits>
+HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
+  const DF d;
+  const DI di;
+  const hn::Rebind<hwy::float16_t, DF> d_half;
+  const std::byte* HWY_RESTRICT values = task.values + row * task.value_stride;
+  const float* HWY_RESTRICT scales = task.scales + row * task.group_stride;
+  const int32_t* HWY_RESTRICT corrections = task.corrections + row * task.group_stride;
+  float* HWY_RESTRICT sums = task.sums + row * kPanel + column;
+  hn::Vec<DF> total[kRows][2];
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      total[i][v] = task.load_sums ? hn::LoadU(d, sums + i * kPanel + v * kLanes) : hn::Zero(d);
+    }
+  }
+  const std::byte* HWY_RESTRICT block = task.blocks;
+  for (int64_t g = 0; g < task.groups; ++g, block += QuantisedWeight::BlockBytes(kBits)) {
+    const std::byte* HWY_RESTRICT weights = block + QuantisedWeight::kScaleBytes + column * 4;
+    Sums dot[kRows];
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) {
+      dot[i].sums0[0] = dot[i].sums0[1] = hn::Zero(di);
+      dot[i].sums1[0] = dot[i].sums1[1] = hn::Zero(di);
+    }
+    for (int q = 0; q < kBits; ++q) {
+      hn::Vec<D16> even[2];
+      hn::Vec<D16> odd[2];
+      LoadWeights<0>(weights + q * kPanel * 4, even, odd, kBits);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) {
+        AddProducts(even, odd, values + i * task.value_stride + q * 8, dot[i]);
+      }
+      if constexpr (kBits == 4) {
+        LoadWeights<4>(weights + q * kPanel * 4, even, odd, kBits);
+#pragma GCC unroll 4
+        for (int i = 0; i < kRows; ++i) {
+          AddProducts(even, odd, values + i * task.value_stride + q * 8 + kGroup, dot[i]);
+        }
+      }
+    }
+    values += kGroup * 2;
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      const auto halves =
+          hn::LoadU(d_half, reinterpret_cast<const hwy::float16_t*>(block) + column + v * kLanes);
+      const auto weight_scale = hn::PromoteTo(d, halves);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) {
+        const auto correction = hn::Set(di, corrections[i * task.group_stride + g]);
+        const auto sum =
+            hn::Add(correction, hn::RearrangeToOddPlusEven(dot[i].sums0[v], dot[i].sums1[v]));
+        const auto scale = hn::Mul(weight_scale, hn::Set(d, scales[i * task.group_stride + g]));
+        total[i][v] = hn::MulAdd(hn::ConvertTo(d, sum), scale, total[i][v]);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) hn::StoreU(total[i][v], d, sums + i * kPanel + v * kLanes);
+  }
+}
+
+template <int kBits>
+void Tiles(const DotTask& task) {
+  const int64_t tiles = CeilDiv(task.rows, kTileRows);
+  for (int column = 0; column < kPanel; column += 2 * kLanes) {
+    for (int64_t i = 0; i < tiles; ++i) {
+      const int64_t row = i * task.rows / tiles;
+      switch ((i + 1) * task.rows / tiles - row) {
+        case 1:
+          Tile<1, kBits>(task, row, column);
+          break;
+        case 2:
+          Tile<2, kBits>(task, row, column);
+          break;
+        case 3:
+          Tile<3, kBits>(task, row, column);
+          break;
+        default:
+          Tile<4, kBits>(task, row, column);
+          break;
+      }
+    }
+  }
+}
+
+void Multiply(const DotTask& task) {
+  if (task.bits == 8) {
+    Tiles<8>(task);
+  } else {
+    Tiles<4>(task);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace onepass
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace onepass {
+
+HWY_EXPORT(QuantiseRow);
+HWY_EXPORT(UnpackBlock);
+HWY_EXPORT(Multiply);
+HWY_EXPORT(WriteOut);
+
+namespace {
+
+// Multiply-adds that are worth waking a thread for, and elements to quantise that are.
+constexpr int64_t kWorthAThread = 100'000;
+constexpr int64_t kElementsWorthAThread = 30'000;
+// Groups of a block of the depth: its weights, in bytes, stay in the first-level cache.
+constexpr int64_t kDepthGroups = 14;
+// From this many rows on, halves are unpacked to bytes once for all rows.
+constexpr int64_t kUnpackRows = 13;
+
+DotKernel BestDotKernel() {
+#if defined(__x86_64__)
+  if (HasVnni() && (hwy::SupportedTargets() & HWY_AVX3) != 0) {
+    return {.layout = DotLayout::kBytes, .multiply = MultiplyVnni};
+  }
+#endif
+  return {.layout = DotLayout::kPairs, .multiply = HWY_DYNAMIC_DISPATCH(Multiply)};
+}
+
+// Rows of x in int8, in scratch memory.
+struct QuantisedRows {
+  std::byte* values = nullptr;
+  float* scales = nullptr;
+  int32_t* corrections = nullptr;
+  int64_t stride = 0;  // bytes from row to row of values
+  int64_t groups = 0;
+};
+
+QuantisedRows Reserve(int64_t rows, int64_t cols, DotLayout layout, GemmScratch& scratch) {
+  QuantisedRows result;
+  // A line more than needed spreads rows over the cache's sets.
+  result.stride = RoundUp(DotRowBytes(layout, cols), 64) + 64;
+  result.groups = cols / kGroup;
+  const int64_t value_floats = rows * result.stride / 4;
+  float* memory = scratch.Packed(value_floats + 2 * rows * result.groups);
+  result.values = reinterpret_cast<std::byte*>(memory);
+  result.scales = memory + value_floats;
+  result.corrections = reinterpret_cast<int32_t*>(memory + value_floats + rows * result.groups);
+  return result;
+}
+
+struct Product {
+  const QuantisedWeight& weight;
+  DotKernel kernel;
+  QuantisedRows x;
+  View<float> y;
+  const float* bias = nullptr;
+  bool accumulate = false;
+  int64_t row_blocks = 1;
+  GemmScratch& scratch;
+};
+
+// Panel `panel` of rows [row, row + rows).
+void MultiplyPanel(const Product& p, int64_t panel, int64_t row, int64_t rows, int thread) {
+  const bool unpack = p.weight.bits() == 4 && rows >= kUnpackRows;
+  float* sums = p.scratch.Sums(thread);
+  auto* unpacked = reinterpret_cast<std::byte*>(p.scratch.Block(thread));
+  DotTask task;
+  task.value_stride = p.x.stride;
+  task.group_stride = p.x.groups;
+  task.rows = rows;
+  task.sums = sums;
+  const int64_t group_bytes = DotRowBytes(p.kernel.layout, kGroup);
+  for (int64_t g = 0; g < p.x.groups; g += kDepthGroups) {
+    task.groups = std::min(kDepthGroups, p.x.groups - g);
+    task.values = p.x.values + row * p.x.stride + g * group_bytes;
+    task.scales = p.x.scales + row * p.x.groups + g;
+    task.corrections = p.x.corrections + row * p.x.groups + g;
+    task.load_sums = g > 0;
+    task.blocks = p.weight.block(panel, g);
+    task.bits = p.weight.bits();
+    if (unpack) {
+      for (int64_t i = 0; i < task.groups; ++i) {
+        HWY_DYNAMIC_DISPATCH(UnpackBlock)
+        (p.weight.block(panel, g + i), unpacked + i * QuantisedWeight::BlockBytes(8));
+      }
+      task.blocks = unpacked;
+      task.bits = 8;
+    }
+    p.kernel.multiply(task);
+  }
+  HWY_DYNAMIC_DISPATCH(WriteOut)(p.y.Rows(row, rows), panel, sums, p.bias, p.accumulate);
+}
+
+}  // namespace
+
+void QuantisedGemm(View<const float> x, const QuantisedWeight& w, std::span<const float> bias,
+                   View<float> y, bool accumulate, GemmScratch& scratch, ThreadPool& pool) {
+  if (y.empty()) return;
+  static_assert(kDepthGroups * QuantisedWeight::BlockBytes(8) <=
+                kDepthBlock * kPanel * static_cast<int64_t>(sizeof(float)));
+  Product p{.weight = w,
+            .kernel = BestDotKernel(),
+            .x = {},
+            .y = {},
+            .bias = bias.empty() ? nullptr : bias.data(),
+            .accumulate = accumulate,
+            .scratch = scratch};
+  const int64_t panels = CeilDiv(w.rows(), kPanel);
+  const int64_t turns = CeilDiv(x.rows(), kRowBlock);
+  scratch.Reserve(pool.thread_count());
+  for (int64_t turn = 0; turn < turns; ++turn) {
+    const int64_t begin = turn * x.rows() / turns;
+    const int64_t rows = (turn + 1) * x.rows() / turns - begin;
+    p.y = y.Rows(begin, rows);
+    p.x = Reserve(rows, w.cols(), p.kernel.layout, scratch);
+    auto quantise = [&](int64_t from, int64_t to, int) {
+      for (int64_t r = from; r < to; ++r) {
+        HWY_DYNAMIC_DISPATCH(QuantiseRow)
+        (x.row(begin + r), w.cols(), p.kernel.layout, w.offset(), p.x.values + r * p.x.stride,
+         p.x.scales + r * p.x.groups, p.x.corrections + r * p.x.groups);
+      }
+    };
+    pool.ParallelFor(rows, CeilDiv(kElementsWorthAThread, w.cols() + 1), std::ref(quantise));
+    // Few panels for the threads: cut the rows too, down to a few tiles.
+    p.row_blocks = 1;
+    while (p.row_blocks * panels < 4 * pool.thread_count() && rows / p.row_blocks > 96) {
+      ++p.row_blocks;
+    }
+    const int64_t item_work = CeilDiv(rows, p.row_blocks) * w.cols() * kPanel + 1;
+    ShareItems(p.row_blocks * panels, kWorthAThread / item_work, pool,
+               [&](int64_t from, int64_t to, int thread) {
+                 for (int64_t item = from; item < to; ++item) {
+                   const int64_t block = item / panels;
+                   const int64_t row = block * rows / p.row_blocks;
+                   MultiplyPanel(p, item % panels, row, (block + 1) * rows / p.row_blocks - row,
+                                 thread);
+                 }
+               });
+  }
+}
+
+}  // namespace onepass
+#endif
