@@ -32,15 +32,9 @@ struct WorldFlags {
 
 Status RunWorld(WorldFlags flags) {
   WorldOptions& options = flags.options;
-  if (!ParseWorldTask(flags.task, options.task)) {
-    return InvalidArgument(
-        fmt::format("task: want compress-qa, pretrain or own-formats, found \"{}\"", flags.task));
-  }
-  if (!ParseSplit(flags.split, options.split)) {
-    return InvalidArgument(
-        fmt::format("split: want pretrain, train, validation or test, found \"{}\"", flags.split));
-  }
-  if (const std::string fault = options.Validate(); !fault.empty()) return InvalidArgument(fault);
+  ASSIGN_OR_RETURN(options.task, ParseWorldTask(flags.task));
+  ASSIGN_OR_RETURN(options.split, ParseSplit(flags.split));
+  RETURN_IF_ERROR(options.Validate());
   return WriteLines(flags.out, options.count, [&](int64_t i) { return WorldLine(options, i); });
 }
 

@@ -1,8 +1,7 @@
 // A small deterministic random generator: xoshiro256** seeded through SplitMix64.
 // Not for cryptography. No std:: distribution is used anywhere, so a seed gives the same numbers on every
 // platform and compiler. Thread-compatible; copying is cheap and copies the whole state.
-#ifndef ONEPASS_CORE_RNG_H_
-#define ONEPASS_CORE_RNG_H_
+#pragma once
 
 #include <array>
 #include <cmath>
@@ -129,5 +128,3 @@ inline double Rng::Normal() {
 }
 
 }  // namespace onepass
-
-#endif  // ONEPASS_CORE_RNG_H_

@@ -1,7 +1,6 @@
 // Texts that state the facts of a micro-world: one passage, or several headed documents, one a
 // line.
-#ifndef ONEPASS_WORLD_DOCUMENTS_H_
-#define ONEPASS_WORLD_DOCUMENTS_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -34,5 +33,3 @@ std::string WritePassage(const std::vector<Fact>& facts, Rng& rng);
 std::string WriteSummary(const std::vector<Fact>& facts);
 
 }  // namespace onepass
-
-#endif  // ONEPASS_WORLD_DOCUMENTS_H_

@@ -1,8 +1,7 @@
 // Random micro-worlds: a handful of entities and facts about them, and the sentences and questions
 // that speak of them. Knows no task and no format. All functions are pure given the generator;
 // thread-compatible.
-#ifndef ONEPASS_WORLD_FACTS_H_
-#define ONEPASS_WORLD_FACTS_H_
+#pragma once
 
 #include <string>
 #include <string_view>
@@ -88,5 +87,3 @@ std::string SentenceStart(const Fact& fact);
 Kind ObjectKind(Relation relation);
 
 }  // namespace onepass
-
-#endif  // ONEPASS_WORLD_FACTS_H_

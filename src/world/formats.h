@@ -11,8 +11,7 @@
 // is for a chain, or a prompt, to learn. Level 1 is mostly several questions about a few plain
 // sentences. Never the chain's own layouts, which have no instruction and no label: question,
 // documents, <bos>, summary; or question, summary, <bos>, answer.
-#ifndef ONEPASS_WORLD_FORMATS_H_
-#define ONEPASS_WORLD_FORMATS_H_
+#pragma once
 
 #include <string>
 #include <vector>
@@ -45,9 +44,7 @@ struct FormatOptions {
 // The names of all formats, in a fixed order.
 std::vector<std::string> FormatNames();
 
-// REQUIRES: only_format is empty or one of FormatNames().
+// REQUIRES: only_format is empty or one of FormatNames(), and with single_output not "bare".
 FormatSample MakeFormatSample(const FormatOptions& options, Rng& rng);
 
 }  // namespace onepass
-
-#endif  // ONEPASS_WORLD_FORMATS_H_

@@ -1,7 +1,5 @@
 #include "world/layout.h"
 
-#include <span>
-
 namespace onepass {
 namespace {
 
@@ -78,6 +76,8 @@ AskWords WordsOf(Ask ask) {
 }
 
 }  // namespace
+
+std::span<const std::string_view> InstructionsOf(Ask ask) { return WordsOf(ask).instructions; }
 
 Layout::Layout(Ask ask, Rng& rng) : ask_(ask) {
   const AskWords words = WordsOf(ask);

@@ -1,8 +1,8 @@
 // How a pretraining prompt is laid out: which instruction, which labels, what comes first. Words
 // only, no facts.
-#ifndef ONEPASS_WORLD_LAYOUT_H_
-#define ONEPASS_WORLD_LAYOUT_H_
+#pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +24,9 @@ enum class Ask {
   kRestate,
   kCopy
 };
+
+// What one of which begins, or ends, a prompt that asks for this.
+std::span<const std::string_view> InstructionsOf(Ask ask);
 
 // The labels of one sample, drawn once so that several turns agree.
 class Layout {
@@ -54,5 +57,3 @@ class Layout {
 };
 
 }  // namespace onepass
-
-#endif  // ONEPASS_WORLD_LAYOUT_H_

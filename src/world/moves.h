@@ -1,8 +1,7 @@
 // A second small domain: people walk between places and carry things; the latest event wins.
 // Questions need one sentence (where is a person), two (where is a thing) or three (where was a
 // thing before). Knows no format. Pure given the generator.
-#ifndef ONEPASS_WORLD_MOVES_H_
-#define ONEPASS_WORLD_MOVES_H_
+#pragma once
 
 #include <cstddef>
 #include <string>
@@ -30,5 +29,3 @@ struct MoveStory {
 MoveStory DrawMoveStory(int sentence_count, Rng& rng);
 
 }  // namespace onepass
-
-#endif  // ONEPASS_WORLD_MOVES_H_

@@ -3,8 +3,7 @@
 // Names of people, companies and cities are pairs of words; a hash of the pair decides the one
 // split that may use it, so facts about an entity of one split never occur in another. Plain values
 // (professions, dishes ...) are shared.
-#ifndef ONEPASS_WORLD_VOCABULARY_H_
-#define ONEPASS_WORLD_VOCABULARY_H_
+#pragma once
 
 #include <span>
 #include <string>
@@ -49,5 +48,3 @@ std::span<const std::string_view> MovePlaces();
 std::span<const std::string_view> MoveThings();
 
 }  // namespace onepass
-
-#endif  // ONEPASS_WORLD_VOCABULARY_H_

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "core/quote.h"
 #include "world/documents.h"
 #include "world/facts.h"
 
@@ -51,46 +52,43 @@ bool ChooseQuestion(const MicroWorld& world, int steps, Rng& rng, Question& chos
 
 }  // namespace
 
-bool ParseWorldTask(const std::string& name, WorldTask& task) {
-  if (name == "compress-qa")
-    task = WorldTask::kCompressQa;
-  else if (name == "pretrain")
-    task = WorldTask::kPretrain;
-  else if (name == "own-formats")
-    task = WorldTask::kOwnFormats;
-  else
-    return false;
-  return true;
+Result<WorldTask> ParseWorldTask(std::string_view name) {
+  if (name == "compress-qa") return WorldTask::kCompressQa;
+  if (name == "pretrain") return WorldTask::kPretrain;
+  if (name == "own-formats") return WorldTask::kOwnFormats;
+  return InvalidArgument("task: want compress-qa, pretrain or own-formats, found " + Quote(name));
 }
 
-bool ParseSplit(const std::string& name, Split& split) {
-  for (const Split candidate :
-       {Split::kPretrain, Split::kTrain, Split::kValidation, Split::kTest}) {
-    if (SplitName(candidate) == name) {
-      split = candidate;
-      return true;
-    }
+Result<Split> ParseSplit(std::string_view name) {
+  for (const Split split : {Split::kPretrain, Split::kTrain, Split::kValidation, Split::kTest}) {
+    if (SplitName(split) == name) return split;
   }
-  return false;
+  return InvalidArgument("split: want pretrain, train, validation or test, found " + Quote(name));
 }
 
-std::string WorldOptions::Validate() const {
-  if (count < 1) return "count: want at least 1, found " + std::to_string(count);
-  if (level < 1 || level > 3) return "level: want 1, 2 or 3, found " + std::to_string(level);
-  if (task == WorldTask::kPretrain && split != Split::kPretrain)
-    return "task pretrain: want split pretrain";
-  if (task != WorldTask::kPretrain && split == Split::kPretrain)
-    return "split pretrain: only for task pretrain";
-  if (!only_format.empty()) {
-    if (task == WorldTask::kCompressQa) return "format: not for task compress-qa";
-    const std::vector<std::string> names = FormatNames();
-    if (std::find(names.begin(), names.end(), only_format) == names.end()) {
-      std::string message = "format: no \"" + only_format + "\"; there are:";
-      for (const std::string& name : names) message += ' ' + name;
-      return message;
-    }
+Status WorldOptions::Validate() const {
+  if (count < 1) {
+    return InvalidArgument("count: want at least 1, found " + std::to_string(count));
   }
-  return "";
+  if (level < 1 || level > 3) {
+    return InvalidArgument("level: want 1, 2 or 3, found " + std::to_string(level));
+  }
+  if ((task == WorldTask::kPretrain) != (split == Split::kPretrain)) {
+    return InvalidArgument("split: want pretrain for task pretrain and no other, found " +
+                           std::string(SplitName(split)));
+  }
+  if (only_format.empty()) return Status::Ok();
+  if (task == WorldTask::kCompressQa) {
+    return InvalidArgument("format: want none for task compress-qa, found " + Quote(only_format));
+  }
+  std::string wanted;
+  for (const std::string& name : FormatNames()) {
+    // Own formats are scored: a sample needs an output.
+    if (task == WorldTask::kOwnFormats && name == "bare") continue;
+    if (name == only_format) return Status::Ok();
+    wanted += (wanted.empty() ? "" : ", ") + name;
+  }
+  return InvalidArgument("format: want one of " + wanted + ", found " + Quote(only_format));
 }
 
 CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index) {

@@ -10,13 +10,14 @@
 //
 // Every generated output (summary, answer) begins with a space: a byte-level vocabulary then needs
 // one token for a word wherever it stands.
-#ifndef ONEPASS_WORLD_WORLD_H_
-#define ONEPASS_WORLD_WORLD_H_
+#pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "core/status.h"
 #include "world/formats.h"
 #include "world/vocabulary.h"
 
@@ -33,14 +34,12 @@ struct WorldOptions {
   int level = 3;            // pretraining formats only: 1 short texts, 2 middle, 3 all
   std::string only_format;  // pretraining formats only: a name of formats.h; empty: the mix
 
-  // Empty when the options make sense; otherwise what is wrong, in one line.
-  std::string Validate() const;
+  Status Validate() const;
 };
 
-// Both return false, and leave the value alone, for a name that does not exist.
-// Tasks: compress-qa, pretrain, own-formats. Splits: pretrain, train, validation, test.
-bool ParseWorldTask(const std::string& name, WorldTask& task);
-bool ParseSplit(const std::string& name, Split& split);
+// kInvalidArgument names those that exist.
+Result<WorldTask> ParseWorldTask(std::string_view name);
+Result<Split> ParseSplit(std::string_view name);
 
 // Keys as in the authors' files. I_B is left out where it is empty.
 struct CompressQaSample {
@@ -62,9 +61,7 @@ std::string ToJson(const CompressQaSample& sample);
 std::string ToJson(const FormatSample& sample);
 
 // Sample `index` of the file that the options describe, as a line of JSON without the newline.
-// REQUIRES: options.Validate() is empty.
+// REQUIRES: options.Validate() is ok.
 std::string WorldLine(const WorldOptions& options, int64_t index);
 
 }  // namespace onepass
-
-#endif  // ONEPASS_WORLD_WORLD_H_

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <set>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/rng.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "world/documents.h"
 #include "world/facts.h"
+#include "world/layout.h"
 #include "world/moves.h"
 
 namespace onepass {
@@ -98,12 +102,36 @@ TEST(World, JsonEscapesWhatItMust) {
 }
 
 TEST(World, OptionsRefuseWhatMakesNoSense) {
-  EXPECT_EQ(WorldOptions{}.Validate(), "");
-  EXPECT_NE(WorldOptions{.count = 0}.Validate(), "");
-  EXPECT_NE(WorldOptions{.level = 4}.Validate(), "");
-  EXPECT_NE(WorldOptions{.task = WorldTask::kPretrain}.Validate(), "");
-  WorldOptions unknown{.task = WorldTask::kOwnFormats, .only_format = "song"};
-  EXPECT_NE(unknown.Validate().find("\"song\"; there are: answer "), std::string::npos);
+  const auto fault = [](const WorldOptions& options) { return options.Validate().message(); };
+  EXPECT_EQ(fault({}), "");
+  EXPECT_EQ(fault({.count = 0}), "count: want at least 1, found 0");
+  EXPECT_EQ(fault({.level = 4}), "level: want 1, 2 or 3, found 4");
+  EXPECT_EQ(fault({.task = WorldTask::kPretrain}),
+            "split: want pretrain for task pretrain and no other, found train");
+  EXPECT_NE(fault({.split = Split::kPretrain}), "");
+  EXPECT_EQ(fault({.task = WorldTask::kPretrain, .split = Split::kPretrain}), "");
+  EXPECT_NE(fault({.only_format = "answer"}), "");
+  const std::string unknown = fault({.task = WorldTask::kOwnFormats, .only_format = "song"});
+  EXPECT_TRUE(unknown.starts_with("format: want one of answer, ")) << unknown;
+  EXPECT_TRUE(unknown.ends_with(", found \"song\"")) << unknown;
+}
+
+TEST(World, AFormatWithoutAnOutputIsRefusedWhereSamplesAreScored) {
+  for (const std::string& name : FormatNames()) {
+    const WorldOptions options{.task = WorldTask::kOwnFormats, .only_format = name};
+    EXPECT_EQ(options.Validate().ok(), name != "bare") << name;
+    if (options.Validate().ok()) EXPECT_FALSE(WorldLine(options, 0).empty());
+  }
+}
+
+TEST(World, NamesOfTasksAndSplitsParse) {
+  EXPECT_EQ(ParseWorldTask("own-formats").value(), WorldTask::kOwnFormats);
+  EXPECT_EQ(ParseWorldTask("x\n").status().message(),
+            "task: want compress-qa, pretrain or own-formats, found \"x\\n\"");
+  for (const Split split : {Split::kPretrain, Split::kTrain, Split::kValidation, Split::kTest}) {
+    EXPECT_EQ(ParseSplit(SplitName(split)).value(), split);
+  }
+  EXPECT_FALSE(ParseSplit("all").ok());
 }
 
 TEST(Facts, SubjectAndRelationDetermineTheObject) {
@@ -181,21 +209,38 @@ TEST(Formats, EveryFormatIsMadeAtEveryLevel) {
   }
 }
 
+// The chain's own layouts have no instruction and no label. Every prompt has an instruction, or, of
+// plain answering only, a labelled question and at its end a label that is not a bare <bos>.
 TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
-  // They would be a question, a newline and a text, or a text and nothing else, right before a bare
-  // <bos>.
+  std::vector<std::string_view> instructions;
+  for (int ask = 0; ask <= static_cast<int>(Ask::kCopy); ++ask) {
+    for (const std::string_view text : InstructionsOf(static_cast<Ask>(ask))) {
+      instructions.push_back(text);
+    }
+  }
+  int without_instruction = 0;
   for (int i = 0; i < 2000; ++i) {
     Rng rng = Rng(kSeed).Fork(static_cast<uint64_t>(i));
     const FormatSample sample = MakeFormatSample({}, rng);
-    const std::string& prompt = sample.parts.front().text;
-    if (!prompt.ends_with("<bos>")) continue;
-    const std::string first = prompt.substr(0, prompt.find('\n'));
-    const bool bare_question = first.ends_with('?') && first.find(':') == std::string::npos;
-    const std::string before_output = prompt.substr(0, prompt.size() - 6);
-    const std::string last = before_output.substr(before_output.rfind('\n') + 1);
-    const bool instruction_last = last.find(':') == std::string::npos;
-    EXPECT_TRUE(!bare_question || instruction_last || first.starts_with("Which facts")) << prompt;
+    if (sample.format == "bare") continue;
+    std::vector<std::string> lines;
+    std::istringstream stream(sample.parts.front().text);
+    for (std::string line; std::getline(stream, line);) lines.push_back(line);
+    const auto any_line = [&](const auto& holds) { return std::ranges::any_of(lines, holds); };
+    if (any_line([&](const std::string& line) {
+          return std::ranges::find(instructions, line) != instructions.end();
+        })) {
+      continue;
+    }
+    ++without_instruction;
+    EXPECT_TRUE(sample.format.find("answer") != std::string::npos) << sample.format;
+    EXPECT_TRUE(any_line([](const std::string& line) {
+      return line.starts_with("Question: ") || line.starts_with("Q: ") ||
+             line.starts_with("Asked: ") || line.starts_with("Query: ");
+    })) << sample.parts.front().text;
+    EXPECT_THAT(lines.back(), testing::AnyOf("Answer:", "A:", "Reply:", "=>"));
   }
+  EXPECT_GT(without_instruction, 0);
 }
 
 TEST(Moves, LatestPlaceWins) {
