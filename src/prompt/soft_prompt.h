@@ -55,7 +55,9 @@ uint64_t ContentHash(View<const float> vectors);
 
 // Accepts F32, F16 and BF16 vectors, with or without PEFT's "base_model." style key prefixes.
 Result<SoftPrompt> LoadSoftPrompt(const std::string& dir);
-// Writes the files, each atomically, adapter_config.json last; onepass.json only with facts.
+// Writes the files; onepass.json only with facts. A process that ends in between leaves the old
+// prompt, the new one, or a folder without adapter_config.json, which does not load: never a mixture.
+// A fault of a write, such as a full disk, leaves the old one.
 Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir);
 
 // The clear error where a prompt does not fit its place: wrong width, base or placement, or added

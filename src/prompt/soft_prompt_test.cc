@@ -3,12 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "core/file.h"
 #include "format/safetensors.h"
@@ -259,6 +262,7 @@ TEST_F(SoftPromptTest, HostileFactsAreRefused) {
       {"base_fingerprint", 12, "\"base_fingerprint\""},
       {"version", 2, "\"version\": want 1, found 2"},
       {"version", "1", "\"version\": want 1, found \"1\""},
+      {"placement, stage", "front", "unknown key \"placement, stage\""},
       {"placment", "front", "unknown key \"placment\"; known: version, placement, stage"},
   };
   for (const auto& [key, value, message] : cases) {
@@ -307,6 +311,49 @@ TEST_F(SoftPromptTest, FullDiskKeepsTheOldPrompt) {
   ASSERT_TRUE(loaded.ok()) << loaded.status().message();
   EXPECT_EQ(loaded->content_hash, old_prompt.content_hash);
   EXPECT_EQ(std::distance(fs::directory_iterator(dir_), {}), 3);
+}
+
+TEST_F(SoftPromptTest, AFaultInTheSecondFileKeepsTheOldPrompt) {
+  SoftPrompt prompt = MakePrompt();
+  prompt.facts.reset();
+  ASSERT_TRUE(SaveSoftPrompt(prompt, dir_).ok());
+  fs::create_symlink("/dev/full", At("onepass.json"));
+  EXPECT_EQ(SaveSoftPrompt(MakePrompt(), dir_).code(), StatusCode::kIoError);
+  fs::remove(At("onepass.json"));
+  const auto loaded = LoadSoftPrompt(dir_);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+  EXPECT_FALSE(loaded->facts.has_value());
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir_), {}), 2);
+}
+
+// The writer of a second prompt of the same shape is killed at some moment.
+TEST_F(SoftPromptTest, AKilledSaveLeavesNoMixture) {
+  std::array<SoftPrompt, 2> prompts = {MakePrompt(), MakePrompt()};
+  prompts[1].vectors.data()[0] = 7;
+  prompts[1].content_hash = ContentHash(prompts[1].vectors.view());
+  prompts[1].facts->stage = "other";
+  std::mt19937 random(1);
+  for (int kill_count = 0; kill_count < 40; ++kill_count) {
+    ASSERT_TRUE(SaveSoftPrompt(prompts[0], dir_).ok());
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      if (!SaveSoftPrompt(prompts[1], dir_).ok()) ::_exit(1);
+      while (true) ::pause();
+    }
+    ::usleep(random() % 20000);
+    ::kill(child, SIGKILL);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    const auto loaded = LoadSoftPrompt(dir_);
+    if (!loaded.ok()) {
+      EXPECT_FALSE(fs::exists(At("adapter_config.json"))) << loaded.status().message();
+      continue;
+    }
+    const SoftPrompt& wanted = prompts[loaded->facts->stage == "other"];
+    EXPECT_EQ(loaded->content_hash, wanted.content_hash);
+  }
 }
 
 TEST_F(SoftPromptTest, UnwritableFactsAreRefusedBeforeAnythingIsWritten) {
