@@ -10,7 +10,8 @@ here. For each kind KIND it writes KIND.json, the tokenizer, and KIND.cases.json
      "decoded": of "added", "skipped": of "added" without special tokens}
 Newer versions of the package decode an added token that is matched normalized to its normalized
 text, older ones and src/tokenizer to its content: such texts have no "decoded" and "skipped".
-and for the rank file tiny.tiktoken the same as tiktoken encodes.
+and for the rank file tiny.tiktoken the same as tiktoken encodes; for gap.tiktoken, whose ranks have a
+gap, its named patterns.
 """
 
 import argparse

@@ -47,7 +47,7 @@ class Compiler {
   Plan plan_;
   std::vector<int64_t> prompt_offsets_;  // front: where each stage's prompt starts
   int64_t after_prompts_ = 0;            // front: where the shared input starts; inline: 0
-  std::vector<int> front_prompts_;       // kv stages' shared prompts by stage; -1: none
+  std::vector<int> front_prompts_;       // prompts kept for all records, by stage; -1: none
   std::vector<int> outputs_;             // by stage
   int shared_input_ = -1;                // the latest one written
 };
@@ -152,7 +152,7 @@ Status Compiler::CompileStage(int stage) {
   int last = kv && stage > 0 ? outputs_[stage - 1] : -1;
   if (kv) RETURN_IF_ERROR(CheckPositions(stage, last, reads));
   if (has_prompt && front()) {
-    if (kv) {
+    if (front_prompts_[stage] >= 0) {
       cache.push_back(front_prompts_[stage]);
     } else {
       write(AddPrompt(stage, -1, {}, cache));
@@ -204,7 +204,7 @@ Result<Plan> Compiler::Compile() {
       after_prompts_ += length;
     }
     for (int stage = 0; stage < stage_count(); ++stage) {
-      if (prompt_lengths_[stage] > 0 && HandoffOf(stage) == Handoff::kKv) {
+      if (prompt_lengths_[stage] > 0 && HandoffOf(stage) != Handoff::kText) {
         front_prompts_[stage] = AddPrompt(stage, -1, {}, {});
       }
     }

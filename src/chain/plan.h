@@ -23,8 +23,8 @@ struct PlannedSegment {
   // prompts' lengths are known before any record, so fixed offsets exist only there.)
   int after = -1;
   int64_t offset = 0;
-  // It dies when this stage's output is complete (its last reader); for a kv hand-off's front
-  // prompts, which outlive requests: stage_count.
+  // It dies when this stage's output is complete (its last reader); for front prompts that outlive
+  // records (every hand-off but text): stage_count.
   int dies_after = 0;
 };
 

@@ -133,7 +133,7 @@ TEST(Plan, ADeadSegmentIsNeverReadAndALiveOneIs) {
       for (size_t id = 0; id < plan.segments.size(); ++id) {
         const PlannedSegment& segment = plan.segments[id];
         const bool kept = segment.kind == SegmentKind::kPrompt && placement == Placement::kFront &&
-                          handoff == Handoff::kKv;
+                          handoff != Handoff::kText;
         EXPECT_EQ(segment.dies_after, kept ? 3 : last_read[id]);
       }
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/json_bytes.h"
 #include "core/quote.h"
 
 namespace onepass {
@@ -168,6 +169,7 @@ Result<Record> ParseRecord(std::string_view text, int64_t number, int64_t line,
                            std::to_string(limits.max_record_bytes) + " bytes, found " +
                            std::to_string(text.size()));
   }
+  RETURN_IF_ERROR(CheckJsonBytes(text).WithPrefix(record.Where()));
   RecordBuilder builder(&record, limits);
   if (!json::sax_parse(text.begin(), text.end(), &builder)) {
     return InvalidArgument(record.Where() + ": " + builder.fault());

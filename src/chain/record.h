@@ -105,7 +105,8 @@ Result<std::vector<Record>> LoadRecords(const std::string& path, const RecordLim
 // A chain's templates, parsed once and bound to a tokenizer. Immutable; thread-safe.
 class ChainTemplates {
  public:
-  // The tokenizer must outlive it. Refuses start and stop tokens that the tokenizer does not have.
+  // The tokenizer must outlive it. Refuses start and stop tokens that the tokenizer does not have,
+  // and a start text of which it makes no tokens.
   static Result<ChainTemplates> Create(const ChainSpec& spec, const Tokenizer& tokenizer);
 
   Result<std::vector<TokenId>> SharedInput(const Record& record) const;
@@ -119,8 +120,6 @@ class ChainTemplates {
   // What an output starts with; may be empty.
   const std::vector<TokenId>& StartTokens(int stage) const { return stages_[stage].start; }
   const std::vector<TokenId>& StopTokens(int stage) const { return stages_[stage].stop; }
-  // Names of the fields that the templates use, each once.
-  std::vector<std::string> FieldNames() const;
 
  private:
   struct Stage {

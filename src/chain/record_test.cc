@@ -58,6 +58,13 @@ TEST(Record, TakesStringsNumbersBooleansAndLists) {
   EXPECT_EQ(record->fields.size(), 10u);
 }
 
+TEST(Record, NothingStandsBehindAZeroByte) {
+  EXPECT_EQ(FaultOf(std::string("{\"a\": 1}\0{", 10)), "record 7 (line 9): byte 8: a zero byte");
+  EXPECT_EQ(FaultOf("\xef\xbb\xbf{}"), "record 7 (line 9): byte 0: a byte order mark");
+  EXPECT_THAT(Walk(std::string("{\"a\": 1}\0\n{\"a\": 2}", 18)),
+              ElementsAre("fault: f.jsonl: record 1 (line 1): byte 8: a zero byte", "2"));
+}
+
 TEST(Record, AMissingFieldNamesTheOnesThatExist) {
   const Result<Record> record = ParseRecord(R"({"I_A": "x", "O_A": "y"})", 3, 4);
   ASSERT_TRUE(record.ok());
@@ -212,7 +219,7 @@ TEST_F(RecordTokensTest, APlansTokensAreThoseOfTeacherForcing) {
   ASSERT_TRUE(plan.ok()) << plan.status().message();
   tokens = TokensOfPlan(spec, *plan, *record, outputs, *tokenizer_);
   ASSERT_TRUE(tokens.ok());
-  // S P_a I_a O_a P_b R_b O_b
+  // P_a P_b S I_a O_a R_b O_b
   ASSERT_EQ(tokens->size(), 7u);
   EXPECT_THAT((*tokens)[5], ElementsAre(261, 'x', '<', 'e', 'o', 's', '>', 262));
 }
@@ -228,6 +235,20 @@ TEST_F(RecordTokensTest, TokensThatTheBaseLacksAreRefused) {
   spec.stages[0].start = "<s>";
   EXPECT_THAT(ChainTemplates::Create(spec, *tokenizer_).status().message(),
               HasSubstr("stage \"a\": start: want a token of the base's tokenizer"));
+}
+
+TEST_F(RecordTokensTest, AStartOfWhichNoTokensComeIsRefused) {
+  std::string json = TinyTokenizerJson();
+  const std::string none = "\"normalizer\":null";
+  json.replace(json.find(none), none.size(),
+               R"("normalizer":{"type":"Strip","strip_left":true,"strip_right":true})");
+  const auto strips = ParseTokenizerJson(json, "strips");
+  ASSERT_TRUE(strips.ok()) << strips.status().message();
+  ChainSpec spec = TwoStages();
+  spec.stages[1].start = " \n";
+  EXPECT_EQ(ChainTemplates::Create(spec, **strips).status().message(),
+            "c.yaml: stage \"b\": start: want a text that has tokens, found \" \\n\", of which the "
+            "base's tokenizer makes none");
 }
 
 }  // namespace

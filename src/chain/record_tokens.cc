@@ -31,6 +31,10 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec, const Token
       return InvalidArgument(where + "start: want a token of the base's tokenizer, found " +
                              Quote(text) + ", which it does not have");
     }
+    if (!text.empty() && parsed.start.empty()) {
+      return InvalidArgument(where + "start: want a text that has tokens, found " + Quote(text) +
+                             ", of which the base's tokenizer makes none");
+    }
     for (const std::string& stop : stage.stop_tokens) {
       const std::optional<TokenId> id = tokenizer.IdOf(stop);
       if (!id) {
@@ -42,20 +46,6 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec, const Token
     templates.stages_.push_back(std::move(parsed));
   }
   return templates;
-}
-
-std::vector<std::string> ChainTemplates::FieldNames() const {
-  std::vector<std::string> names;
-  const auto add = [&](const std::vector<TemplatePiece>& pieces) {
-    for (const TemplatePiece& piece : pieces) {
-      if (piece.is_field && std::ranges::find(names, piece.text) == names.end()) {
-        names.push_back(piece.text);
-      }
-    }
-  };
-  add(shared_);
-  for (const Stage& stage : stages_) add(stage.input);
-  return names;
 }
 
 Result<std::vector<TokenId>> ChainTemplates::Render(const std::vector<TemplatePiece>& pieces,

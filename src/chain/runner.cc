@@ -2,22 +2,17 @@
 
 #include <algorithm>
 
+#include "chain/cut.h"
 #include "chain/runner_job.h"
 #include "core/quote.h"
 
 namespace onepass {
 namespace {
 
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+// Some 17 million tokens in pages of 16. Page ids are 32 bits, and the pool's table is made at once.
+constexpr int64_t kMaxPages = int64_t{1} << 20;
 
-// The longest prefix of at most `size` bytes that does not split a character.
-size_t CharacterBorder(std::string_view text, size_t size) {
-  while (size > 0 && size < text.size() &&
-         (static_cast<unsigned char>(text[size]) & 0xC0) == 0x80) {
-    --size;
-  }
-  return size;
-}
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 }  // namespace
 
@@ -120,6 +115,9 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
   const int64_t pages_a_record =
       2 * (config.max_positions / options_.page_tokens + 1) + segment_count;
   int64_t page_count = options_.batch * pages_a_record + prompt_tokens / options_.page_tokens;
+  // Both a base's context and a batch may be large: what a batch then cannot have is a record's
+  // own fault, "kv pages".
+  page_count = std::min(page_count, kMaxPages);
   if (options_.max_kv_bytes > 0) {
     page_count = std::min(page_count, options_.max_kv_bytes / layout.PageBytes());
   }
@@ -236,51 +234,28 @@ Status ChainRunner::FitContext(Job* job) const {
       record.fields, [&](const RecordField& f) { return f.name == spec_.cut_field; });
   ONEPASS_CHECK(field != record.fields.end(), "the templates were rendered with it");
   const std::string whole = field->text;
-  // The longest prefix that fits lies in [fits, size - 1): token counts grow with the text.
-  size_t low = 0;
-  size_t high = whole.size();
-  std::vector<std::vector<TokenId>> tokens;
-  const auto fits = [&](size_t size) -> Result<bool> {
-    field->text = whole.substr(0, size);
+  const auto fits = [&](std::string_view prefix) -> Result<bool> {
+    field->text = prefix;
+    std::vector<std::vector<TokenId>> tokens;
     RETURN_IF_ERROR(RenderInputs(record, &tokens));
-    return end_of_any(tokens) <= context;
+    if (end_of_any(tokens) > context) return false;
+    job->tokens = std::move(tokens);
+    return true;
   };
-  ASSIGN_OR_RETURN(bool empty_fits, fits(0));
-  if (!empty_fits && plans.size() > 1) {
+  // A token is a few bytes.
+  const size_t guess = static_cast<size_t>(context) * 4;
+  ASSIGN_OR_RETURN(std::optional<size_t> kept, CutToFit(whole, guess, fits));
+  if (!kept && plans.size() > 1) {
     // What no cut makes fit another hand-off must still fit this one.
     plans = plans.first(1);
     if (end <= context) return Status::Ok();
-    ASSIGN_OR_RETURN(empty_fits, fits(0));
+    ASSIGN_OR_RETURN(kept, CutToFit(whole, guess, fits));
   }
-  if (!empty_fits) {
+  if (!kept) {
     return InvalidArgument(need + "; cutting all of field " + Quote(spec_.cut_field) +
                            " is not enough");
   }
-  // A few bytes a token: this keeps the search near the answer in a text that is far too long.
-  for (size_t probe = static_cast<size_t>(context) * 4; probe < high; probe *= 2) {
-    const size_t border = CharacterBorder(whole, probe);
-    ASSIGN_OR_RETURN(const bool probe_fits, fits(border));
-    if (!probe_fits) {
-      high = probe;
-      break;
-    }
-    low = border;
-  }
-  while (high - low > 1) {
-    const size_t middle = low + (high - low) / 2;
-    const size_t border = CharacterBorder(whole, middle);
-    if (border <= low) {
-      low = middle;
-      continue;
-    }
-    ASSIGN_OR_RETURN(const bool middle_fits, fits(border));
-    (middle_fits ? low : high) = middle;
-  }
-  low = CharacterBorder(whole, low);
-  ASSIGN_OR_RETURN(const bool low_fits, fits(low));
-  ONEPASS_CHECK(low_fits, "the search keeps what fits");
-  job->result->cut_bytes = static_cast<int64_t>(whole.size() - low);
-  job->tokens = std::move(tokens);
+  job->result->cut_bytes = static_cast<int64_t>(whole.size() - *kept);
   return Status::Ok();
 }
 

@@ -24,7 +24,7 @@ struct RunnerOptions {
   int64_t batch = 1;               // most records in lockstep
   // Front prompts are prefilled anew by each batch, as if every request loaded its adapters.
   bool cold = false;
-  int64_t max_kv_bytes = 0;  // 0: enough for a batch that fills the context
+  int64_t max_kv_bytes = 0;  // 0: enough for a batch that fills the context, or 2^20 pages
   int64_t page_tokens = 16;
 
   Status Validate() const;
@@ -86,8 +86,6 @@ class ChainRunner {
   const PagePool& pool() const { return *pool_; }
   std::vector<int64_t> PromptLengths() const;
 
-  // Called for every sampled token of records[i] of a Run. May be empty.
-  std::function<void(size_t record, int stage, TokenId token)> on_token;
   // Called when a stage's output is complete, before what is dead is freed: what the record holds
   // then, by planned id. Texts that are read again and the own input behind them are one segment,
   // under the texts' id. For tools and tests. May be empty.

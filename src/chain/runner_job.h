@@ -1,6 +1,7 @@
-// What a runner knows of one record while it runs. Private to runner*.cc.
+// What a runner knows of one record while it runs, and small helpers. Private to runner*.cc.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <vector>
@@ -23,5 +24,13 @@ struct ChainRunner::Job {
 
   bool failed() const { return !result->status.ok(); }
 };
+
+inline double Milliseconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+inline bool Contains(const std::vector<int>& values, int value) {
+  return std::ranges::find(values, value) != values.end();
+}
 
 }  // namespace onepass

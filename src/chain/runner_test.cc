@@ -340,7 +340,8 @@ TEST_F(RunnerTest, CountersProveThatKvRecomputesNothing) {
           break;
         case Handoff::kTextCached:
           EXPECT_EQ(result.TokensRecomputed(), again);
-          EXPECT_EQ(result.TokensReused(), 2 * shared);
+          EXPECT_EQ(result.TokensReused(),
+                    2 * shared + (placement == Placement::kFront ? 5 + 3 + 4 : 0));
           break;
         case Handoff::kText:
           EXPECT_EQ(result.TokensRecomputed(), again + 2 * shared);
@@ -436,10 +437,33 @@ TEST_F(RunnerTest, DeadSegmentsAreFreedAtTheHandoff) {
 }
 
 TEST_F(RunnerTest, OneCacheServesAnyNumberOfStagesUnderKv) {
-  const RecordResult kv = RunOne(*Make(ThreeStages(Placement::kInline)), Records()[2]);
-  const auto runner = Make(ThreeStages(Placement::kInline), {.handoff = Handoff::kText});
-  const RecordResult text = RunOne(*runner, Records()[2]);
-  EXPECT_GT(text.TokensComputed(), kv.TokensComputed());
+  // Pages of one token: bytes tell tokens. The first stage's document is the most of everything.
+  const RunnerOptions options{.page_tokens = 1};
+  const int64_t token_bytes = base_->config().Layout(1, DType::kF32).PageBytes();
+  std::vector<int64_t> peaks;
+  for (size_t stages = 1; stages <= 3; ++stages) {
+    ChainSpec spec = ThreeStages(Placement::kInline);
+    spec.stages.resize(stages);
+    std::vector<SoftPrompt> prompts = Prompts();
+    prompts.resize(stages);
+    const auto runner = Make(spec, options, std::move(prompts));
+    peaks.push_back(RunOne(*runner, Records()[2]).peak_kv_bytes);
+  }
+  // Alone, the first stage's last token is read by nobody and need not be fed.
+  EXPECT_LE(peaks[1] - peaks[0], token_bytes);
+  EXPECT_EQ(peaks[1], peaks[2]);
+}
+
+TEST_F(RunnerTest, AFullContextNeedsNoTableOfPagesForIt) {
+  ModelConfig config = TinyConfig();
+  config.max_positions = int64_t{1} << 30;
+  const auto base = LoadTinyBase(WriteTinyBase("runner_test_wide", config), "ref");
+  ASSERT_NE(base, nullptr);
+  const auto runner =
+      ChainRunner::Create(*base, ThreeStages(Placement::kFront), Prompts(), {.batch = 4096});
+  ASSERT_TRUE(runner.ok()) << runner.status().message();
+  const std::vector<Record> records = Records();
+  EXPECT_TRUE((*runner)->Run({records.data(), 1})[0].status.ok());
 }
 
 TEST_F(RunnerTest, AnOutputCutByItsLengthHandsAllItsTokensOver) {

@@ -14,7 +14,8 @@ namespace onepass {
 
 // How what an earlier stage wrote reaches the next one.
 //   kText        a new cache: all of prompt, shared input, text read and own input is prefilled
-//   kTextCached  the same, but the shared input's KV is kept, as a prefix cache would keep it
+//   kTextCached  the same, but the KV of the shared input and of front prompts is kept, as a prefix
+//                cache would keep it
 //   kKv          FTHSS: the outputs' KV is attended to where it lies; nothing is recomputed
 enum class Handoff { kText, kTextCached, kKv };
 std::string_view NameOf(Handoff handoff);

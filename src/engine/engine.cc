@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <utility>
+
+#include "core/hash.h"
 
 namespace onepass {
 namespace {
@@ -31,9 +34,41 @@ uint64_t ContentHash(const Segment& segment, const KvView& view, View<const floa
 }
 
 // One output being generated.
-struct Decoding {
-  Decoding(DecodeRequest& r, const Tokenizer& tokenizer)
-      : request(&r), sampler(r.sampling), decoder(tokenizer) {}
+class Decoding {
+ public:
+  Decoding(DecodeRequest& r, PagePool& pool, const Tokenizer& tokenizer)
+      : request(&r),
+        segment(std::make_unique<Segment>(pool, r.start_position, r.provenance)),
+        sampler(r.sampling),
+        decoder(tokenizer),
+        tokenizer_(tokenizer) {}
+
+  // Takes the token after the ones so far; the tokens that it leaves to be fed.
+  std::vector<TokenId> Accept(TokenId token) {
+    const StopRule& stop = request->stop;
+    if (std::ranges::find(stop.tokens, token) != stop.tokens.end()) {
+      Finish(FinishReason::kStopToken);
+      return {};
+    }
+    request->tokens.push_back(token);
+    request->text += decoder.Push(token);
+    text_ends_.push_back(request->text.size());
+    size_t cut = std::string::npos;
+    for (const std::string& string : stop.strings) {
+      if (!string.empty()) cut = std::min(cut, request->text.find(string));
+    }
+    if (cut != std::string::npos) {
+      Finish(FinishReason::kStopString);
+      return CutAt(cut);
+    }
+    if (std::ssize(request->tokens) >= stop.max_tokens) Finish(FinishReason::kLength);
+    return {token};
+  }
+
+  void Finish(FinishReason reason) {
+    request->finish = reason;
+    done = true;
+  }
 
   DecodeRequest* request;
   std::unique_ptr<Segment> segment;
@@ -42,37 +77,33 @@ struct Decoding {
   int64_t unfed = 0;  // tokens at the segment's end that have not run through the model
   bool done = false;
 
-  // True when a stop string stands in the text; cuts the text before it.
-  bool CutAtStopString() {
-    size_t first = std::string::npos;
-    for (const std::string& stop : request->stop.strings) {
-      if (!stop.empty()) first = std::min(first, request->text.find(stop));
-    }
-    if (first == std::string::npos) return false;
-    request->text.resize(first);
-    return true;
+ private:
+  // Drops what stands behind the first `size` bytes of the text, from text, tokens and KV. Of a
+  // token that the border splits the rest is tokenised anew and returned.
+  std::vector<TokenId> CutAt(size_t size) {
+    const auto behind = std::ranges::upper_bound(text_ends_, size);
+    const size_t whole = behind == text_ends_.begin() ? 0 : behind[-1];
+    // The first token that ends there: those behind it gave no text.
+    const int64_t kept =
+        whole == 0 ? 0 : std::ranges::lower_bound(text_ends_, whole) - text_ends_.begin() + 1;
+    std::vector<TokenId> rest =
+        tokenizer_.Encode(std::string_view(request->text).substr(whole, size - whole), {});
+    // Never more tokens than were asked for: there may be no positions for them.
+    rest.resize(std::min(std::ssize(rest), request->stop.max_tokens - kept));
+    request->text.resize(size);
+    request->tokens.resize(kept);
+    request->tokens.insert(request->tokens.end(), rest.begin(), rest.end());
+    segment->Truncate(std::ssize(request->start_tokens) + kept);
+    return rest;
   }
 
-  void Finish(FinishReason reason) {
-    request->finish = reason;
-    done = true;
-  }
-
-  // Takes the token after the ones so far.
-  void Accept(TokenId token, const Tokenizer& tokenizer) {
-    const StopRule& stop = request->stop;
-    if (std::find(stop.tokens.begin(), stop.tokens.end(), token) != stop.tokens.end()) {
-      return Finish(FinishReason::kStopToken);
-    }
-    request->tokens.push_back(token);
-    if (request->on_token) request->on_token(token);
-    if (!tokenizer.IsSpecial(token)) request->text += decoder.Push(token);
-    if (CutAtStopString()) return Finish(FinishReason::kStopString);
-    if (static_cast<int64_t>(request->tokens.size()) >= stop.max_tokens) {
-      Finish(FinishReason::kLength);
-    }
-  }
+  const Tokenizer& tokenizer_;
+  std::vector<size_t> text_ends_;  // of the text, by token
 };
+
+bool AllFinite(std::span<const float> values) {
+  return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+}
 
 }  // namespace
 
@@ -126,14 +157,14 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
 
 Status Engine::Decode(std::span<DecodeRequest> requests) {
   const auto start = std::chrono::steady_clock::now();
-  const Tokenizer& tokenizer = *base_->tokenizer;
   std::vector<Decoding> sequences;
   sequences.reserve(requests.size());
   for (DecodeRequest& request : requests) {
-    Decoding& d = sequences.emplace_back(request, tokenizer);
+    Decoding& d = sequences.emplace_back(request, *pool_, *base_->tokenizer);
+    request.segment = nullptr;
     request.tokens.clear();
     request.text.clear();
-    d.segment = std::make_unique<Segment>(*pool_, request.start_position, request.provenance);
+    request.fed_tokens = 0;
     RETURN_IF_ERROR(d.segment->Extend(request.start_tokens));
     d.unfed = static_cast<int64_t>(request.start_tokens.size());
     ONEPASS_CHECK(d.unfed > 0 || !request.first_logits.empty(), "nothing to decode from");
@@ -144,17 +175,19 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
   // Takes the next token of a sequence; what must be fed then waits at its segment's end.
   const auto accept = [&](Decoding& d, std::span<const float> logits) -> Status {
     DecodeRequest& request = *d.request;
+    if (!AllFinite(logits)) {
+      return InvalidArgument("base: want finite logits, found others after " +
+                             std::to_string(request.tokens.size()) + " tokens (" +
+                             base_->checkpoint->path() + ")");
+    }
     const bool first = request.first_token_seconds < 0;
-    d.Accept(d.sampler.Next(logits), tokenizer);
+    const std::vector<TokenId> next = d.Accept(d.sampler.Next(logits));
     if (first) request.first_token_seconds = SecondsSince(start);
     if (d.done) request.decode_seconds = SecondsSince(start) - request.first_token_seconds;
-    // A stop token is in no view. Any other last token is content: its KV is needed by later
-    // readers.
-    if (d.done && (request.finish == FinishReason::kStopToken || !request.read_later)) {
-      return Status::Ok();
-    }
-    RETURN_IF_ERROR(d.segment->Extend({&request.tokens.back(), 1}));
-    d.unfed = 1;
+    // Of what comes last only later readers need the KV.
+    if (d.done && !request.read_later) return Status::Ok();
+    RETURN_IF_ERROR(d.segment->Extend(next));
+    d.unfed = std::ssize(next);
     return Status::Ok();
   };
   for (Decoding& d : sequences) {
@@ -189,7 +222,7 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     }
     base_->model->Logits(last_rows.view().Rows(0, count), logits.view().Rows(0, count));
     for (int64_t i = 0; i < count; ++i) {
-      active[i]->unfed = 0;
+      active[i]->request->fed_tokens += std::exchange(active[i]->unfed, 0);
       if (active[i]->done) continue;
       RETURN_IF_ERROR(accept(*active[i], {logits.view().row(i), static_cast<size_t>(vocab_size)}));
     }
@@ -198,7 +231,6 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
   for (Decoding& d : sequences) {
     DecodeRequest& request = *d.request;
     if (request.finish != FinishReason::kStopString) request.text += d.decoder.Finish();
-    request.segment = nullptr;
     if (d.segment->token_count() == 0) continue;
     d.segment->set_content_hash(ContentHash(*d.segment, request.view, {}));
     request.segment = std::move(d.segment);

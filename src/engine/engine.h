@@ -2,7 +2,6 @@
 // positions and provenances that it is given come from a plan.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,8 +30,8 @@ struct BaseOptions {
   std::string backend = "cpu";  // "cpu", "ref"
   int thread_count = 0;
 };
-// DIR holds config.json, safetensors and tokenizer.json.
-Result<std::unique_ptr<Base>> LoadBase(const std::string& dir, const BaseOptions& options);
+// A folder with config.json, safetensors and tokenizer.json, or a GGUF file.
+Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOptions& options);
 
 // One segment to write: its tokens (or a prompt's vectors) at start_position under a view.
 struct PrefillRequest {
@@ -50,7 +49,7 @@ struct PrefillRequest {
 
 struct StopRule {
   std::vector<TokenId> tokens;       // any of these ends the output and is not part of it
-  std::vector<std::string> strings;  // the output's text is cut before the first of these
+  std::vector<std::string> strings;  // the output is cut before the first of these
   int64_t max_tokens = 256;          // sampled tokens, the stop token not counted
 };
 
@@ -70,13 +69,15 @@ struct DecodeRequest {
   // A later stage reads the KV: when the output ends without a stop token its last token is fed
   // too.
   bool read_later = false;
-  // Called for every sampled token; may be empty.
-  std::function<void(TokenId)> on_token;
 
   // Results.
-  SegmentRef segment;           // KV of the tokens that were fed; null if none were
-  std::vector<TokenId> tokens;  // sampled, the stop token left out
-  std::string text;             // decoded, special tokens skipped, cut at a stop string
+  SegmentRef segment;  // KV of the start tokens and of `tokens`, of the last one only if read later
+                       // or before a stop token; null if there is none
+  // Sampled, the stop token left out. At a stop string: those whose text stands before it; the part
+  // of a token that does is tokenised anew, so that tokens, text and KV say the same.
+  std::vector<TokenId> tokens;
+  std::string text;        // decoded, special tokens skipped, cut at a stop string
+  int64_t fed_tokens = 0;  // rows that went through the model
   FinishReason finish = FinishReason::kLength;
   double first_token_seconds = 0;  // from the call to the first sampled token; -1: none was
   double decode_seconds = 0;       // from the first sampled token to the end
@@ -99,7 +100,8 @@ class Engine {
 
   // Writes all segments, in one ragged batch. kExhausted: too few pages, nothing was written.
   Status Prefill(std::span<PrefillRequest> requests);
-  // Generates all outputs together, each until it stops. kExhausted as above.
+  // Generates all outputs together, each until it stops. kExhausted: too few pages;
+  // kInvalidArgument: logits that are no numbers. Then no request has a segment, and none is done.
   Status Decode(std::span<DecodeRequest> requests);
 
  private:

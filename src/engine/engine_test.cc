@@ -11,7 +11,7 @@
 namespace onepass {
 namespace {
 
-// A vocabulary of 32 byte-level letters and one special token, small enough to read.
+// A vocabulary of byte-level letters, "ab" and one special token, small enough to read.
 constexpr char kTokenizer[] = R"({
   "version": "1.0", "truncation": null, "padding": null,
   "added_tokens": [{"id": 26, "content": "<eos>", "single_word": false, "lstrip": false,
@@ -26,8 +26,8 @@ constexpr char kTokenizer[] = R"({
             "byte_fallback": false, "ignore_merges": false,
             "vocab": {"a":0,"b":1,"c":2,"d":3,"e":4,"f":5,"g":6,"h":7,"i":8,"j":9,"k":10,"l":11,
                       "m":12,"n":13,"o":14,"p":15,"q":16,"r":17,"s":18,"t":19,"u":20,"v":21,
-                      "w":22,"x":23,"y":24,"z":25},
-            "merges": []}})";
+                      "w":22,"x":23,"y":24,"z":25,"ab":27},
+            "merges": ["a b"]}})";
 
 class EngineTest : public ::testing::Test {
  protected:
@@ -36,7 +36,7 @@ class EngineTest : public ::testing::Test {
     std::filesystem::remove_all(dir_);
     ModelConfig config;
     config.architecture = "llama";
-    config.vocab_size = 27;
+    config.vocab_size = 28;
     config.width = 16;
     config.layers = 2;
     config.heads = 2;
@@ -59,6 +59,27 @@ class EngineTest : public ::testing::Test {
     request.start_tokens = {3};
     request.stop.max_tokens = max_tokens;
     return request;
+  }
+
+  // The segment is what a prefill of `start` and `tokens` gives, in tokens and KV.
+  void ExpectPrefilled(const Segment& segment, std::vector<TokenId> start,
+                       const std::vector<TokenId>& tokens) {
+    start.insert(start.end(), tokens.begin(), tokens.end());
+    PrefillRequest request;
+    request.tokens = start;
+    ASSERT_TRUE(engine_->Prefill({&request, 1}).ok());
+    ASSERT_EQ(segment.tokens(), start);
+    EXPECT_EQ(segment.provenance().content_hash, request.segment->provenance().content_hash);
+    const KvLayout layout = pool_->layout();
+    for (int64_t token = 0; token < segment.token_count(); ++token) {
+      const int64_t page = token / layout.page_tokens;
+      const int64_t at = token % layout.page_tokens * layout.head_dim;
+      for (int64_t layer = 0; layer < layout.layers; ++layer) {
+        const float* ours = segment.k_plane<float>(page, layer) + at;
+        const float* fresh = request.segment->k_plane<float>(page, layer) + at;
+        EXPECT_TRUE(std::equal(ours, ours + layout.head_dim, fresh)) << "token " << token;
+      }
+    }
   }
 
   std::string dir_;
@@ -111,6 +132,48 @@ TEST_F(EngineTest, AStopStringCutsTheText) {
   ASSERT_TRUE(engine_->Decode({&cut, 1}).ok());
   EXPECT_EQ(cut.finish, FinishReason::kStopString);
   EXPECT_EQ(cut.text, all.text.substr(0, all.text.find(cut.stop.strings[0])));
+}
+
+TEST_F(EngineTest, AStopStringIsInNoTokenAndInNoKv) {
+  DecodeRequest all = Request(8);
+  all.sampling = {.temperature = 3, .seed = 2};
+  ASSERT_TRUE(engine_->Decode({&all, 1}).ok());
+  ASSERT_GE(all.text.size(), 4u);
+  DecodeRequest cut = Request(8);
+  cut.sampling = all.sampling;
+  cut.stop.strings = {all.text.substr(2, 2)};
+  cut.read_later = true;
+  ASSERT_TRUE(engine_->Decode({&cut, 1}).ok());
+  EXPECT_EQ(base_->tokenizer->Decode(cut.tokens, true), cut.text);
+  // The stop string's first token was fed before anybody could know what it was.
+  EXPECT_GT(cut.fed_tokens, cut.segment->token_count());
+  ExpectPrefilled(*cut.segment, {3}, cut.tokens);
+}
+
+TEST_F(EngineTest, OfATokenThatAStopStringSplitsThePartBeforeItIsHandedOver) {
+  DecodeRequest request;
+  request.first_logits.assign(28, 0);
+  request.first_logits[27] = 9;  // "ab"
+  request.stop = {.tokens = {}, .strings = {"b"}, .max_tokens = 8};
+  request.read_later = true;
+  ASSERT_TRUE(engine_->Decode({&request, 1}).ok());
+  EXPECT_EQ(request.finish, FinishReason::kStopString);
+  EXPECT_EQ(request.text, "a");
+  EXPECT_EQ(request.tokens, (std::vector<TokenId>{0}));
+  ExpectPrefilled(*request.segment, {}, request.tokens);
+}
+
+TEST_F(EngineTest, LogitsThatAreNoNumbersAreTheBasesFault) {
+  for (const float bad : {std::nanf(""), HUGE_VALF}) {
+    DecodeRequest request;
+    request.first_logits.assign(28, 0);
+    request.first_logits[5] = bad;
+    request.sampling = {.temperature = 1, .top_p = 0.5};
+    EXPECT_EQ(engine_->Decode({&request, 1}).message(),
+              "base: want finite logits, found others after 0 tokens (" + dir_ + ")");
+    EXPECT_EQ(request.segment, nullptr);
+  }
+  EXPECT_EQ(pool_->pages_used(), 0);
 }
 
 TEST_F(EngineTest, OutputsTogetherEqualOutputsAlone) {
@@ -185,6 +248,11 @@ TEST(Sampler, TopKAndTopPKeepOnlyTheLikeliest) {
     EXPECT_NE(top_k.Next(logits), 2);
     EXPECT_EQ(top_p.Next(logits), 0);
   }
+}
+
+TEST(Sampler, TopPKeepsOneTokenAtLeast) {
+  Sampler sampler({.temperature = 1, .top_p = 1e-300, .seed = 1});
+  EXPECT_EQ(sampler.Next(std::vector<float>{-3, 2, 1}), 1);
 }
 
 TEST(Sampler, FrequenciesFollowTheTemperature) {

@@ -45,12 +45,14 @@ int32_t Sampler::Next(std::span<const float> logits) {
     weights[i] = std::exp((static_cast<double>(logits[ids[i]]) - *best) / options_.temperature);
     total += weights[i];
   }
-  // top-p: the smallest prefix that holds at least top_p of the probability.
+  // top-p: the smallest prefix, of one at least, that holds at least top_p of the probability.
   double limit = total;
   if (options_.top_p < 1) {
     double sum = 0;
     size_t n = 0;
-    while (n < kept && sum < options_.top_p * total) sum += weights[n++];
+    do {
+      sum += weights[n++];
+    } while (n < kept && sum < options_.top_p * total);
     kept = n;
     limit = sum;
   }

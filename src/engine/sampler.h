@@ -22,6 +22,7 @@ struct SamplingOptions {
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options);
+  // REQUIRES: logits are finite, and at least one.
   int32_t Next(std::span<const float> logits);
 
  private:
