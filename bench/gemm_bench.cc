@@ -1,4 +1,5 @@
-// Products with packed weights at the shapes of a 135M model, for few and many rows.
+// Products with packed weights at the shapes of a 135M model, for few and many rows. Weights are f32,
+// bf16, or in blocks of 8 or 4 bits.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -35,17 +36,43 @@ struct Weight {
   RawTensor tensor;
 };
 
+struct Blocks {
+  Blocks(int64_t rows, int64_t cols, int bits) {
+    Rng rng(1);
+    tensor.type = bits == 8 ? BlockType::kQ8_0 : BlockType::kQ4_0;
+    tensor.shape = {rows, cols};
+    bytes.resize(rows * tensor.row_bytes());
+    for (std::byte& b : bytes) b = static_cast<std::byte>(rng.Uniform(256));
+    const F16 scale = ToF16(0.01f);
+    for (size_t at = 0; at < bytes.size(); at += FormatOf(tensor.type).bytes) {
+      std::memcpy(&bytes[at], &scale, sizeof(scale));
+    }
+    tensor.bytes = bytes;
+  }
+  std::vector<std::byte> bytes;
+  BlockTensor tensor;
+};
+
+std::unique_ptr<const PreparedWeight> Prepared(Ops<float>& ops, int64_t n, int64_t k,
+                                               int64_t bits) {
+  if (bits < 16) {
+    const Blocks blocks(n, k, static_cast<int>(bits));
+    return std::move(ops.Prepare(blocks.tensor)).value();
+  }
+  const Weight weight(n, k, bits == 16 ? DType::kBF16 : DType::kF32);
+  return std::move(ops.Prepare(weight.tensor)).value();
+}
+
 enum Direction : int64_t { kForward, kBackward };
 
-// Arguments: direction, bf16, N, K, T.
+// Arguments: direction, bits of a weight, N, K, T.
 void MatMul(benchmark::State& state) {
   auto ops = std::move(MakeOps("cpu", {})).value();
   const bool backward = state.range(0) == kBackward;
   const int64_t n = state.range(2);
   const int64_t k = state.range(3);
   const int64_t t = state.range(4);
-  const Weight weight(n, k, state.range(1) != 0 ? DType::kBF16 : DType::kF32);
-  const auto w = std::move(ops->Prepare(weight.tensor)).value();
+  const auto w = Prepared(*ops, n, k, state.range(1));
   Buffer<float> x(t, k);
   Buffer<float> y(t, n);
   double best = 1e9;
@@ -65,7 +92,7 @@ void MatMul(benchmark::State& state) {
 
 void Shapes(benchmark::internal::Benchmark* bench) {
   for (int64_t direction : {kForward, kBackward}) {
-    for (int64_t bf16 : {0, 1}) {
+    for (int64_t bits : {32, 16, 8, 4}) {
       for (auto [n, k] : {std::pair<int64_t, int64_t>{576, 576},
                           {1536, 576},
                           {576, 1536},
@@ -75,12 +102,12 @@ void Shapes(benchmark::internal::Benchmark* bench) {
                           {640, 256}}) {
         for (int64_t t : {1, 4, 16, 64, 128, 512}) {
           if (n == 49152 && t > 128) continue;
-          bench->Args({direction, bf16, n, k, t});
+          bench->Args({direction, bits, n, k, t});
         }
       }
     }
   }
-  bench->ArgNames({"backward", "bf16", "N", "K", "T"})->MinTime(0.1)->UseRealTime();
+  bench->ArgNames({"backward", "bits", "N", "K", "T"})->MinTime(0.1)->UseRealTime();
 }
 
 BENCHMARK(MatMul)->Apply(Shapes);

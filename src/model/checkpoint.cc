@@ -119,6 +119,40 @@ Status CheckTensor(const TensorSpec& spec, const Source& source) {
   return Status::Ok();
 }
 
+// A matrix whose name is not there may be there in blocks: [rows, bytes of a row] bytes under
+// BlocksName, which is then taken out of `found`. Empty: it is not.
+Result<std::optional<BlockTensor>> TakeBlocks(const TensorSpec& spec,
+                                              std::map<std::string, Source>& found) {
+  if (spec.shape.size() != 2) return std::optional<BlockTensor>();
+  for (const BlockType type :
+       {BlockType::kQ8_0, BlockType::kQ4_0, BlockType::kQ4_K, BlockType::kQ6_K}) {
+    const auto it = found.find(BlocksName(spec.name, type));
+    if (it == found.end()) continue;
+    const BlockFormat& format = FormatOf(type);
+    if (spec.shape[1] % format.elements != 0) {
+      return Fault(it->first,
+                   "want rows of whole blocks of " + std::to_string(format.elements) + ", found " +
+                       ShapeToString(spec.shape),
+                   it->second.path);
+    }
+    const std::vector<int64_t> shape = {spec.shape[0],
+                                        spec.shape[1] / format.elements * format.bytes};
+    const RawTensor& tensor = it->second.tensor;
+    if (tensor.dtype != DType::kU8 || tensor.shape != shape) {
+      std::string dims = ShapeToString(tensor.shape);
+      if (dims.size() > 100) dims = std::to_string(tensor.shape.size()) + " dimensions";
+      return Fault(it->first,
+                   "want U8 " + ShapeToString(shape) + ", found " +
+                       std::string(NameOf(tensor.dtype)) + " " + dims,
+                   it->second.path);
+    }
+    BlockTensor blocks{type, spec.shape, tensor.bytes};
+    found.erase(it);
+    return std::optional(std::move(blocks));
+  }
+  return std::optional<BlockTensor>();
+}
+
 bool SameBytes(const RawTensor& a, const RawTensor& b) {
   return a.dtype == b.dtype &&
          std::equal(a.bytes.begin(), a.bytes.end(), b.bytes.begin(), b.bytes.end());
@@ -167,6 +201,11 @@ Result<std::shared_ptr<const Checkpoint>> Checkpoint::OpenFolder(const std::stri
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     const auto it = found.find(spec.name);
     if (it == found.end()) {
+      ASSIGN_OR_RETURN(auto blocks, TakeBlocks(spec, found));
+      if (blocks) {
+        checkpoint->quantised_[spec.name].blocks = std::move(*blocks);
+        continue;
+      }
       return Fault(spec.name, "want " + ShapeToString(spec.shape) + ", found nothing", dir);
     }
     RETURN_IF_ERROR(CheckTensor(spec, it->second));
@@ -240,6 +279,10 @@ const std::string& Checkpoint::Fingerprint() const {
     fingerprint_ = HexDigits(hash);
   });
   return fingerprint_;
+}
+
+std::string BlocksName(const std::string& name, BlockType type) {
+  return name + "." + std::string(FormatOf(type).name);
 }
 
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config) {

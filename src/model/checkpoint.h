@@ -25,7 +25,7 @@ class Checkpoint {
   // shards that model.safetensors.index.json names). A missing tensor, one of the wrong shape and
   // one that the architecture does not have are errors that name it. With a tied head the matrix
   // may stand under either name, or under both with the same bytes; rotary_emb.inv_freq buffers
-  // are ignored.
+  // are ignored. Matrices may be in blocks (docs/formats/quantised.md).
   static Result<std::shared_ptr<const Checkpoint>> Open(const std::string& path);
   // The base in a GGUF file that is open already.
   static Result<std::shared_ptr<const Checkpoint>> FromGguf(std::shared_ptr<const GgufFile> file);
@@ -89,6 +89,8 @@ struct TensorSpec {
 };
 // Every tensor of a model, in a fixed order.
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config);
+// Under which name a folder holds a matrix that is stored in blocks: "NAME.Q4_0".
+std::string BlocksName(const std::string& name, BlockType type);
 
 // Writes a random base (normal, deviation 0.02; norms 1) in `dtype`, F32, F16 or BF16, to DIR, which
 // is made if missing: model.safetensors, then config.json, each atomically, so that a folder with a

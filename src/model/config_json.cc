@@ -275,9 +275,14 @@ Result<ModelConfig> ParseConfig(std::string_view json, const std::string& name) 
   if (const std::string act = reader.String("hidden_act", "silu"); act != "silu") {
     reader.FailUnsupported("hidden_act", "\"silu\"", Quote(act));
   }
-  if (reader.Has("quantization_config")) {
-    reader.FailUnsupported("quantization_config", "nothing (weights in F32, F16 or BF16)",
-                           DescribeJson(*reader.Find("quantization_config")));
+  // Ours (docs/formats/quantised.md) says nothing that the tensors do not say themselves.
+  if (const Json* quantised = reader.Find("quantization_config");
+      quantised != nullptr &&
+      (!quantised->is_object() || quantised->value("quant_method", Json()) != "onepass")) {
+    reader.FailUnsupported("quantization_config",
+                           "nothing or quant_method \"onepass\" (weights in F32, F16 or BF16, or "
+                           "in our blocks)",
+                           DescribeJson(*quantised));
   }
   if (config.architecture == "llama") {
     config.qkv_bias = config.output_bias = reader.Bool("attention_bias", false);

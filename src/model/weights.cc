@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <string>
 
 namespace onepass {
@@ -12,23 +13,50 @@ std::vector<Real> VectorOf(const RawTensor& tensor) {
   return values;
 }
 
+// Of a weight in blocks, the blocks themselves: the backend decides how it multiplies with them.
+template <class Real>
+Result<std::unique_ptr<const PreparedWeight>> PrepareMatrix(const Checkpoint& checkpoint,
+                                                            const std::string& name,
+                                                            Ops<Real>& ops) {
+  if (const BlockTensor* blocks = checkpoint.blocks(name)) return ops.Prepare(*blocks);
+  return ops.Prepare(checkpoint.tensor(name));
+}
+
 }  // namespace
+
+template <class Real>
+void ConvertTo(const EmbeddingTable& table, int64_t begin, int64_t count, Real* out) {
+  if (table.blocks == nullptr) return ConvertTo<Real>(table.dense, begin, count, out);
+  const BlockTensor& blocks = *table.blocks;
+  const int64_t cols = blocks.shape[1];
+  ONEPASS_CHECK(begin % cols == 0 && count % cols == 0, "whole rows");
+  std::vector<float> values(static_cast<size_t>(count));
+  const auto bytes = [&](int64_t elements) {
+    return static_cast<size_t>(elements / cols * blocks.row_bytes());
+  };
+  Dequantise(blocks.type, blocks.bytes.subspan(bytes(begin), bytes(count)), values);
+  std::copy(values.begin(), values.end(), out);
+}
+
+template void ConvertTo<float>(const EmbeddingTable&, int64_t, int64_t, float*);
+template void ConvertTo<double>(const EmbeddingTable&, int64_t, int64_t, double*);
 
 template <class Real>
 Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real>& ops) {
   const ModelConfig& config = checkpoint.config();
   ModelWeights<Real> weights;
-  weights.embedding = checkpoint.tensor("model.embed_tokens.weight");
+  const std::string embedding = "model.embed_tokens.weight";
+  weights.embedding.blocks = checkpoint.blocks(embedding);
+  if (weights.embedding.blocks == nullptr) weights.embedding.dense = checkpoint.tensor(embedding);
   weights.final_norm = VectorOf<Real>(checkpoint.tensor("model.norm.weight"));
-  ASSIGN_OR_RETURN(
-      weights.head,
-      ops.Prepare(config.tied_head ? weights.embedding : checkpoint.tensor("lm_head.weight")));
+  ASSIGN_OR_RETURN(weights.head,
+                   PrepareMatrix(checkpoint, config.tied_head ? embedding : "lm_head.weight", ops));
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     LayerWeights<Real>& layer = weights.layers.emplace_back();
     const auto matrix = [&](const std::string& name, std::unique_ptr<const PreparedWeight>& out,
                             bool has_bias, std::vector<Real>& bias) -> Status {
-      ASSIGN_OR_RETURN(out, ops.Prepare(checkpoint.tensor(prefix + name + ".weight")));
+      ASSIGN_OR_RETURN(out, PrepareMatrix(checkpoint, prefix + name + ".weight", ops));
       if (has_bias) bias = VectorOf<Real>(checkpoint.tensor(prefix + name + ".bias"));
       return Status::Ok();
     };

@@ -20,9 +20,20 @@ struct LayerWeights {
   std::vector<Real> gate_bias, up_bias, down_bias;   // empty: none
 };
 
+// The embedding [V, C] as the file has it: dense, or in blocks. Borrows from the checkpoint.
+struct EmbeddingTable {
+  RawTensor dense;
+  const BlockTensor* blocks = nullptr;  // instead of `dense`
+};
+
+// Elements [begin, begin + count) of the table's rows, one after the other, into out.
+// REQUIRES: whole rows.
+template <class Real>
+void ConvertTo(const EmbeddingTable& table, int64_t begin, int64_t count, Real* out);
+
 template <class Real>
 struct ModelWeights {
-  RawTensor embedding;  // [V, C], as the file has it
+  EmbeddingTable embedding;  // [V, C]
   std::vector<LayerWeights<Real>> layers;
   std::vector<Real> final_norm;                // [C]
   std::unique_ptr<const PreparedWeight> head;  // [V, C]; a tied one is prepared too

@@ -170,7 +170,13 @@ TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
       const auto want = LogitsOf(At("folder"), backend, ids);
       const auto found = LogitsOf(At("base.gguf"), backend, ids);
       ASSERT_FALSE(want.empty());
-      EXPECT_EQ(found, want) << backend;
+      const bool quantises_x = type == BlockType::kQ8_0 || type == BlockType::kQ4_0;
+      if (std::string(backend) == "cpu" && quantises_x) {
+        const float size = *std::ranges::max_element(want);
+        for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(found[i], want[i], 0.03f * size);
+      } else {
+        EXPECT_EQ(found, want) << backend;
+      }
       EXPECT_TRUE(std::ranges::all_of(want, [](float v) { return std::isfinite(v); }));
       EXPECT_GT(*std::ranges::max_element(want) - *std::ranges::min_element(want), 0.1f);
     }

@@ -306,6 +306,7 @@ void MultiplyPanel(const Product& p, int64_t panel, int64_t row, int64_t rows, i
   task.rows = rows;
   task.sums = sums;
   const int64_t group_bytes = DotRowBytes(p.kernel.layout, kGroup);
+  if (p.x.groups == 0) std::fill_n(sums, rows * kPanel, 0.0f);
   for (int64_t g = 0; g < p.x.groups; g += kDepthGroups) {
     task.groups = std::min(kDepthGroups, p.x.groups - g);
     task.values = p.x.values + row * p.x.stride + g * group_bytes;

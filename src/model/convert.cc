@@ -1,0 +1,179 @@
+#include "model/convert.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "core/file.h"
+#include "core/quote.h"
+#include "format/safetensors.h"
+#include "format/strict_json.h"
+#include "tensor/quantise.h"
+
+namespace onepass {
+namespace {
+
+constexpr int64_t kMaxConfigBytes = int64_t{1} << 22;
+constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 28;
+// Elements that are quantised at a time, about.
+constexpr int64_t kPieceElements = int64_t{1} << 22;
+
+// What a tokenizer and its users may need beside the weights.
+constexpr const char* kCopiedFiles[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "special_tokens_map.json", "generation_config.json"};
+
+bool IsFile(const std::string& path) {
+  struct stat info;
+  return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+}
+
+// How a tensor is to be stored.
+struct Target {
+  TensorSpec spec;
+  const RawTensor* dense = nullptr;   // as it is
+  BlockType type = BlockType::kQ8_0;  // otherwise
+};
+
+TensorHeader HeaderOf(const Target& target) {
+  if (target.dense != nullptr) return {target.spec.name, target.dense->dtype, target.spec.shape};
+  const BlockFormat& format = FormatOf(target.type);
+  return {BlocksName(target.spec.name, target.type),
+          DType::kU8,
+          {target.spec.shape[0], target.spec.shape[1] / format.elements * format.bytes}};
+}
+
+std::vector<Target> TargetsOf(const Checkpoint& base, const ConvertOptions& options,
+                              ConvertReport& report) {
+  std::vector<Target> targets;
+  for (const TensorSpec& spec : ExpectedTensors(base.config())) {
+    Target target{.spec = spec};
+    const bool is_embedding = spec.name == "model.embed_tokens.weight";
+    const bool is_head = spec.name == "lm_head.weight" || (is_embedding && base.config().tied_head);
+    target.type = is_head ? options.head : options.weights;
+    const bool is_product = spec.shape.size() == 2 && (is_head || !is_embedding);
+    const bool fits = is_product && spec.shape[1] % FormatOf(target.type).elements == 0;
+    if (fits) {
+      ++report.quantised_count;
+    } else {
+      target.dense = &base.tensor(spec.name);
+      report.dense_matrix_count += is_product;
+    }
+    targets.push_back(std::move(target));
+  }
+  return targets;
+}
+
+// Quantises and appends a matrix, some rows at a time.
+Status WriteBlocks(const Checkpoint& base, const Target& target, ThreadPool& pool,
+                   SafetensorsWriter& writer) {
+  const BlockTensor* blocks = base.blocks(target.spec.name);
+  if (blocks != nullptr && blocks->type == target.type) return writer.Append(blocks->bytes);
+  const RawTensor& tensor = base.tensor(target.spec.name);
+  const int64_t rows = target.spec.shape[0];
+  const int64_t cols = target.spec.shape[1];
+  const BlockFormat& format = FormatOf(target.type);
+  const int64_t row_bytes = cols / format.elements * format.bytes;
+  const int64_t piece_rows = std::clamp<int64_t>(kPieceElements / cols, 1, rows);
+  std::vector<std::byte> piece;
+  for (int64_t begin = 0; begin < rows; begin += piece_rows) {
+    const int64_t count = std::min(piece_rows, rows - begin);
+    piece.resize(static_cast<size_t>(count * row_bytes));
+    Status fault;
+    std::mutex mutex;
+    pool.ParallelFor(count, 1, [&](int64_t from, int64_t to, int) {
+      std::vector<float> row(static_cast<size_t>(cols));
+      for (int64_t r = from; r < to; ++r) {
+        ConvertTo<float>(tensor, (begin + r) * cols, cols, row.data());
+        const Status status = Quantise(target.type, row,
+                                       std::span(piece).subspan(static_cast<size_t>(r * row_bytes),
+                                                                static_cast<size_t>(row_bytes)));
+        if (status.ok()) continue;
+        const std::lock_guard lock(mutex);
+        if (fault.ok()) {
+          fault = status.WithPrefix("convert: " + Quote(target.spec.name) + ": row " +
+                                    std::to_string(begin + r));
+        }
+        return;
+      }
+    });
+    RETURN_IF_ERROR(fault);
+    RETURN_IF_ERROR(writer.Append(piece));
+  }
+  return Status::Ok();
+}
+
+// The base's config.json, with what was done to its weights.
+Result<std::string> ConfigText(const Checkpoint& base, const ConvertOptions& options) {
+  const std::string path = base.path() + "/config.json";
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  ASSIGN_OR_RETURN(nlohmann::json config, ParseStrictJson(text, path, {}));
+  config["quantization_config"] = {{"quant_method", "onepass"},
+                                   {"weights", std::string(FormatOf(options.weights).name)},
+                                   {"head", std::string(FormatOf(options.head).name)}};
+  return config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+Status CopyFile(const std::string& from, const std::string& to) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(from, kMaxTokenizerBytes));
+  return WriteFileAtomically(to, bytes);
+}
+
+}  // namespace
+
+Status ConvertOptions::Validate() const {
+  for (const BlockType type : {weights, head}) {
+    if (type != BlockType::kQ8_0 && type != BlockType::kQ4_0) {
+      return Unsupported("convert: want Q8_0 or Q4_0, found " + std::string(FormatOf(type).name));
+    }
+  }
+  return Status::Ok();
+}
+
+Result<ConvertReport> ConvertBase(
+    const Checkpoint& base, const ConvertOptions& options, const std::string& dir, ThreadPool& pool,
+    const std::function<void(int64_t done, int64_t total)>& on_progress) {
+  RETURN_IF_ERROR(options.Validate());
+  if (IsFile(base.path())) {
+    return Unsupported("convert: want a folder, found a file (" + base.path() + ")");
+  }
+  RETURN_IF_ERROR(MakeDirectories(dir));
+  struct stat from, to;
+  if (::stat(base.path().c_str(), &from) == 0 && ::stat(dir.c_str(), &to) == 0 &&
+      from.st_dev == to.st_dev && from.st_ino == to.st_ino) {
+    return InvalidArgument("convert: want another folder than the base's, found " + Quote(dir));
+  }
+  ASSIGN_OR_RETURN(const std::string config, ConfigText(base, options));
+
+  ConvertReport report;
+  const std::vector<Target> targets = TargetsOf(base, options, report);
+  std::vector<TensorHeader> headers;
+  for (const Target& target : targets) headers.push_back(HeaderOf(target));
+  ASSIGN_OR_RETURN(auto writer, SafetensorsWriter::Create(dir + "/model.safetensors", headers, {}));
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const Target& target = targets[i];
+    RETURN_IF_ERROR(target.dense != nullptr ? writer->Append(target.dense->bytes)
+                                            : WriteBlocks(base, target, pool, *writer));
+    int64_t bytes = SizeOf(headers[i].dtype);
+    for (const int64_t extent : headers[i].shape) bytes *= extent;
+    report.bytes += bytes;
+    if (on_progress) on_progress(static_cast<int64_t>(i) + 1, std::ssize(targets));
+  }
+  ASSIGN_OR_RETURN(const auto config_file, AtomicFileWriter::Create(dir + "/config.json"));
+  RETURN_IF_ERROR(config_file->Write(config));
+  // A folder with a config is whole, so that of another base goes first and ours comes last.
+  RETURN_IF_ERROR(RemoveFile(dir + "/config.json"));
+  for (const char* name : kCopiedFiles) {
+    const std::string path = base.path() + "/" + name;
+    RETURN_IF_ERROR(RemoveFile(dir + "/" + name));
+    if (IsFile(path)) RETURN_IF_ERROR(CopyFile(path, dir + "/" + name));
+  }
+  RETURN_IF_ERROR(writer->Commit());
+  RETURN_IF_ERROR(config_file->Commit());
+  return report;
+}
+
+}  // namespace onepass
