@@ -49,6 +49,10 @@ uint64_t HashText(std::string_view text, uint64_t seed) {
   return HashBytes(std::as_bytes(std::span(text.data(), text.size())), seed);
 }
 
+uint64_t HashCombine(uint64_t hash, uint64_t value) {
+  return Finish(hash * kA + value + 0x632be59bd9b4e019ULL);
+}
+
 std::string HexDigits(uint64_t value) {
   std::string text(16, '0');
   for (size_t i = 16; i-- > 0; value >>= 4) text[i] = "0123456789abcdef"[value & 15];

@@ -1,5 +1,5 @@
-// A fast 64-bit hash of bytes, to tell contents apart. Not for cryptography: who wants two contents
-// of one hash can make them.
+// Fast 64-bit hashes of bytes and of numbers, to tell contents apart. Not for cryptography: who
+// wants two contents of one hash can make them.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,9 @@ namespace onepass {
 // (fingerprints): it never changes. About as fast as memory can be read.
 uint64_t HashBytes(std::span<const std::byte> bytes, uint64_t seed = 0);
 uint64_t HashText(std::string_view text, uint64_t seed = 0);
+
+// Mixes one more number into a hash of numbers; order matters.
+uint64_t HashCombine(uint64_t hash, uint64_t value);
 
 // 16 lower-case hex digits.
 std::string HexDigits(uint64_t value);

@@ -55,5 +55,9 @@ TEST(Hash, AlignmentDoesNotMatter) {
   }
 }
 
+TEST(Hash, CombiningKeepsTheOrder) {
+  EXPECT_NE(HashCombine(HashCombine(1, 2), 3), HashCombine(HashCombine(1, 3), 2));
+}
+
 }  // namespace
 }  // namespace onepass

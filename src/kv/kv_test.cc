@@ -93,9 +93,5 @@ TEST(Segment, AFailedExtensionChangesNothing) {
   EXPECT_EQ(segment.tokens().size(), 8u);
 }
 
-TEST(HashCombine, OrderMatters) {
-  EXPECT_NE(HashCombine(HashCombine(1, 2), 3), HashCombine(HashCombine(1, 3), 2));
-}
-
 }  // namespace
 }  // namespace onepass

@@ -53,12 +53,4 @@ Status Segment::Grow(int64_t count) {
   return Status::Ok();
 }
 
-uint64_t HashCombine(uint64_t hash, uint64_t value) {
-  // The finaliser of SplitMix64 over the running sum; order matters.
-  uint64_t z = hash * 0x9e3779b97f4a7c15ULL + value + 0x632be59bd9b4e019ULL;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-  return z ^ (z >> 31);
-}
-
 }  // namespace onepass

@@ -21,7 +21,6 @@ std::string_view NameOf(SegmentKind kind);
 struct Provenance {
   SegmentKind kind = SegmentKind::kSharedInput;
   int32_t stage = -1;  // owner's index in the chain; -1: nobody (shared input)
-  int32_t round = 0;   // which turn of its stage (0 in single-round chains)
   // Hash of everything that the KV depends on: kind, tokens or prompt vectors, start position and
   // the hashes of the segments in its view. Within one pool, which serves one base, equal hashes
   // mean equal KV.
@@ -88,8 +87,5 @@ class Segment {
   std::vector<int32_t> tokens_;
   PageList pages_;
 };
-
-// Mixes `value` into a 64-bit hash (order matters).
-uint64_t HashCombine(uint64_t hash, uint64_t value);
 
 }  // namespace onepass
