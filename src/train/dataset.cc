@@ -4,6 +4,8 @@
 #include <numeric>
 #include <utility>
 
+#include "chain/cut.h"
+#include "core/hash.h"
 #include "core/quote.h"
 #include "core/rng.h"
 
@@ -11,14 +13,6 @@ namespace onepass {
 namespace {
 
 constexpr size_t kMaxWarnings = 10;
-
-// Largest byte count <= `bytes` that does not end inside a UTF-8 character.
-size_t CharacterBorder(std::string_view text, size_t bytes) {
-  while (bytes > 0 && bytes < text.size() && (static_cast<uint8_t>(text[bytes]) & 0xC0) == 0x80) {
-    --bytes;
-  }
-  return bytes;
-}
 
 // Makes samples of records, one at a time.
 class SampleMaker {
@@ -61,7 +55,6 @@ class SampleMaker {
  private:
   Result<TrainSample> Encode(const Record& record) const {
     TrainSample sample;
-    sample.record = record.number;
     std::vector<std::string> outputs;
     if (!options_.distill_output.empty()) {
       std::string text;
@@ -119,7 +112,7 @@ class SampleMaker {
     return std::max(sample.TokenCount(tape_) - options_.max_tokens, end - options_.max_positions);
   }
 
-  // Cuts the end of cut_field to the longest text that fits.
+  // Cuts the end of cut_field so that the sample fits (CutToFit says how close).
   Result<std::optional<TrainSample>> Cut(Record record) const {
     RecordField* field = nullptr;
     for (RecordField& candidate : record.fields) {
@@ -132,24 +125,22 @@ class SampleMaker {
                              Quote(options_.cut_field) + " to cut, found none");
     }
     const std::string whole = field->text;
-    size_t fits = 0;
-    size_t too_long = whole.size();
     std::optional<TrainSample> best;
-    while (!best.has_value() || too_long - fits > 1) {
-      const size_t middle = best.has_value() ? fits + (too_long - fits) / 2 : 0;
-      field->text = whole.substr(0, CharacterBorder(whole, middle));
+    int64_t least_count = 0;  // tokens of the sample with nothing left of the field
+    const auto fits = [&](std::string_view prefix) -> Result<bool> {
+      field->text = prefix;
       ASSIGN_OR_RETURN(TrainSample sample, Encode(record));
-      if (Excess(sample) <= 0) {
-        best = std::move(sample);
-        fits = middle;
-      } else if (!best.has_value()) {
-        return InvalidArgument(record.Where() + ": too long even with an empty " +
-                               Quote(options_.cut_field) + ": want at most " +
-                               std::to_string(options_.max_tokens) + " tokens, found " +
-                               std::to_string(sample.TokenCount(tape_)));
-      } else {
-        too_long = middle;
-      }
+      if (prefix.empty()) least_count = sample.TokenCount(tape_);
+      if (Excess(sample) > 0) return false;
+      best = std::move(sample);
+      return true;
+    };
+    ASSIGN_OR_RETURN(const std::optional<size_t> size, CutToFit(whole, /*guess=*/0, fits));
+    if (!size.has_value()) {
+      return InvalidArgument(record.Where() + ": too long even with an empty " +
+                             Quote(options_.cut_field) + ": want at most " +
+                             std::to_string(options_.max_tokens) + " tokens, found " +
+                             std::to_string(least_count));
     }
     return best;
   }

@@ -5,6 +5,8 @@
 #include <memory>
 #include <utility>
 
+#include "chain/guard.h"
+
 namespace onepass {
 namespace {
 
@@ -39,16 +41,12 @@ int64_t TrainSample::TokenCount(const TapePlan& tape) const {
 // What one Run holds until its backward is done.
 template <class Real>
 struct PromptGradient<Real>::Pass {
-  struct Entry {  // one sample's segment of one plan id
-    SegmentRef segment;
-    int64_t end_position = 0;
-  };
-
   std::span<const TrainSample* const> samples;
   View<const Real> prompt;
   bool want_gradient = false;
-  std::vector<std::vector<Entry>> entries;  // [plan id][sample]
-  std::deque<KvView> views;                 // the tape's calls refer to them
+  std::vector<std::vector<WrittenSegment>> written;  // [sample][plan id]
+  std::vector<std::vector<int64_t>> end_positions;   // [sample][plan id]
+  std::deque<KvView> views;                          // the tape's calls refer to them
   Tape<Real> tape;
   int64_t prompt_call = -1;  // tape call that wrote the trained prompt
 
@@ -89,23 +87,26 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
   const bool taped = pass.want_gradient && tape_->roles[id] == TapeRole::kTaped;
   const bool is_prompt = planned.kind == SegmentKind::kPrompt;
   const bool shared = IsFrontPrompt(planned);
+  // Lives as long as this object: no trained vector has any influence on it. (What is taped for a
+  // comparison is written anew by every pass, as PagesNeeded counts.)
+  const bool kept = shared && tape_->roles[id] == TapeRole::kConstant;
 
-  std::vector<typename Pass::Entry>& entries = pass.entries[id];
-  entries.resize(sample_count);
   std::vector<ForwardItem<Real>> items;
   int64_t row_count = 0;
   for (size_t s = 0; s < sample_count; ++s) {
+    std::vector<WrittenSegment>& written = pass.written[s];
     const int64_t start =
-        planned.after == -1 ? planned.offset : pass.entries[planned.after][s].end_position;
+        planned.after == -1 ? planned.offset : pass.end_positions[s][planned.after];
     const int64_t length = SegmentLength(*plan_, *tape_, prompt_lengths_, *pass.samples[s], id);
-    entries[s].end_position = start + length;
+    pass.end_positions[s][id] = start + length;
     if (!used || length == 0) continue;
+    written[id].token_count = length;
     if (shared && s > 0) {
-      entries[s].segment = entries[0].segment;
+      written[id].segment = pass.written[0][id].segment;
       continue;
     }
-    if (shared && !taped && constant_front_[id] != nullptr) {
-      entries[s].segment = constant_front_[id];
+    if (kept && constant_front_[id] != nullptr) {
+      written[id].segment = constant_front_[id];
       continue;
     }
     auto segment = std::make_shared<Segment>(
@@ -119,26 +120,22 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
       RETURN_IF_ERROR(
           segment->Extend(std::span<const int32_t>(pass.samples[s]->tokens[id].data(), length)));
     }
-    KvView& view = pass.views.emplace_back();
-    for (int seen : planned.view) {
-      if (pass.entries[seen][s].segment != nullptr) view.Append(pass.entries[seen][s].segment);
-    }
+    const KvView& view = pass.views.emplace_back(AttachView(*plan_, id, written));
+    RETURN_IF_ERROR(GuardRead(*plan_, id, written, view));
     item.view = &view;
     item.tail = segment.get();
     item.new_count = length;
     items.push_back(item);
     row_count += length;
-    entries[s].segment = std::move(segment);
+    written[id].segment = std::move(segment);
   }
   if (items.empty()) return Status::Ok();
 
   if (taped && id == tape_->prompt) pass.prompt_call = pass.tape.call_count();
   const View<const Real> hidden = model_->Forward(items, taped ? &pass.tape : nullptr);
-  (taped ? pass.result.taped_tokens : pass.result.constant_tokens) += row_count;
+  if (!kept) (taped ? pass.result.taped_tokens : pass.result.constant_tokens) += row_count;
   AddLoss(pass, id, hidden, taped);
-  // A constant front prompt lives as long as this object. The trained one is a constant only of a
-  // pass without gradient: the next pass may have other vectors.
-  if (shared && !taped && id != tape_->prompt) constant_front_[id] = entries[0].segment;
+  if (kept) constant_front_[id] = pass.written[0][id].segment;
   return Status::Ok();
 }
 
@@ -153,7 +150,7 @@ void PromptGradient<Real>::AddLoss(Pass& pass, int id, View<const Real> hidden, 
   std::vector<Row> rows;
   int64_t begin = 0;  // this sample's first row of the call
   for (size_t s = 0; s < pass.samples.size(); ++s) {
-    const SegmentRef& segment = pass.entries[id][s].segment;
+    const SegmentRef& segment = pass.written[s][id].segment;
     if (segment == nullptr) continue;
     if (pass.first_row_id[s] == id && id != tape_->target) {
       rows.push_back({s, 0, begin + segment->token_count() - 1});
@@ -202,7 +199,8 @@ Result<BatchLoss> PromptGradient<Real>::Run(std::span<const TrainSample* const> 
   pass.prompt = prompt;
   pass.want_gradient = !dprompt.empty();
   pass.scale = scale;
-  pass.entries.resize(plan_->segments.size());
+  pass.written.assign(samples.size(), std::vector<WrittenSegment>(plan_->segments.size()));
+  pass.end_positions.assign(samples.size(), std::vector<int64_t>(plan_->segments.size()));
   for (const TrainSample* sample : samples) {
     const std::vector<int32_t>& output = sample->tokens[tape_->target];
     std::vector<int32_t> targets(output.begin() + sample->start_count, output.end());

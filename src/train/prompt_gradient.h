@@ -25,7 +25,6 @@ struct TrainSample {
   std::vector<std::vector<int32_t>> tokens;
   int64_t start_count = 0;           // leading tokens of the target that are given, not predicted
   std::optional<int32_t> end_token;  // predicted after the target's text, never fed
-  int64_t record = 0;                // which record of the data file, from 0
 
   // Predicted tokens.
   int64_t TargetCount(const TapePlan& tape) const;
@@ -37,7 +36,7 @@ struct BatchLoss {
   double loss_sum = 0;  // cross entropy, summed over the targets
   int64_t target_count = 0;
   int64_t taped_tokens = 0;     // rows that went through the model with a tape
-  int64_t constant_tokens = 0;  // and without
+  int64_t constant_tokens = 0;  // and without, but for constant front prompts (one pass has them)
   int64_t tape_bytes = 0;       // at their largest
 };
 

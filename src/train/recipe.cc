@@ -1,6 +1,5 @@
 #include "train/recipe.h"
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "chain/yaml.h"
@@ -21,10 +20,10 @@ std::string KeyNames() {
 
 // Sets one key; `place` is where it stands.
 Status SetKey(Recipe& recipe, const std::string& place, const std::string& name,
-              const std::string& text, const std::string& folder) {
+              const std::string& text, const std::string& file) {
   for (const RecipeKey& key : RecipeKeys()) {
     if (key.name != name) continue;
-    if (key.set(recipe, text, folder)) return Status::Ok();
+    if (key.set(recipe, text, file)) return Status::Ok();
     return InvalidArgument(place + ": " + name + ": want " + key.wanted + ", found " + Quote(text));
   }
   std::vector<std::string> known;
@@ -85,19 +84,18 @@ Result<Recipe> ParseRecipe(std::string_view yaml, const std::string& file,
                            std::span<const std::string> overrides) {
   Recipe recipe;
   recipe.file = file;
-  const std::string folder = std::filesystem::path(file).parent_path().string();
   ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(yaml, file));
   if (root.kind != YamlNode::Kind::kMap && root.kind != YamlNode::Kind::kNull) {
-    return InvalidArgument(file + ": want one \"key: value\" a line, found a " + Describe(root));
+    return InvalidArgument(file + ": want one \"key: value\" a line, found " + Describe(root));
   }
   for (size_t i = 0; i < root.keys.size(); ++i) {
     const YamlNode& value = root.items[i];
     const std::string place = file + ":" + std::to_string(root.key_lines[i]);
     if (value.kind == YamlNode::Kind::kList || value.kind == YamlNode::Kind::kMap) {
-      return InvalidArgument(place + ": " + Quote(root.keys[i]) + ": want one value, found a " +
+      return InvalidArgument(place + ": " + Quote(root.keys[i]) + ": want one value, found " +
                              Describe(value));
     }
-    RETURN_IF_ERROR(SetKey(recipe, place, root.keys[i], value.scalar, folder));
+    RETURN_IF_ERROR(SetKey(recipe, place, root.keys[i], value.scalar, file));
   }
   for (const std::string& text : overrides) {
     const size_t equals = text.find('=');
@@ -106,7 +104,7 @@ Result<Recipe> ParseRecipe(std::string_view yaml, const std::string& file,
       return InvalidArgument(place + ": want key=value, found no \"=\"");
     }
     RETURN_IF_ERROR(
-        SetKey(recipe, place, text.substr(0, equals), text.substr(equals + 1), /*folder=*/""));
+        SetKey(recipe, place, text.substr(0, equals), text.substr(equals + 1), /*file=*/""));
   }
   RETURN_IF_ERROR(CheckTogether(recipe));
   return recipe;

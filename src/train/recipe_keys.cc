@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <filesystem>
 #include <limits>
 #include <utility>
+
+#include "chain/yaml.h"
 
 namespace onepass {
 namespace {
@@ -74,17 +75,12 @@ RecipeKey Text(std::string name, std::string Recipe::*field, bool shapes_result)
           [=](const Recipe& r) { return nlohmann::json(r.*field); }};
 }
 
-std::string Resolve(const std::string& path, const std::string& folder) {
-  if (path.empty() || folder.empty()) return path;
-  return (std::filesystem::path(folder) / path).lexically_normal().string();
-}
-
 RecipeKey Path(std::string name, std::string Recipe::*field, bool shapes_result) {
   return {std::move(name),
           "a path",
           shapes_result,
-          [=](Recipe& r, const std::string& text, const std::string& folder) {
-            r.*field = Resolve(text, folder);
+          [=](Recipe& r, const std::string& text, const std::string& file) {
+            r.*field = file.empty() ? text : ResolveBeside(file, text);
             return true;
           },
           [=](const Recipe& r) { return nlohmann::json(r.*field); },
@@ -110,11 +106,11 @@ RecipeKey List(std::string name, std::vector<std::string> Recipe::*field, std::s
   return {std::move(name),
           std::move(wanted),
           true,
-          [=](Recipe& r, const std::string& text, const std::string& folder) {
+          [=](Recipe& r, const std::string& text, const std::string& file) {
             std::vector<std::string> parts = SplitList(text);
             for (std::string& part : parts) {
               if (part.empty()) return false;
-              if (is_path) part = Resolve(part, folder);
+              if (is_path && !file.empty()) part = ResolveBeside(file, part);
             }
             r.*field = std::move(parts);
             return true;

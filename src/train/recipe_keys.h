@@ -14,9 +14,9 @@ struct RecipeKey {
   std::string name;
   std::string wanted;          // "a number > 0", for messages
   bool shapes_result = false;  // the trained prompt depends on it
-  // Sets the field; says false where the text is not what is wanted. `folder` is what a relative
-  // path is resolved against; empty: the working directory.
-  std::function<bool(Recipe&, const std::string& text, const std::string& folder)> set;
+  // Sets the field; says false where the text is not what is wanted. A relative path is
+  // resolved beside `file`; empty: against the working directory.
+  std::function<bool(Recipe&, const std::string& text, const std::string& file)> set;
   std::function<nlohmann::json(const Recipe&)> get;
   bool is_path = false;
 };

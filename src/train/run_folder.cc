@@ -38,12 +38,7 @@ Result<std::unique_ptr<RunFolder>> RunFolder::Open(const std::string& path) {
   return folder;
 }
 
-Status RunFolder::RemoveCheckpoint() {
-  std::error_code error;
-  std::filesystem::remove(CheckpointPath(), error);
-  if (error) return IoError(CheckpointPath() + ": cannot remove: " + error.message());
-  return Status::Ok();
-}
+Status RunFolder::RemoveCheckpoint() { return RemoveFile(CheckpointPath()); }
 
 Status RunFolder::ContinueFrom(const TrainState& state) {
   RETURN_IF_ERROR(metrics_->CutTo(state.metrics_bytes));

@@ -31,6 +31,7 @@ Result<std::unique_ptr<AppendFile>> AppendFile::Open(const std::string& path) {
   if (fd < 0) return Fault(path, "open", errno);
   std::unique_ptr<AppendFile> file(new AppendFile(path, fd, 0));
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return Fault(path, "lock", errno);
     return IoError(path + ": want a file of this process alone, found another process writing it");
   }
   file->size_ = ::lseek(fd, 0, SEEK_END);

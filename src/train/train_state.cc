@@ -2,9 +2,9 @@
 
 #include <bit>
 #include <charconv>
-#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <vector>
 
 #include "core/quote.h"
@@ -31,10 +31,14 @@ class Metadata {
   Metadata(const std::map<std::string, std::string>& values, std::string path)
       : values_(values), path_(std::move(path)) {}
 
+  // Empty where there is none.
+  std::string Text(const char* key) const {
+    const auto it = values_.find(key);
+    return it == values_.end() ? "" : it->second;
+  }
   template <class T>
   Status Read(const char* key, T* out) const {
-    const auto it = values_.find(key);
-    const std::string text = it == values_.end() ? "" : it->second;
+    const std::string text = Text(key);
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
     if (error == std::errc() && end == text.data() + text.size()) return Status::Ok();
     return InvalidArgument(path_ + ": \"" + key + "\": want a number, found " + Quote(text));
@@ -83,14 +87,13 @@ Status SaveTrainState(const TrainState& state, const std::string& path) {
       {"metrics_bytes", std::to_string(state.metrics_bytes)},
       {"events_bytes", std::to_string(state.events_bytes)},
       {"seconds_bits", Bits(state.seconds)},
+      {"instruction_set", state.instruction_set},
       {"identity", state.identity},
   };
   return WriteSafetensors(path, tensors, metadata);
 }
 
 Result<TrainState> LoadTrainState(const std::string& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) return NotFound(path + ": no checkpoint");
   ASSIGN_OR_RETURN(const std::shared_ptr<const SafetensorsFile> file, SafetensorsFile::Open(path));
   const auto kind = file->metadata().find("kind");
   if (kind == file->metadata().end() || kind->second != kFormat) {
@@ -106,8 +109,8 @@ Result<TrainState> LoadTrainState(const std::string& path) {
   RETURN_IF_ERROR(metadata.Read("metrics_bytes", &state.metrics_bytes));
   RETURN_IF_ERROR(metadata.Read("events_bytes", &state.events_bytes));
   RETURN_IF_ERROR(metadata.ReadBits("seconds_bits", &state.seconds));
-  const auto identity = file->metadata().find("identity");
-  if (identity != file->metadata().end()) state.identity = identity->second;
+  state.instruction_set = metadata.Text("instruction_set");
+  state.identity = metadata.Text("identity");
 
   ASSIGN_OR_RETURN(state.prompt, ReadMatrix(*file, "prompt", path));
   ASSIGN_OR_RETURN(state.first_moment, ReadMatrix(*file, "adam_first_moment", path));
@@ -134,14 +137,19 @@ Status CheckSameIdentity(const std::string& checkpoint, const std::string& run,
   const nlohmann::json new_values = nlohmann::json::parse(run, nullptr, false);
   if (!old_values.is_object()) return InvalidArgument(path + ": want a recipe in it, found none");
   ONEPASS_CHECK(new_values.is_object(), "a run's identity is a JSON object");
-  for (const auto& [key, value] : new_values.items()) {
-    const nlohmann::json found = old_values.contains(key) ? old_values[key] : nlohmann::json();
-    if (found == value) continue;
+  std::set<std::string> keys;
+  for (const nlohmann::json* values : {&old_values, &new_values}) {
+    for (const auto& item : values->items()) keys.insert(item.key());
+  }
+  for (const std::string& key : keys) {
+    const nlohmann::json found = old_values.value(key, nlohmann::json());
+    const nlohmann::json wanted = new_values.value(key, nlohmann::json());
+    if (found == wanted) continue;
     const auto spell = [](const nlohmann::json& json) {
       return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     };
     return InvalidArgument(path + ": it belongs to another recipe: " + key + ": checkpoint " +
-                           spell(found) + ", recipe " + spell(value) + " (--restart begins anew)");
+                           spell(found) + ", recipe " + spell(wanted) + " (--restart begins anew)");
   }
   return Status::Ok();
 }

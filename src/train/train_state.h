@@ -26,7 +26,8 @@ struct TrainState {
   int64_t metrics_bytes = 0;    // length of metrics.jsonl
   int64_t events_bytes = 0;     // length of the event file
   double seconds = 0;           // time trained so far
-  std::string identity;         // JSON object of all that the losses depend on
+  std::string instruction_set;  // of the process that wrote it: what the losses' last bits hang on
+  std::string identity;         // JSON object of all else that the losses depend on
 };
 
 Status SaveTrainState(const TrainState& state, const std::string& path);

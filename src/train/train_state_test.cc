@@ -35,6 +35,7 @@ TrainState Example() {
   state.metrics_bytes = 12345;
   state.events_bytes = 678;
   state.seconds = 1.25;
+  state.instruction_set = "AVX2";
   state.identity = R"({"epochs":3})";
   return state;
 }
@@ -52,6 +53,7 @@ TEST(TrainState, ComesBackBitForBit) {
   EXPECT_EQ(got->metrics_bytes, want.metrics_bytes);
   EXPECT_EQ(got->events_bytes, want.events_bytes);
   EXPECT_EQ(got->seconds, want.seconds);
+  EXPECT_EQ(got->instruction_set, want.instruction_set);
   EXPECT_EQ(got->identity, want.identity);
   for (int64_t i = 0; i < want.prompt.size(); ++i) {
     EXPECT_EQ(got->prompt.data()[i], want.prompt.data()[i]);
@@ -90,6 +92,11 @@ TEST(TrainState, AnotherRecipeIsNamedByItsKeyAndBothValues) {
   EXPECT_EQ(status.message(),
             "c: it belongs to another recipe: a: checkpoint 1, recipe 2 (--restart begins anew)");
   EXPECT_FALSE(CheckSameIdentity("", R"({"a":2})", "c").ok());
+  // A key that only one of them has.
+  EXPECT_EQ(CheckSameIdentity(R"({"a":1,"b":"x"})", R"({"a":1})", "c").message(),
+            "c: it belongs to another recipe: b: checkpoint \"x\", recipe null "
+            "(--restart begins anew)");
+  EXPECT_FALSE(CheckSameIdentity(R"({"a":1})", R"({"a":1,"b":"x"})", "c").ok());
 }
 
 }  // namespace

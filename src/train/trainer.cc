@@ -1,13 +1,15 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
+#include "core/quote.h"
+#include "core/stopwatch.h"
+#include "kernels/machine.h"
 #include "train/adam.h"
 #include "train/prompt_init.h"
 #include "train/run_folder.h"
@@ -16,15 +18,10 @@
 namespace onepass {
 namespace {
 
-class Stopwatch {
- public:
-  double Seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
+// Equal names, equal bits; of `ref` there is only one.
+std::string InstructionSetOf(const Recipe& recipe) {
+  return recipe.backend == "cpu" ? InstructionSetName() : "";
+}
 
 class Trainer {
  public:
@@ -81,16 +78,32 @@ Status Trainer::Open(bool restart) {
     RETURN_IF_ERROR(CheckSameIdentity(found->identity, setup_.identity, folder_->CheckpointPath()));
     state_ = std::move(*found);
     if (state_.prompt.rows() != setup_.prompt_length() ||
-        state_.prompt.cols() != setup_.base->config().width || state_.step > total_steps_) {
+        state_.prompt.cols() != setup_.base->config().width) {
       return InvalidArgument(
           folder_->CheckpointPath() + ": want a prompt [" + std::to_string(setup_.prompt_length()) +
           ", " + std::to_string(setup_.base->config().width) + "], found [" +
           std::to_string(state_.prompt.rows()) + ", " + std::to_string(state_.prompt.cols()) + "]");
     }
+    if (state_.step > total_steps_) {
+      return InvalidArgument(folder_->CheckpointPath() + ": want at most " +
+                             std::to_string(total_steps_) + " steps done, found " +
+                             std::to_string(state_.step));
+    }
+    if (state_.instruction_set != InstructionSetOf(recipe_)) {
+      observer_->OnWarning(folder_->CheckpointPath() + ": written with instruction set " +
+                           Quote(state_.instruction_set) + ", going on with " +
+                           Quote(InstructionSetOf(recipe_)) +
+                           ": the losses may differ in their last bits");
+    }
   } else {
     RETURN_IF_ERROR(Begin());
   }
+  state_.instruction_set = InstructionSetOf(recipe_);
   RETURN_IF_ERROR(folder_->ContinueFrom(state_));
+  // A killed process may have left a best prompt of later steps than the checkpoint's.
+  if (state_.best_step >= 0) {
+    RETURN_IF_ERROR(SavePrompt(std::as_const(state_.best_prompt).view(), "best"));
+  }
 
   adam_ = std::make_unique<Adam>(AdamOptions{.beta1 = recipe_.beta1,
                                              .beta2 = recipe_.beta2,
@@ -209,6 +222,11 @@ Status Trainer::Validate() {
     target_count += batch.target_count;
   }
   const double loss = loss_sum / static_cast<double>(target_count);
+  if (!std::isfinite(loss)) {
+    return InvalidArgument("step " + std::to_string(state_.step) +
+                           ": want a finite validation loss, found " + std::to_string(loss) +
+                           " (try a lower learning_rate)");
+  }
   const bool best = state_.best_step < 0 || loss < state_.best_loss;
   nlohmann::ordered_json line;
   line["step"] = state_.step;

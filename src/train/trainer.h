@@ -1,6 +1,7 @@
 // Runs a recipe: optimizer steps over the samples, validation, logs, checkpoints. A run that was
 // killed at any moment goes on from its last checkpoint and repeats, bit for bit, the losses that
-// it would have had.
+// it would have had, on machines of one instruction set (docs/adr/0008-one-order-of-sums.md); on
+// another one it goes on with a warning.
 //
 // OUT/best, OUT/last            prompts (best: of lowest validation loss; without one, the last)
 // OUT/metrics.jsonl             one object a step, and one a validation

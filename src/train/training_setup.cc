@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/hash.h"
 #include "core/quote.h"
 
 namespace onepass {
@@ -75,8 +76,12 @@ Status LoadPrompts(TrainingSetup& setup) {
     std::error_code error;
     if (folder.empty()) {
       setup.prompt_lengths.push_back(0);
-    } else if (!std::filesystem::exists(folder, error)) {
-      // Not trained yet: only its length matters, and only for positions.
+      continue;
+    }
+    const bool trained = std::filesystem::exists(folder, error);
+    if (error) return IoError(folder + ": cannot look for a prompt: " + error.message());
+    if (!trained) {
+      // Only its length matters, and only for positions.
       setup.prompt_lengths.push_back(recipe.prompt_length);
     } else {
       ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
@@ -162,9 +167,8 @@ std::string MakeIdentity(const TrainingSetup& setup) {
     }
   }
   identity["upstream_prompts_hash"] = prompts_hash;
-  if (setup.init_prompt.has_value()) {
-    identity["init_prompt_hash"] = setup.init_prompt->content_hash;
-  }
+  identity["init_prompt_hash"] =
+      setup.init_prompt.has_value() ? setup.init_prompt->content_hash : uint64_t{0};
   identity["trained_prompt_length"] = setup.prompt_length();
   return identity.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }

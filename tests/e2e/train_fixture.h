@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -12,8 +13,10 @@
 
 #include "core/file.h"
 #include "core/rng.h"
+#include "events.pb.h"
 #include "format/safetensors.h"
 #include "model/checkpoint.h"
+#include "train/run_log.h"
 #include "train/trainer.h"
 
 namespace onepass {
@@ -78,6 +81,34 @@ class TrainFolder {
       losses.push_back(json);
     }
     return losses;
+  }
+
+  // The scalars of out's TensorBoard file, in its order. Frames that do not check out fail the test.
+  struct Scalar {
+    int64_t step = 0;
+    std::string tag;
+    float value = 0;
+    friend bool operator==(const Scalar&, const Scalar&) = default;
+  };
+  std::vector<Scalar> Scalars(const std::string& out) const {
+    const std::string file = Read(out + "/events.out.tfevents.0.onepass");
+    std::vector<Scalar> scalars;
+    for (size_t at = 0; at < file.size();) {
+      uint64_t length = 0;
+      ONEPASS_CHECK(file.size() - at >= 16, "a frame has 16 bytes besides its data");
+      std::memcpy(&length, file.data() + at, sizeof(length));
+      ONEPASS_CHECK(file.size() - at - 16 >= length, "a frame ends within the file");
+      const std::string data = file.substr(at + 12, length);
+      EXPECT_EQ(file.substr(at, length + 16), FrameRecord(data));
+      events::Event event;
+      EXPECT_TRUE(event.ParseFromString(data));
+      EXPECT_GT(event.wall_time(), 0);
+      for (const events::Scalar& scalar : event.summary().value()) {
+        scalars.push_back({event.step(), scalar.tag(), scalar.simple_value()});
+      }
+      at += length + 16;
+    }
+    return scalars;
   }
 
   static std::string Records(int count, uint64_t seed) {

@@ -35,21 +35,41 @@ int64_t SizeOfFile(const std::string& path) {
   return stat(path.c_str(), &info) == 0 ? info.st_size : 0;
 }
 
-class TrainResume : public ::testing::TestWithParam<uint64_t> {};
+struct ResumeCase {
+  const char* name;
+  const char* recipe;
+  std::vector<std::string> overrides;
+  uint64_t seed;
+};
+
+class TrainResume : public ::testing::TestWithParam<ResumeCase> {};
 
 TEST_P(TrainResume, KilledAtAnyMomentItGoesOnBitForBit) {
-  const uint64_t seed = GetParam();
+  const uint64_t seed = GetParam().seed;
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
-  const TrainFolder folder("resume_" + std::to_string(seed));
+  const TrainFolder folder(std::string("resume_") + GetParam().name);
+  // What stage b reads, and what "continued" begins with.
+  for (const char* placement : {"front", "inline"}) {
+    const Result<TrainReport> first = folder.Train(
+        "a.yaml",
+        {"max_steps=3", std::string("placement=") + placement, "out=" + folder.Path(placement)});
+    ASSERT_TRUE(first.ok()) << first.status().message();
+  }
   // Two epochs and a bit: shuffles, short last steps, validations and checkpoints all take part.
   const std::vector<std::string> run = {"max_steps=36", "batch_size=3", "accumulation=2",
                                         "validate_every=4", "checkpoint_every=3"};
   const auto with_out = [&](const std::string& out) {
     std::vector<std::string> all = run;
+    for (std::string text : GetParam().overrides) {
+      if (const size_t at = text.find("FOLDER"); at != std::string::npos) {
+        text.replace(at, 6, folder.Path(""));
+      }
+      all.push_back(text);
+    }
     all.push_back("out=" + folder.Path(out));
     return all;
   };
-  const std::string recipe = "a.yaml";
+  const std::string recipe = GetParam().recipe;
   const Result<TrainReport> whole = folder.Train(recipe, with_out("whole"));
   ASSERT_TRUE(whole.ok()) << whole.status().message();
 
@@ -86,6 +106,7 @@ TEST_P(TrainResume, KilledAtAnyMomentItGoesOnBitForBit) {
   std::printf("killed %d times\n", kills);
   EXPECT_GE(kills, 5);
   EXPECT_EQ(folder.Losses("killed"), folder.Losses("whole"));
+  EXPECT_EQ(folder.Scalars("killed"), folder.Scalars("whole"));
   for (const char* name : {"/best/adapter_model.safetensors", "/last/adapter_model.safetensors"}) {
     EXPECT_EQ(folder.Read(std::string("killed") + name), folder.Read(std::string("whole") + name));
   }
@@ -94,7 +115,21 @@ TEST_P(TrainResume, KilledAtAnyMomentItGoesOnBitForBit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, TrainResume, ::testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, TrainResume,
+    ::testing::Values(ResumeCase{"standard", "a.yaml", {}, 1},
+                      ResumeCase{"inlined", "a.yaml", {"placement=inline"}, 2},
+                      ResumeCase{"continued", "a.yaml", {"init_prompt=FOLDERfront/best"}, 3},
+                      ResumeCase{"fthss", "b.yaml", {"upstream_prompts=FOLDERfront/best"}, 4},
+                      ResumeCase{"fthss_inlined",
+                                 "b.yaml",
+                                 {"placement=inline", "upstream_prompts=FOLDERinline/best"},
+                                 5},
+                      ResumeCase{"fthss_taped",
+                                 "b.yaml",
+                                 {"taped_constants=true", "upstream_prompts=FOLDERfront/best"},
+                                 6}),
+    [](const auto& test) { return test.param.name; });
 
 TEST(TrainResumeFiles, TwoRunsCannotWriteOneFolder) {
   const TrainFolder folder("lock");

@@ -1,4 +1,5 @@
 // Training from end to end: recipes, data, optimizer, logs and prompts on a tiny random base.
+#include <gmock/gmock.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -6,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 
+#include "kernels/machine.h"
 #include "prompt/soft_prompt.h"
 #include "train_fixture.h"
 
@@ -41,6 +43,43 @@ TEST(TrainRun, TenPinnedLosses) {
       EXPECT_NEAR(losses[i], pinned[i], tolerance) << backend << ", step " << i + 1;
     }
   }
+}
+
+// The same of the second stage, which reads the first one's KV.
+TEST(TrainRun, TenPinnedLossesOfTheSecondStage) {
+  const TrainFolder folder("pinned_b");
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=10", "backend=ref"})), "");
+  const std::vector<double> pinned = {5.2183406, 4.9029869, 4.7073362, 5.1231318, 5.1339711,
+                                      4.5820642, 4.6117775, 4.1284984, 4.2632689, 4.1738484};
+  for (const auto& [backend, tolerance] : {std::pair{"ref", 2e-5}, std::pair{"cpu", 1e-4}}) {
+    const std::string out = folder.Path(backend);
+    ASSERT_EQ(FaultOf(folder.Train(
+                  "b.yaml", {"max_steps=10", "out=" + out, std::string("backend=") + backend})),
+              "");
+    const std::vector<double> losses = TrainLosses(folder, backend);
+    ASSERT_EQ(losses.size(), pinned.size());
+    for (size_t i = 0; i < pinned.size(); ++i) {
+      EXPECT_NEAR(losses[i], pinned[i], tolerance) << backend << ", step " << i + 1;
+    }
+  }
+}
+
+TEST(TrainRun, TheEventFileHoldsTheLossesOfTheLog) {
+  const TrainFolder folder("events");
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=4", "validate_every=2"})), "");
+  std::vector<TrainFolder::Scalar> wanted;
+  for (const nlohmann::json& line : folder.Losses("a")) {
+    const int64_t step = line["step"];
+    if (line.contains("validation_loss")) {
+      wanted.push_back({step, "validation/loss", line["validation_loss"].get<float>()});
+      continue;
+    }
+    wanted.push_back({step, "train/loss", line["loss"].get<float>()});
+    wanted.push_back({step, "train/learning_rate", line["learning_rate"].get<float>()});
+    wanted.push_back({step, "train/gradient_norm", line["gradient_norm"].get<float>()});
+  }
+  ASSERT_EQ(wanted.size(), 4U * 3 + 2);
+  EXPECT_EQ(folder.Scalars("a"), wanted);
 }
 
 TEST(TrainRun, AThenBLearnAndLeavePromptsWithFacts) {
@@ -131,12 +170,14 @@ TEST(TrainRun, TapingTheConstantsGivesTheSameLosses) {
     const std::string upstream =
         "upstream_prompts=" +
         folder.Path(std::string(placement) == "inline" ? "a_inline/best" : "a/best");
+    // A validation between two steps computes the constants without a tape, whatever the steps do.
     for (const char* taped : {"false", "true"}) {
-      ASSERT_EQ(FaultOf(folder.Train(
-                    "b.yaml", {"max_steps=5", std::string("placement=") + placement, upstream,
-                               "out=" + folder.Path(std::string(placement) + taped),
-                               std::string("taped_constants=") + taped})),
-                "");
+      ASSERT_EQ(
+          FaultOf(folder.Train(
+              "b.yaml", {"max_steps=5", "validate_every=2", std::string("placement=") + placement,
+                         upstream, "out=" + folder.Path(std::string(placement) + taped),
+                         std::string("taped_constants=") + taped})),
+          "");
     }
     EXPECT_EQ(TrainLosses(folder, std::string(placement) + "false"),
               TrainLosses(folder, std::string(placement) + "true"));
@@ -180,10 +221,56 @@ TEST(TrainRun, AFinishedRunIsNotTrainedAgainAndAnotherRecipeIsRefused) {
   const std::string fault = FaultOf(folder.Train("a.yaml", {"max_steps=4", "learning_rate=0.1"}));
   EXPECT_NE(fault.find("learning_rate: checkpoint 0.05, recipe 0.1"), std::string::npos) << fault;
   EXPECT_EQ(folder.Read("a/metrics.jsonl"), metrics);
+  const std::string continued = folder.Path("continued");
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=4", "out=" + continued,
+                                            "init_prompt=" + folder.Path("a/best")})),
+            "");
+  EXPECT_NE(
+      FaultOf(folder.Train("a.yaml", {"max_steps=4", "out=" + continued})).find("init_prompt_hash"),
+      std::string::npos);
   folder.Write("train.jsonl", TrainFolder::Records(24, 3));
   EXPECT_NE(FaultOf(folder.Train("a.yaml", {"max_steps=4"})).find("data_hash"), std::string::npos);
   EXPECT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=4"}, /*restart=*/true)), "");
   EXPECT_NE(folder.Read("a/metrics.jsonl"), metrics);
+}
+
+TEST(TrainRun, TheBestPromptComesBackFromTheCheckpoint) {
+  const TrainFolder folder("best_again");
+  const std::vector<std::string> run = {"max_steps=4", "validate_every=2"};
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", run)), "");
+  const std::string best = folder.Read("a/best/adapter_model.safetensors");
+  std::filesystem::remove_all(folder.Path("a/best"));
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", run)), "");
+  EXPECT_EQ(folder.Read("a/best/adapter_model.safetensors"), best);
+}
+
+// Keeps what a run says.
+struct Listener : TrainObserver {
+  std::vector<std::string> warnings;
+  int64_t samples = 0;
+  void OnWarning(const std::string& text) override { warnings.push_back(text); }
+  void OnStart(const TrainStart& start) override { samples = start.samples; }
+};
+
+TEST(TrainRun, AnotherInstructionSetGoesOnWithAWarning) {
+  const std::vector<std::string> names = InstructionSetNames();
+  if (names.size() < 2) GTEST_SKIP() << "this machine has one instruction set only";
+  const TrainFolder folder("instruction_set");
+  const std::vector<std::string> overrides = {"max_steps=2"};
+  const Result<Recipe> recipe = LoadRecipe(folder.Path("a.yaml"), overrides);
+  ASSERT_TRUE(recipe.ok());
+  Listener listener;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(FaultOf(Train(*recipe, {.observer = &listener})), "");
+    EXPECT_THAT(listener.warnings, testing::IsEmpty());
+  }
+  ForceInstructionSet(names.back());
+  const std::string fault = FaultOf(Train(*recipe, {.observer = &listener}));
+  ForceInstructionSet("");
+  ASSERT_EQ(fault, "");
+  EXPECT_THAT(listener.warnings,
+              testing::ElementsAre(testing::HasSubstr("instruction set \"" + names.front() +
+                                                      "\", going on with \"" + names.back())));
 }
 
 TEST(TrainRun, AnUpstreamPromptIsNeededAndMustFit) {
@@ -207,12 +294,7 @@ TEST(TrainRun, FaultyRecordsStopTheRunOrAreLeftOut) {
   EXPECT_NE(fault.find("O_A"), std::string::npos) << fault;
   EXPECT_EQ(fault.find('\n'), std::string::npos);
 
-  struct Collect : TrainObserver {
-    std::vector<std::string> warnings;
-    int64_t samples = 0;
-    void OnWarning(const std::string& text) override { warnings.push_back(text); }
-    void OnStart(const TrainStart& start) override { samples = start.samples; }
-  } observer;
+  Listener observer;
   const std::vector<std::string> overrides = {"on_error=skip", "max_steps=1"};
   const Result<Recipe> recipe = LoadRecipe(folder.Path("a.yaml"), overrides);
   ASSERT_TRUE(recipe.ok());
@@ -267,6 +349,14 @@ TEST(TrainRun, AFullDiskIsOneLineAndTheLastCheckpointGoesOn) {
   ASSERT_TRUE(std::filesystem::exists(folder.Path("a/checkpoint.safetensors")));
   ASSERT_EQ(FaultOf(folder.Train("a.yaml", limits)), "");
   EXPECT_EQ(TrainLosses(folder, "a"), TrainLosses(folder, "whole"));
+}
+
+TEST(TrainRun, AValidationLossThatIsNoNumberIsNoBest) {
+  const TrainFolder folder("nan_validation");
+  const std::string fault = FaultOf(folder.Train(
+      "a.yaml", {"max_steps=20", "learning_rate=1e38", "warmup_ratio=0", "validate_every=1"}));
+  EXPECT_NE(fault.find("want a finite validation loss"), std::string::npos) << fault;
+  EXPECT_TRUE(LoadSoftPrompt(folder.Path("a/best")).ok());
 }
 
 TEST(TrainRun, ALossThatIsNoNumberStopsWithTheStep) {
