@@ -1,12 +1,14 @@
 #include "eval/babi.h"
 
 #include <fmt/format.h>
-#include <utf8proc.h>
 
 #include <algorithm>
 #include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
+
+#include "core/quote.h"
+#include "core/utf8.h"
 
 namespace onepass {
 namespace {
@@ -18,18 +20,6 @@ struct Sentence {
   int64_t id = 0;
   std::string_view text;
 };
-
-bool IsUtf8(std::string_view text) {
-  while (!text.empty()) {
-    utf8proc_int32_t code_point = -1;
-    const utf8proc_ssize_t read =
-        utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                         static_cast<utf8proc_ssize_t>(text.size()), &code_point);
-    if (read <= 0) return false;
-    text.remove_prefix(static_cast<size_t>(read));
-  }
-  return true;
-}
 
 std::string_view Trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\r')) text.remove_prefix(1);
@@ -65,8 +55,8 @@ Result<std::vector<int64_t>> ParseSupport(std::string_view text,
     const bool known = std::any_of(story.begin(), story.end(),
                                    [&](const Sentence& sentence) { return sentence.id == id; });
     if (!known) {
-      return InvalidArgument(fmt::format("want ids of sentences before the question, found \"{}\"",
-                                         piece.substr(0, 40)));
+      return InvalidArgument("want ids of sentences before the question, found " +
+                             Quote(piece, 40));
     }
     if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
   }
@@ -117,7 +107,7 @@ Result<BabiSplit> ParseBabiSplit(std::string_view name) {
   if (name == "train") return BabiSplit::kTrain;
   if (name == "validation") return BabiSplit::kValidation;
   if (name == "test") return BabiSplit::kTest;
-  return InvalidArgument(fmt::format("split: want train, validation or test, found \"{}\"", name));
+  return InvalidArgument("split: want train, validation or test, found " + Quote(name));
 }
 
 Status BabiOptions::Validate() const {
@@ -158,8 +148,8 @@ Result<std::vector<BabiSample>> ReadBabi(std::string_view text, const std::strin
     const size_t space = line.find(' ');
     const int64_t id = ParseId(line.substr(0, space));
     if (id != 1 && (id == 0 || id != last_id + 1)) {
-      return InvalidArgument(fmt::format("{}: want line id 1 or {}, found \"{}\"", place,
-                                         last_id + 1, line.substr(0, std::min<size_t>(space, 40))));
+      return InvalidArgument(fmt::format("{}: want line id 1 or {}, found {}", place, last_id + 1,
+                                         Quote(line.substr(0, space), 40)));
     }
     if (id > kMaxStoryLines) {
       return InvalidArgument(

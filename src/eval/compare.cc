@@ -10,6 +10,7 @@
 
 #include "chain/runner.h"
 #include "core/file.h"
+#include "core/quote.h"
 
 namespace onepass {
 namespace {
@@ -20,8 +21,32 @@ struct Setting {
   const CompareOptions& options;
   std::vector<Record> records;
   std::vector<std::vector<std::string>> answers;  // by record
+  std::vector<char> left_out;                     // by record: some method could not do it
+  int64_t skipped = 0;                            // these, and those that could not be read
   std::map<std::string, std::unique_ptr<Base>> bases;
 };
+
+// What one method did with one record.
+struct Answered {
+  AnswerScore score;
+  RecordResult result;
+  std::string sample;  // its line
+};
+
+// One method with one seed's prompts, by record.
+struct AnsweredRun {
+  size_t method = 0;
+  uint64_t seed = 0;
+  std::vector<Answered> records;
+};
+
+// Ok if the comparison goes on without the record.
+Status LeaveOut(Setting& setting, const Status& fault) {
+  if (setting.options.on_error == OnError::kStop) return fault;
+  ++setting.skipped;
+  if (setting.options.on_skipped) setting.options.on_skipped(fault);
+  return Status::Ok();
+}
 
 Result<Base*> BaseOf(Setting& setting, const std::string& dir) {
   std::unique_ptr<Base>& base = setting.bases[dir];
@@ -33,18 +58,29 @@ Result<Base*> BaseOf(Setting& setting, const std::string& dir) {
 
 Status LoadQuestions(Setting& setting) {
   const SuiteSpec& suite = setting.suite;
-  ASSIGN_OR_RETURN(setting.records, LoadRecords(suite.data));
-  const auto found = static_cast<int64_t>(setting.records.size());
-  if (suite.n > found || found == 0) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<RecordReader> reader, RecordReader::Open(suite.data));
+  int64_t found = 0;
+  while (suite.n == 0 || found < suite.n) {
+    Result<std::optional<Record>> record = reader->Next();
+    if (record.ok() && !record->has_value()) break;
+    ++found;
+    if (!record.ok()) {
+      RETURN_IF_ERROR(LeaveOut(setting, record.status()));
+      continue;
+    }
+    Result<std::vector<std::string>> answers = AcceptedAnswers(suite, **record);
+    if (!answers.ok()) {
+      RETURN_IF_ERROR(LeaveOut(setting, answers.status().WithPrefix(suite.data)));
+      continue;
+    }
+    setting.records.push_back(**std::move(record));
+    setting.answers.push_back(*std::move(answers));
+  }
+  if (found < suite.n || found == 0) {
     return InvalidArgument(fmt::format("eval: want {} records, found {} ({})",
                                        std::max<int64_t>(suite.n, 1), found, suite.data));
   }
-  if (suite.n > 0) setting.records.resize(static_cast<size_t>(suite.n));
-  for (const Record& record : setting.records) {
-    Result<std::vector<std::string>> answers = AcceptedAnswers(suite, record);
-    if (!answers.ok()) return answers.status().WithPrefix(suite.data);
-    setting.answers.push_back(std::move(answers).value());
-  }
+  setting.left_out.resize(setting.records.size());
   return Status::Ok();
 }
 
@@ -54,8 +90,8 @@ Result<size_t> AnswerStage(const ChainSpec& spec, const MethodSpec& method) {
   for (size_t i = 0; i < spec.stages.size(); ++i) {
     if (spec.stages[i].name == method.answer) return i;
   }
-  return InvalidArgument(fmt::format("method \"{}\": answer: \"{}\" is no stage of {}",
-                                     method.method, method.answer, spec.file));
+  return InvalidArgument(fmt::format("method \"{}\": answer: {} is no stage of {}", method.method,
+                                     Quote(method.answer), spec.file));
 }
 
 std::string SampleLine(const Record& record, uint64_t seed, const ChainSpec& spec,
@@ -77,9 +113,9 @@ std::string SampleLine(const Record& record, uint64_t seed, const ChainSpec& spe
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
-// One method with one seed's prompts over all records; its samples are appended to *samples.
-Result<MethodRun> RunMethod(Setting& setting, const MethodSpec& method, uint64_t seed,
-                            std::string* samples) {
+// Answers all records but those that are left out already.
+Result<AnsweredRun> RunMethod(Setting& setting, size_t index, uint64_t seed) {
+  const MethodSpec& method = setting.suite.methods[index];
   ASSIGN_OR_RETURN(const ChainSpec spec, BindMethod(setting.suite, method, seed));
   ASSIGN_OR_RETURN(const size_t answer_stage, AnswerStage(spec, method));
   ASSIGN_OR_RETURN(Base* const base, BaseOf(setting, spec.base));
@@ -87,18 +123,44 @@ Result<MethodRun> RunMethod(Setting& setting, const MethodSpec& method, uint64_t
   options.handoff = method.handoff;
   ASSIGN_OR_RETURN(const std::unique_ptr<ChainRunner> runner,
                    ChainRunner::Create(*base, spec, options));
+  const int64_t count = std::ssize(setting.records);
   // Memory is touched and caches are filled before anything is timed.
-  (void)runner->Run(std::span(setting.records).first(1));
+  if (count > 0) (void)runner->Run(std::span(setting.records).first(1));
 
-  MethodRun run;
-  run.seed = seed;
-  run.n = static_cast<int64_t>(setting.records.size());
+  AnsweredRun run{.method = index, .seed = seed, .records = {}};
+  run.records.resize(setting.records.size());
   for (size_t i = 0; i < setting.records.size(); ++i) {
+    if (setting.left_out[i]) continue;
     const Record& record = setting.records[i];
-    const RecordResult result = runner->Run(std::span(&record, 1)).front();
-    if (!result.status.ok()) return result.status.WithPrefix(setting.suite.data);
-    const std::string answer = ExtractAnswer(result.stages[answer_stage].text, method.after);
-    const AnswerScore score = ScoreAnswer(answer, setting.answers[i], setting.suite.rule);
+    Answered& answered = run.records[i];
+    answered.result = runner->Run(std::span(&record, 1)).front();
+    if (!answered.result.status.ok()) {
+      RETURN_IF_ERROR(LeaveOut(setting, answered.result.status.WithPrefix(setting.suite.data)));
+      setting.left_out[i] = true;
+      continue;
+    }
+    const std::string answer =
+        ExtractAnswer(answered.result.stages[answer_stage].text, method.after);
+    answered.score = ScoreAnswer(answer, setting.answers[i], setting.suite.rule);
+    answered.sample =
+        SampleLine(record, seed, spec, answered.result, answer, setting.answers[i], answered.score);
+    if (setting.options.on_progress) {
+      setting.options.on_progress(method.method, seed, static_cast<int64_t>(i) + 1, count);
+    }
+  }
+  return run;
+}
+
+// Over the records that every method could do; their lines are appended to *samples.
+Result<MethodRun> Summarise(const Setting& setting, const AnsweredRun& answered,
+                            std::string* samples) {
+  MethodRun run;
+  run.seed = answered.seed;
+  run.skipped = setting.skipped;
+  for (size_t i = 0; i < answered.records.size(); ++i) {
+    if (setting.left_out[i]) continue;
+    const auto& [score, result, sample] = answered.records[i];
+    ++run.n;
     run.em += score.exact_match;
     run.f1 += score.f1;
     run.ms += result.total_ms;
@@ -107,10 +169,13 @@ Result<MethodRun> RunMethod(Setting& setting, const MethodSpec& method, uint64_t
     }
     run.recomputed_tokens += static_cast<double>(result.TokensRecomputed());
     run.peak_kv_bytes = std::max(run.peak_kv_bytes, result.peak_kv_bytes);
-    *samples += SampleLine(record, seed, spec, result, answer, setting.answers[i], score);
-    if (setting.options.on_progress) {
-      setting.options.on_progress(method.method, seed, static_cast<int64_t>(i) + 1, run.n);
-    }
+    *samples += sample;
+  }
+  if (run.n == 0) {
+    return InvalidArgument(
+        fmt::format("eval: want records that every method can do, found {} that "
+                    "one or all cannot ({})",
+                    setting.skipped, setting.suite.data));
   }
   const auto count = static_cast<double>(run.n);
   run.em *= 100 / count;
@@ -137,7 +202,7 @@ Result<std::vector<std::string>> AcceptedAnswers(const SuiteSpec& suite, const R
   const RecordField* field = record.Find(suite.aliases);
   if (field == nullptr || field->kind == RecordField::Kind::kOther) {
     return InvalidArgument(fmt::format("{}: {}: want a list of answers, found {}", record.Where(),
-                                       suite.aliases,
+                                       Quote(suite.aliases),
                                        field == nullptr ? "nothing" : field->json_type));
   }
   if (field->kind == RecordField::Kind::kText) answers.push_back(field->text);
@@ -150,8 +215,8 @@ Result<ChainSpec> BindMethod(const SuiteSpec& suite, const MethodSpec& method, u
   for (const auto& [name, prompt] : method.prompts) {
     const auto stage = std::ranges::find(spec.stages, name, &StageSpec::name);
     if (stage == spec.stages.end()) {
-      return InvalidArgument(fmt::format("{}: method \"{}\": prompts: \"{}\" is no stage of {}",
-                                         suite.file, method.method, name, spec.file));
+      return InvalidArgument(fmt::format("{}: method \"{}\": prompts: {} is no stage of {}",
+                                         suite.file, method.method, Quote(name), spec.file));
     }
     stage->prompt = PromptFolder(suite, prompt, seed);
   }
@@ -161,25 +226,30 @@ Result<ChainSpec> BindMethod(const SuiteSpec& suite, const MethodSpec& method, u
 Result<std::vector<MethodResult>> Compare(const SuiteSpec& suite, const CompareOptions& options) {
   RETURN_IF_ERROR(suite.Validate());
   if (!options.out.empty()) RETURN_IF_ERROR(MakeDirectories(options.out));
-  Setting setting{suite, options, {}, {}, {}};
+  Setting setting{suite, options, {}, {}, {}, 0, {}};
   RETURN_IF_ERROR(LoadQuestions(setting));
-  std::vector<MethodResult> results;
-  for (const MethodSpec& method : suite.methods) {
-    MethodResult result{method.method, suite.task, {}};
-    std::string samples;
+  std::vector<AnsweredRun> runs;
+  for (size_t i = 0; i < suite.methods.size(); ++i) {
+    const bool by_seed = DependsOnSeed(suite, suite.methods[i]);
     for (const uint64_t seed : suite.seeds) {
-      if (!result.runs.empty() && !DependsOnSeed(suite, method)) break;
-      ASSIGN_OR_RETURN(const MethodRun run, RunMethod(setting, method, seed, &samples));
-      result.runs.push_back(run);
+      ASSIGN_OR_RETURN(AnsweredRun run, RunMethod(setting, i, seed));
+      runs.push_back(std::move(run));
+      if (!by_seed) break;
     }
-    results.push_back(std::move(result));
-    if (options.out.empty()) continue;
+  }
+  std::vector<MethodResult> results;
+  std::vector<std::string> samples(suite.methods.size());
+  for (const MethodSpec& method : suite.methods) results.push_back({method.method, suite.task, {}});
+  for (const AnsweredRun& run : runs) {
+    ASSIGN_OR_RETURN(const MethodRun sum, Summarise(setting, run, &samples[run.method]));
+    results[run.method].runs.push_back(sum);
+  }
+  if (options.out.empty()) return results;
+  for (size_t i = 0; i < results.size(); ++i) {
     RETURN_IF_ERROR(WriteFileAtomically(
-        fmt::format("{}/samples_{}.jsonl", options.out, method.method), samples));
+        fmt::format("{}/samples_{}.jsonl", options.out, results[i].method), samples[i]));
   }
-  if (!options.out.empty()) {
-    RETURN_IF_ERROR(WriteFileAtomically(options.out + "/results.json", ResultsToJson(results)));
-  }
+  RETURN_IF_ERROR(WriteFileAtomically(options.out + "/results.json", ResultsToJson(results)));
   return results;
 }
 

@@ -18,14 +18,18 @@ namespace onepass {
 struct CompareOptions {
   std::string out;  // folder for results.json and samples_<method>.jsonl; empty: no files
   BaseOptions base;
+  OnError on_error = OnError::kStop;
+  // With kSkip: the fault of each record that is left out. May be empty.
+  std::function<void(const Status& fault)> on_skipped;
   // After each question; may be empty.
   std::function<void(const std::string& method, uint64_t seed, int64_t done, int64_t total)>
       on_progress;
 };
 
 // One result a method, in the suite's order. A method whose prompts do not depend on the seed runs
-// once. The first fault (a chain, a prompt, a record without its fields) ends it; results.json and
-// a method's samples appear whole or not at all.
+// once. The first fault (a chain, a prompt, a record without its fields) ends it; with kSkip a
+// record's fault leaves it out, of all methods if one could not do it, so that all are compared on
+// the same questions. The files are written at the end, each whole or not at all.
 Result<std::vector<MethodResult>> Compare(const SuiteSpec& suite, const CompareOptions& options);
 
 // The accepted answers of a record: its gold field, and its aliases where the suite names a field.

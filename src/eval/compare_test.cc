@@ -100,6 +100,40 @@ TEST_F(CompareTest, TellsMethodsApartByWhatTheyRecompute) {
   }
 }
 
+TEST_F(CompareTest, ASkippedRecordIsSkippedForEveryMethod) {
+  // Record 2 is no JSON, 3 has no gold, 5 lacks what the two-stage chains alone read, "D".
+  Write("data.jsonl",
+        "{\"Q\": \"who\", \"D\": \"the one\", \"O\": \"he\", \"also\": []}\n{\n"
+        "{\"Q\": \"what\", \"D\": \"that\", \"also\": []}\n"
+        "{\"Q\": \"when\", \"D\": \"then\", \"O\": \"now\", \"also\": []}\n"
+        "{\"Q\": \"why\", \"O\": \"so\", \"also\": []}\n");
+  std::vector<std::string> faults;
+  CompareOptions options{.out = dir_ + "/out", .base = {.backend = "ref", .thread_count = 1}};
+  EXPECT_THAT(Compare(Suite(), options).status().message(), HasSubstr("record 2 (line 2)"));
+  options.on_error = OnError::kSkip;
+  options.on_skipped = [&](const Status& fault) { faults.push_back(fault.message()); };
+  const Result<std::vector<MethodResult>> results = Compare(Suite(), options);
+  ASSERT_TRUE(results.ok()) << results.status().message();
+  EXPECT_THAT(faults,
+              ElementsAre(HasSubstr("record 2"), HasSubstr("record 3"), HasSubstr("record 5")));
+  for (const MethodResult& result : *results) {
+    for (const MethodRun& run : result.runs) {
+      EXPECT_EQ(run.n, 2) << result.method;
+      EXPECT_EQ(run.skipped, 3) << result.method;
+    }
+  }
+  const Result<std::string> samples = ReadFile(dir_ + "/out/samples_plain.jsonl");
+  ASSERT_TRUE(samples.ok());
+  EXPECT_EQ(std::ranges::count(*samples, '\n'), 2);
+}
+
+TEST_F(CompareTest, AComparisonOfNoRecordsIsAFault) {
+  Write("data.jsonl", "{\n");
+  CompareOptions options{.base = {.backend = "ref", .thread_count = 1}, .on_error = OnError::kSkip};
+  EXPECT_THAT(Compare(Suite(), options).status().message(),
+              HasSubstr("want records that every method can do, found 1"));
+}
+
 TEST_F(CompareTest, AcceptedAnswersAreGoldAndAliases) {
   const SuiteSpec suite = Suite();
   const Result<std::vector<Record>> records = LoadRecords(suite.data);

@@ -47,6 +47,7 @@ std::string ResultsToJson(const std::vector<MethodResult>& results) {
     row["method"] = result.method;
     row["task"] = result.task;
     row["n"] = result.runs.front().n;
+    row["skipped"] = result.runs.front().skipped;
     row["em"] = Rounded(Mean(result, &MethodRun::em));
     row["f1"] = Rounded(Mean(result, &MethodRun::f1));
     row["ms"] = Rounded(Mean(result, &MethodRun::ms));

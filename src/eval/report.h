@@ -11,7 +11,8 @@ namespace onepass {
 // One method on one set of questions with one seed's prompts.
 struct MethodRun {
   uint64_t seed = 1;
-  int64_t n = 0;
+  int64_t n = 0;                 // questions
+  int64_t skipped = 0;           // records that were left out
   double em = 0;                 // percent
   double f1 = 0;                 // percent
   double ms = 0;                 // a question, all stages
@@ -27,7 +28,7 @@ struct MethodResult {
   std::vector<MethodRun> runs;  // one a seed, at least one
 };
 
-// A list of {method, task, n, em, f1, ms, handoff_ms, recomputed_tokens, peak_kv_bytes}: means over
+// A list of {method, task, n, skipped, em, f1, ms, handoff_ms, recomputed_tokens, peak_kv_bytes}: means over
 // the seeds (the peak: the largest), with {seeds, em_spread, f1_spread, em_by_seed, f1_by_seed}
 // beside them. Spread is the sample standard deviation.
 std::string ResultsToJson(const std::vector<MethodResult>& results);

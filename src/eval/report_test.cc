@@ -12,10 +12,11 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 std::vector<MethodResult> TwoSeeds() {
-  return {{"chain",
-           "toy",
-           {{.seed = 1, .n = 5, .em = 80, .f1 = 82, .ms = 10, .peak_kv_bytes = 2048},
-            {.seed = 2, .n = 5, .em = 90, .f1 = 92, .ms = 20, .peak_kv_bytes = 1024}}}};
+  return {
+      {"chain",
+       "toy",
+       {{.seed = 1, .n = 5, .skipped = 2, .em = 80, .f1 = 82, .ms = 10, .peak_kv_bytes = 2048},
+        {.seed = 2, .n = 5, .skipped = 2, .em = 90, .f1 = 92, .ms = 20, .peak_kv_bytes = 1024}}}};
 }
 
 TEST(Report, JsonHoldsMeansSpreadsAndTheLargestPeak) {
@@ -25,6 +26,7 @@ TEST(Report, JsonHoldsMeansSpreadsAndTheLargestPeak) {
   EXPECT_EQ(row["method"], "chain");
   EXPECT_EQ(row["task"], "toy");
   EXPECT_EQ(row["n"], 5);
+  EXPECT_EQ(row["skipped"], 2);
   EXPECT_EQ(row["em"], 85.0);
   EXPECT_EQ(row["f1"], 87.0);
   EXPECT_EQ(row["ms"], 15.0);

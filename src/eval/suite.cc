@@ -9,6 +9,7 @@
 
 #include "chain/yaml.h"
 #include "core/file.h"
+#include "core/quote.h"
 
 namespace onepass {
 namespace {
@@ -20,7 +21,7 @@ constexpr size_t kMaxSeeds = 64;
 Result<AnswerRule> ParseRule(std::string_view name) {
   if (name == "squad") return AnswerRule::kSquad;
   if (name == "hotpotqa") return AnswerRule::kHotpotQa;
-  return InvalidArgument(fmt::format("want squad or hotpotqa, found \"{}\"", name));
+  return InvalidArgument("want squad or hotpotqa, found " + Quote(name));
 }
 
 // A method's name becomes part of a file name.
@@ -86,7 +87,7 @@ Result<std::vector<uint64_t>> ParseSeeds(std::string_view text) {
     uint64_t seed = 0;
     const auto [end, error] = std::from_chars(piece.data(), piece.data() + piece.size(), seed);
     if (piece.empty() || error != std::errc() || end != piece.data() + piece.size()) {
-      return InvalidArgument(fmt::format("seeds: want numbers such as 1,2,3, found \"{}\"", all));
+      return InvalidArgument("seeds: want numbers such as 1,2,3, found " + Quote(all));
     }
     seeds.push_back(seed);
     if (comma == std::string_view::npos) return seeds;
@@ -116,8 +117,8 @@ Status SuiteSpec::Validate() const {
     const MethodSpec& method = methods[i];
     if (!IsPlainName(method.method)) {
       return InvalidArgument(
-          fmt::format("{}: methods[{}].method: want letters, digits, - and _, found \"{}\"", where,
-                      i, method.method));
+          fmt::format("{}: methods[{}].method: want letters, digits, - and _, found {}", where, i,
+                      Quote(method.method)));
     }
     for (size_t j = 0; j < i; ++j) {
       if (methods[j].method == method.method) {

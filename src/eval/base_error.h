@@ -1,0 +1,36 @@
+// How far a base computes from another of the same vocabulary, on a text: what it costs to keep the
+// weights in fewer bits.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "core/status.h"
+#include "engine/engine.h"
+
+namespace onepass {
+
+struct BaseErrorOptions {
+  int64_t window_tokens = 512;  // each window begins anew; its first token is not scored
+  int64_t max_tokens = 4096;    // of the text; what is left is not read
+
+  Status Validate() const;
+};
+
+// Over all scored tokens.
+struct BaseError {
+  int64_t token_count = 0;
+  double perplexity = 0;        // of the reference, e^(mean negative log-likelihood)
+  double other_perplexity = 0;  // of the other base
+  double mean_kl = 0;           // of reference from other, in nats
+  double same_best = 0;         // share of tokens where both rank the same token first
+};
+
+// kInvalidArgument: another vocabulary, a text of fewer than two tokens, logits that are no
+// numbers. on_progress, where set: after each window, tokens done of those to do.
+Result<BaseError> CompareBases(
+    Base& reference, Base& other, std::string_view text, const BaseErrorOptions& options,
+    const std::function<void(int64_t done, int64_t total)>& on_progress = {});
+
+}  // namespace onepass
