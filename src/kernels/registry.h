@@ -11,7 +11,7 @@
 namespace onepass {
 
 struct BackendOptions {
-  int thread_count = 0;  // 0: one per hardware thread
+  int thread_count = 0;  // at most 1024; 0: one per hardware thread
 };
 
 // "ref" or "cpu". kInvalidArgument names those that exist.
