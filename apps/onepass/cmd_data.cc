@@ -34,7 +34,7 @@ Status RunWorld(WorldFlags flags) {
   WorldOptions& options = flags.options;
   ASSIGN_OR_RETURN(options.task, ParseWorldTask(flags.task));
   ASSIGN_OR_RETURN(options.split, ParseSplit(flags.split));
-  RETURN_IF_ERROR(options.Validate());
+  CheckUsage(options.Validate());
   return WriteLines(flags.out, options.count, [&](int64_t i) { return WorldLine(options, i); });
 }
 
@@ -47,6 +47,7 @@ struct BabiFlags {
 
 Status RunBabi(BabiFlags flags) {
   ASSIGN_OR_RETURN(flags.options.split, ParseBabiSplit(flags.split));
+  CheckUsage(flags.options.Validate());
   ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.input, int64_t{1} << 28));
   ASSIGN_OR_RETURN(const auto samples, ReadBabi(text, flags.input, flags.options));
   return WriteLines(flags.out, static_cast<int64_t>(samples.size()),
@@ -56,9 +57,11 @@ Status RunBabi(BabiFlags flags) {
 void AddWorldCommand(CLI::App& data, int* exit_code) {
   CLI::App* app = data.add_subcommand("world", "the generated world's samples");
   auto flags = std::make_shared<WorldFlags>();
-  app->add_option("--task", flags->task, "compress-qa, pretrain or own-formats")
+  app->add_option("--task", flags->task, "what the samples are for")
+      ->check(ParsedBy(ParseWorldTask))
       ->capture_default_str();
-  app->add_option("--split", flags->split, "pretrain, train, validation or test")
+  app->add_option("--split", flags->split, "a part of the world: no two share a name")
+      ->check(ParsedBy(ParseSplit))
       ->capture_default_str();
   app->add_option("--count", flags->options.count, "samples to write")->capture_default_str();
   app->add_option("--seed", flags->options.seed, "same seed, same file")->capture_default_str();
@@ -77,6 +80,7 @@ void AddBabiCommand(CLI::App& data, int* exit_code) {
   app->add_option("--task", flags->options.task, "the task's number")->required();
   app->add_option("--split", flags->split,
                   "test: the last 100 questions; validation: the 100 before; train: the rest")
+      ->check(ParsedBy(ParseBabiSplit))
       ->capture_default_str();
   app->add_option("--last-sentences", flags->options.last_sentences,
                   "keep only the end of longer stories (0: all)")

@@ -21,6 +21,7 @@ struct Flags {
   std::string prompts;
   std::string seeds;
   std::string out;
+  std::string on_error = "stop";
   int64_t n = -1;
   BaseOptions base;
 };
@@ -34,7 +35,7 @@ void ShowProgress(const std::string& method, uint64_t seed, int64_t done, int64_
                static_cast<long long>(total), done == total ? "\r\033[K" : "");
 }
 
-Status Run(const Flags& flags) {
+Status Run(const Flags& flags, bool* faulty) {
   ASSIGN_OR_RETURN(SuiteSpec suite, LoadSuite(flags.suite));
   if (!flags.task.empty()) suite.task = flags.task;
   if (!flags.data.empty()) suite.data = flags.data;
@@ -47,6 +48,11 @@ Status Run(const Flags& flags) {
   options.out = flags.out;
   options.base = flags.base;
   options.on_progress = ShowProgress;
+  options.on_error = flags.on_error == "skip" ? OnError::kSkip : OnError::kStop;
+  options.on_skipped = [faulty](const Status& fault) {
+    *faulty = true;
+    std::fprintf(stderr, "onepass: left out: %s\n", fault.message().c_str());
+  };
   ASSIGN_OR_RETURN(const std::vector<MethodResult> results, Compare(suite, options));
   fmt::print("{}: {} questions\n{}", suite.task, results.front().runs.front().n,
              ResultsToTable(results));
@@ -61,16 +67,28 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   eval->add_option("suite", flags->suite, "suite YAML")->required();
   eval->add_option("--n", flags->n, "questions to use (0: all), instead of the suite's")
       ->check(CLI::NonNegativeNumber);
-  eval->add_option("--seeds", flags->seeds, "e.g. 1,2,3, instead of the suite's");
+  eval->add_option("--seeds", flags->seeds, "e.g. 1,2,3, instead of the suite's")
+      ->check(ParsedBy(ParseSeeds));
   eval->add_option("--data", flags->data, "records, instead of the suite's");
   eval->add_option("--task", flags->task, "the task's name in the report");
   eval->add_option("--prompts", flags->prompts,
                    "folder of the prompts, instead of the suite's; {seed} is replaced");
   eval->add_option("--out", flags->out, "folder for results.json and samples_<method>.jsonl");
-  eval->add_option("--backend", flags->base.backend, "cpu or ref")->capture_default_str();
-  eval->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
+  eval->add_option("--on-error", flags->on_error,
+                   "a faulty record: stop, or skip it for all methods")
+      ->check(CLI::IsMember({"skip", "stop"}))
       ->capture_default_str();
-  eval->callback([flags, exit_code] { *exit_code = ReportStatus(Run(*flags)); });
+  eval->add_option("--backend", flags->base.backend, "kernels")
+      ->check(CLI::IsMember({"cpu", "ref"}))
+      ->capture_default_str();
+  eval->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  eval->callback([flags, exit_code] {
+    bool faulty = false;
+    *exit_code = ReportStatus(Run(*flags, &faulty));
+    if (faulty) *exit_code = 1;
+  });
 }
 
 }  // namespace onepass

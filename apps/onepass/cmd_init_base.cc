@@ -1,7 +1,6 @@
 // onepass init-base: writes a random base of any shape, for benchmarks and tests.
 #include <fmt/format.h>
 
-#include <cctype>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -41,13 +40,7 @@ Status Run(const Flags& flags) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.config, int64_t{1} << 22));
     ASSIGN_OR_RETURN(config, ParseConfig(text, flags.config));
   }
-  std::string dtype_name = flags.dtype;
-  for (char& c : dtype_name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  const auto dtype = ParseDType(dtype_name);
-  if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
-    return InvalidArgument("init-base: want --dtype F32, F16 or BF16, found \"" + flags.dtype +
-                           "\"");
-  }
+  const auto dtype = ParseDType(flags.dtype);
   std::string tokenizer;
   if (!flags.tokenizer.empty()) {
     ASSIGN_OR_RETURN(tokenizer, ReadFile(flags.tokenizer, int64_t{1} << 28));
@@ -76,10 +69,13 @@ void AddInitBaseCommand(CLI::App& app, int* exit_code) {
   auto flags = std::make_shared<Flags>();
   CLI::Option_group* shape = init->add_option_group("shape", "one of");
   shape->add_option("--config", flags->config, "a config.json");
-  shape->add_option("--shape", flags->shape, "a named shape, e.g. smollm2-135m or llama3-8b");
+  shape->add_option("--shape", flags->shape, "a named shape, e.g. smollm2-135m or llama3-8b")
+      ->check(ParsedBy(NamedShape));
   shape->require_option(1);
   init->add_option("--seed", flags->seed, "same seed, same bytes")->capture_default_str();
-  init->add_option("--dtype", flags->dtype, "F32, F16 or BF16")->capture_default_str();
+  init->add_option("--dtype", flags->dtype, "of the weights")
+      ->transform(CLI::IsMember({"F32", "F16", "BF16"}, CLI::ignore_case))
+      ->capture_default_str();
   init->add_option("--tokenizer", flags->tokenizer, "a tokenizer.json to put beside it");
   init->add_option("--out", flags->out, "folder to write")->required();
   init->add_flag("--force", flags->force, "write into a folder that has files");

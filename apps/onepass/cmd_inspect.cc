@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -10,9 +11,11 @@
 
 #include "commands.h"
 #include "core/hash.h"
+#include "core/quote.h"
+#include "engine/base_tokenizer.h"
+#include "format/gguf.h"
 #include "model/checkpoint.h"
 #include "prompt/soft_prompt.h"
-#include "tokenizer/tokenizer.h"
 
 namespace onepass {
 namespace {
@@ -48,6 +51,7 @@ std::string DescribeRope(const ModelConfig& config) {
     text += fmt::format(", llama3 scaling by {} from {} tokens", config.rope_factor,
                         config.rope_original_positions);
   }
+  if (!config.rope_factors.empty()) text += ", a factor for each frequency";
   return text;
 }
 
@@ -71,18 +75,22 @@ std::string DescribeTokens(const ModelConfig& config) {
 Status InspectBase(const std::string& dir, bool as_json) {
   ASSIGN_OR_RETURN(const auto base, Checkpoint::Open(dir));
   const ModelConfig& c = base->config();
-  int64_t weight_bytes = 0;
-  for (const TensorSpec& spec : ExpectedTensors(c)) {
-    weight_bytes += static_cast<int64_t>(base->tensor(spec.name).bytes.size());
-  }
-  const bool is_uniform = weight_bytes == c.ParameterCount() * SizeOf(base->dtype());
+  const int64_t weight_bytes = base->stored_bytes();
+  const bool is_uniform = base->stored_type() == NameOf(base->dtype()) &&
+                          weight_bytes == c.ParameterCount() * SizeOf(base->dtype());
   // Pages of one token: exactly what a token costs.
   const int64_t kv_f32 = c.Layout(1, DType::kF32).TokenBytes();
   const int64_t kv_bf16 = c.Layout(1, DType::kBF16).TokenBytes();
   TokenizerInfo tokenizer;
-  const bool has_tokenizer = Exists(dir + "/tokenizer.json");
+  // A file without a tokenizer is a base all the same.
+  bool has_tokenizer = Exists(dir + "/tokenizer.json");
+  std::error_code error;
+  if (std::filesystem::is_regular_file(dir, error)) {
+    ASSIGN_OR_RETURN(const auto file, GgufFile::Open(dir));
+    has_tokenizer = file->metadata().contains("tokenizer.ggml.model");
+  }
   if (has_tokenizer) {
-    ASSIGN_OR_RETURN(const auto loaded, LoadTokenizerJson(dir + "/tokenizer.json"));
+    ASSIGN_OR_RETURN(const auto loaded, LoadBaseTokenizer(dir));
     tokenizer = loaded->Info();
   }
   if (as_json) {
@@ -90,7 +98,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
                 {"path", dir},
                 {"architecture", c.architecture},
                 {"parameters", c.ParameterCount()},
-                {"dtype", std::string(NameOf(base->dtype()))},
+                {"dtype", std::string(base->stored_type())},
                 {"weight_bytes", weight_bytes},
                 {"config", Json::parse(ConfigToJson(c, base->dtype()))},
                 {"kv_bytes_per_token", {{"F32", kv_f32}, {"BF16", kv_bf16}}},
@@ -110,7 +118,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
        {"architecture", c.architecture},
        {"parameters",
         fmt::format("{}, {} {} {}", Grouped(c.ParameterCount()), Megabytes(weight_bytes),
-                    is_uniform ? "in" : "mostly in", NameOf(base->dtype()))},
+                    is_uniform ? "in" : "mostly in", base->stored_type())},
        {"layers", std::to_string(c.layers)},
        {"width", fmt::format("{}, feed-forward {}", c.width, c.feed_forward)},
        {"heads", fmt::format("{} of {}, {} for keys and values", c.heads, c.head_dim, c.kv_heads)},
@@ -132,6 +140,13 @@ Status InspectBase(const std::string& dir, bool as_json) {
   return Status::Ok();
 }
 
+// Tokens whose rows of embedding and head the prompt brings along.
+std::vector<std::string> AddedTokens(const PromptFacts& facts) {
+  std::vector<std::string> tokens;
+  for (const AddedTokenRow& row : facts.added_tokens) tokens.push_back(row.token);
+  return tokens;
+}
+
 Status InspectPrompt(const std::string& dir, bool as_json) {
   ASSIGN_OR_RETURN(const SoftPrompt prompt, LoadSoftPrompt(dir));
   const std::string hash = HexDigits(prompt.content_hash);
@@ -149,6 +164,7 @@ Status InspectPrompt(const std::string& dir, bool as_json) {
           {"stage", prompt.facts->stage},
           {"trained_as", prompt.facts->trained_as},
           {"base_fingerprint", prompt.facts->base_fingerprint},
+          {"added_tokens", AddedTokens(*prompt.facts)},
           {"recipe", prompt.facts->recipe_json.empty() ? Json(nullptr)
                                                        : Json::parse(prompt.facts->recipe_json)}};
     }
@@ -165,6 +181,11 @@ Status InspectPrompt(const std::string& dir, bool as_json) {
     rows.push_back({"stage", prompt.facts->stage});
     rows.push_back({"trained as", prompt.facts->trained_as});
     rows.push_back({"trained on", prompt.facts->base_fingerprint});
+    if (const auto tokens = AddedTokens(*prompt.facts); !tokens.empty()) {
+      std::string text;
+      for (const std::string& token : tokens) text += (text.empty() ? "" : " ") + Quote(token);
+      rows.push_back({"added tokens", text + ", which no chain runs yet"});
+    }
     rows.push_back(
         {"recipe", prompt.facts->recipe_json.empty() ? "none" : prompt.facts->recipe_json});
   } else {
@@ -183,7 +204,7 @@ void AddInspectCommand(CLI::App& app, int* exit_code) {
     bool json = false;
   };
   auto flags = std::make_shared<Flags>();
-  inspect->add_option("MODEL", flags->dir, "folder of a base (config.json) or of a prompt")
+  inspect->add_option("MODEL", flags->dir, "a base (folder or GGUF file) or a prompt's folder")
       ->required();
   inspect->add_flag("--json", flags->json, "print JSON");
   inspect->callback([flags, exit_code] {

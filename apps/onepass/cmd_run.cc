@@ -10,6 +10,7 @@
 #include "chain/explain.h"
 #include "chain/run_file.h"
 #include "commands.h"
+#include "core/quote.h"
 
 namespace onepass {
 namespace {
@@ -32,7 +33,7 @@ Status SetPrompt(const std::string& setting, ChainSpec* spec) {
   constexpr std::string_view kKey = ".prompt";
   const std::string left = setting.substr(0, equals);
   if (equals == std::string::npos || !left.ends_with(kKey)) {
-    return InvalidArgument("--set: want STAGE.prompt=DIR, found \"" + setting + "\"");
+    return InvalidArgument("--set: want STAGE.prompt=DIR, found " + Quote(setting));
   }
   const std::string name = left.substr(0, left.size() - kKey.size());
   std::string names;
@@ -43,7 +44,7 @@ Status SetPrompt(const std::string& setting, ChainSpec* spec) {
     }
     names += (names.empty() ? "" : ", ") + stage.name;
   }
-  return InvalidArgument("--set: want one of the stages " + names + ", found \"" + name + "\"");
+  return InvalidArgument("--set: want one of the stages " + names + ", found " + Quote(name));
 }
 
 Status Explain(const RunFlags& flags, ChainRunner& runner) {
@@ -66,7 +67,7 @@ Status Explain(const RunFlags& flags, ChainRunner& runner) {
 Status Run(const RunFlags& flags, bool* faulty) {
   ASSIGN_OR_RETURN(ChainSpec spec, LoadChainSpec(flags.chain));
   if (!flags.base.empty()) spec.base = flags.base;
-  for (const std::string& setting : flags.prompts) RETURN_IF_ERROR(SetPrompt(setting, &spec));
+  for (const std::string& setting : flags.prompts) CheckUsage(SetPrompt(setting, &spec));
   RunnerOptions options = flags.runner;
   if (!flags.handoff.empty()) {
     ASSIGN_OR_RETURN(options.handoff, ParseHandoff(flags.handoff));

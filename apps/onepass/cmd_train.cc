@@ -73,7 +73,10 @@ class Display : public TrainObserver {
 Status RunTrain(const TrainFlags& flags) {
   std::vector<std::string> overrides = flags.overrides;
   if (!flags.on_error.empty()) overrides.push_back("on_error=" + flags.on_error);
-  ASSIGN_OR_RETURN(const Recipe recipe, LoadRecipe(flags.recipe, overrides));
+  const Result<Recipe> loaded = LoadRecipe(flags.recipe, overrides);
+  if (loaded.status().message().starts_with("override ")) CheckUsage(loaded.status());
+  RETURN_IF_ERROR(loaded.status());
+  const Recipe& recipe = *loaded;
   Display display(recipe.log_every, flags.quiet);
   ASSIGN_OR_RETURN(const TrainReport report,
                    Train(recipe, {.restart = flags.restart, .observer = &display}));

@@ -1,9 +1,10 @@
 // The subcommands. Each Add*Command adds its flags to `app`; when it is the one chosen, its
 // callback runs the work and puts the process's exit code into *exit_code (0 done, 1 a fault,
-// reported in one line on stderr; wrong usage is 2, by RunMain).
+// reported in one line on stderr; wrong usage, flags' values included, is 2, by main).
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <string>
 
 #include "core/status.h"
 
@@ -11,6 +12,7 @@ namespace onepass {
 
 void AddInspectCommand(CLI::App& app, int* exit_code);
 void AddInitBaseCommand(CLI::App& app, int* exit_code);
+void AddConvertCommand(CLI::App& app, int* exit_code);
 void AddTokenizeCommand(CLI::App& app, int* exit_code);
 void AddDataCommand(CLI::App& app, int* exit_code);
 void AddRunCommand(CLI::App& app, int* exit_code);
@@ -20,5 +22,23 @@ void AddBenchCommand(CLI::App& app, int* exit_code);
 
 // Prints "onepass: message" to stderr if not ok; the exit code.
 int ReportStatus(const Status& status);
+
+// For faults of the command line's values: ends the command as wrong usage, in one line, if not ok.
+// (By an exception that main catches: within the flags' library there is no other way.)
+void CheckUsage(const Status& status);
+struct UsageError {
+  Status status;
+};
+
+// A flag's check: ok where `parse`, which returns a Result, takes its value.
+template <class Parse>
+CLI::Validator ParsedBy(Parse parse) {
+  return CLI::Validator(
+      [parse](const std::string& value) {
+        const Status status = parse(value).status();
+        return status.ok() ? std::string() : status.message();
+      },
+      "");
+}
 
 }  // namespace onepass

@@ -1,6 +1,7 @@
 // The program: one subcommand a file, each turning flags into structs and nothing else.
 #include <csignal>
 #include <cstdio>
+#include <exception>
 
 #include "commands.h"
 
@@ -10,6 +11,10 @@ int ReportStatus(const Status& status) {
   if (status.ok()) return 0;
   std::fprintf(stderr, "onepass: %s\n", status.message().c_str());
   return 1;
+}
+
+void CheckUsage(const Status& status) {
+  if (!status.ok()) throw UsageError{status};
 }
 
 }  // namespace onepass
@@ -40,6 +45,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   onepass::AddInspectCommand(app, &exit_code);
   onepass::AddInitBaseCommand(app, &exit_code);
+  onepass::AddConvertCommand(app, &exit_code);
   onepass::AddTokenizeCommand(app, &exit_code);
   onepass::AddDataCommand(app, &exit_code);
   onepass::AddRunCommand(app, &exit_code);
@@ -49,8 +55,15 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
-    return code == 0 ? 0 : 2;
+    return app.exit(e) == 0 ? FlushOutput() : 2;
+  } catch (const onepass::UsageError& e) {
+    onepass::ReportStatus(e.status);
+    return 2;
+  } catch (const std::exception& e) {
+    // What libraries throw where there is no other way to say it: output that cannot be written, no
+    // memory.
+    std::fprintf(stderr, "onepass: %s\n", e.what());
+    return 1;
   }
   const int flushed = FlushOutput();
   return exit_code != 0 ? exit_code : flushed;
