@@ -1,14 +1,14 @@
 // onepass inspect and init-base as a user runs them: exit codes, one-line faults, readable JSON.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "program.h"
+#include "prompt/soft_prompt.h"
 
 namespace onepass {
 namespace {
@@ -16,22 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::HasSubstr;
-
-struct Outcome {
-  int exit_code;
-  std::string output;  // stdout and stderr
-};
-
-Outcome RunOnepass(const std::string& arguments) {
-  const std::string command = std::string(ONEPASS_BINARY) + " " + arguments + " 2>&1";
-  FILE* pipe = ::popen(command.c_str(), "r");
-  ONEPASS_CHECK(pipe != nullptr, "popen");
-  std::string output;
-  char block[4096];
-  for (size_t n; (n = std::fread(block, 1, sizeof(block), pipe)) > 0;) output.append(block, n);
-  const int status = ::pclose(pipe);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
-}
 
 class InspectTest : public testing::Test {
  protected:
@@ -83,6 +67,20 @@ TEST_F(InspectTest, ShowsAPrompt) {
   EXPECT_THAT(RunOnepass("inspect " + prompt).output, HasSubstr("answer"));
 }
 
+TEST_F(InspectTest, NamesTheTokensThatAPromptAdds) {
+  SoftPrompt prompt;
+  prompt.vectors = Buffer<float>(2, 3);
+  prompt.facts = PromptFacts{};
+  prompt.facts->added_tokens = {{"<memory>", {1, 2, 3}, {4, 5, 6}}};
+  ASSERT_TRUE(MakeDirectories(At("p")).ok());
+  const Status saved = SaveSoftPrompt(prompt, At("p"));
+  ASSERT_TRUE(saved.ok()) << saved.message();
+  const Outcome shown = RunOnepass("inspect --json " + At("p"));
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  EXPECT_EQ(json::parse(shown.output)["facts"]["added_tokens"], json({"<memory>"}));
+  EXPECT_THAT(RunOnepass("inspect " + At("p")).output, HasSubstr("\"<memory>\", which no chain"));
+}
+
 TEST_F(InspectTest, FaultsAreOneLineAndExitCodeOne) {
   ASSERT_TRUE(MakeDirectories(At("full")).ok());
   ASSERT_TRUE(WriteFileAtomically(At("full/notes.txt"), "mine").ok());
@@ -92,9 +90,6 @@ TEST_F(InspectTest, FaultsAreOneLineAndExitCodeOne) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"inspect " + At("none"), "cannot open"},
       {"inspect " + At("gpt"), "found \"GPT2LMHeadModel\""},
-      {"init-base --shape gpt --out " + At("x"), "want one of tiny"},
-      {"init-base --shape tiny --dtype i8 --out " + At("x"), "want --dtype F32, F16 or BF16"},
-      {"init-base --shape tiny --dtype q4 --out " + At("x"), "want --dtype F32"},
       {"init-base --shape tiny --tokenizer " + At("full/notes.txt") + " --out " + At("x"),
        "notes.txt"},
       {"init-base --shape tiny --out " + At("full"), "or --force"},
@@ -112,10 +107,40 @@ TEST_F(InspectTest, FaultsAreOneLineAndExitCodeOne) {
   EXPECT_EQ(std::distance(fs::directory_iterator(At("full")), {}), 1);
 }
 
+TEST_F(InspectTest, TokenizesWithAnyRankFile) {
+  const std::string ranks = ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/gap.tiktoken";
+  const Outcome ids = RunOnepass("tokenize " + ranks +
+                                 " --pattern gpt2 --special-token '<|eot|>=302' --bos '<|eot|>'"
+                                 " --special --ids --text 'x<|eot|>'");
+  ASSERT_EQ(ids.exit_code, 0) << ids.output;
+  EXPECT_THAT(ids.output, testing::StartsWith("302 "));
+  EXPECT_THAT(ids.output, testing::EndsWith(" 302\n"));
+  const std::string json_file = ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/gpt2.json";
+  const Outcome other = RunOnepass("tokenize " + json_file + " --pattern gpt2 --text x");
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.output, HasSubstr("want a tiktoken file"));
+}
+
 TEST_F(InspectTest, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(RunOnepass("inspect").exit_code, 2);
   EXPECT_EQ(RunOnepass("init-base --out " + At("x")).exit_code, 2);
   EXPECT_EQ(RunOnepass("init-base --shape tiny --config c --out " + At("x")).exit_code, 2);
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"init-base --shape gpt --out " + At("x"), "want one of tiny"},
+      {"init-base --shape tiny --dtype i8 --out " + At("x"), "BF16"},
+      {"tokenize x --special-token end --text a", "want TEXT=ID, found \"end\""},
+      {"data world --task none --out " + At("x"), "own-formats"},
+      {"data world --split dev --out " + At("x"), "validation"},
+      {"data world --count 0 --out " + At("x"), "want at least 1"},
+      {"data babi --input x --task 21 --out " + At("x"), "want 1 to 20"},
+      {"data babi --input x --task 1 --split dev --out " + At("x"), "want train"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    SCOPED_TRACE(arguments);
+    const Outcome outcome = RunOnepass(arguments);
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.output, HasSubstr(message));
+  }
   EXPECT_FALSE(fs::exists(At("x")));
 }
 
