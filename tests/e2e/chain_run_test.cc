@@ -170,9 +170,11 @@ TEST_F(ChainRunTest, FaultsAreOneLineAndWrongUsageIsTwo) {
   EXPECT_EQ(Run("bad.yaml --input in.jsonl --output out.jsonl"), 1);
   EXPECT_THAT(stderr_, StartsWith("onepass: bad.yaml:7: unknown key \"placment\", did you mean "
                                   "\"placement\"?"));
-  EXPECT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --set c.prompt=x"), 1);
+  EXPECT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --set c.prompt=x"), 2);
   EXPECT_THAT(stderr_, HasSubstr("want one of the stages a, b, found \"c\""));
   ExpectNothingWritten();
+  EXPECT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --set prompt=x"), 2);
+  EXPECT_THAT(stderr_, HasSubstr("want STAGE.prompt=DIR, found \"prompt=x\""));
   EXPECT_EQ(Run("chain.yaml"), 2);
   EXPECT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --handoff maybe"), 2);
   EXPECT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --batch 0"), 2);
