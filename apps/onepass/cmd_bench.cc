@@ -9,8 +9,8 @@
 #include "bench/bench_base.h"
 #include "bench/handoff.h"
 #include "bench/speed.h"
+#include "bench/train_step.h"
 #include "commands.h"
-#include "train/bench_train_step.h"
 
 namespace onepass {
 namespace {
@@ -34,17 +34,11 @@ Status Print(const BenchFlags& flags, const Result<BenchReport>& report) {
 }
 
 Status RunTrainStep(const BenchFlags& flags) {
-  ASSIGN_OR_RETURN(const BenchFolder folder, BenchFolder::Create(flags.base));
   TrainStepOptions options = flags.train_step;
-  options.base = folder.path();
-  options.backend = flags.base.backend;
-  options.thread_count = flags.base.thread_count;
+  options.base = flags.base;
   ASSIGN_OR_RETURN(options.placement, ParsePlacement(flags.placement));
   if (flags.activation_checkpointing) options.tape_mode = TapeMode::kRecomputeActivations;
-  ASSIGN_OR_RETURN(const TrainStepReport report, BenchTrainStep(options));
-  fmt::print("{}", flags.json ? TrainStepReportToJson(options, report) + "\n"
-                              : FormatTrainStepReport(options, report));
-  return Status::Ok();
+  return Print(flags, BenchTrainStep(options));
 }
 
 void AddBaseFlags(CLI::App& command, BenchFlags& flags) {

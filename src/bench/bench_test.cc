@@ -5,6 +5,8 @@
 #include "bench/bench_base.h"
 #include "bench/handoff.h"
 #include "bench/speed.h"
+#include "bench/train_step.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/checkpoint.h"
 
@@ -72,6 +74,61 @@ TEST_F(BenchTest, HandoffRefusesMorePositionsThanTheBaseHas) {
   EXPECT_NE(report.status().message().find("want at most 256 positions, found 301"),
             std::string::npos)
       << report.status().message();
+}
+
+TEST_F(BenchTest, TheConstantPartOfATrainingStepCostsNoTapeAndChangesNoLoss) {
+  TrainStepOptions options{.base = options_.base,
+                           .prompt_length = 8,
+                           .token_count = 60,
+                           .shared_tokens = 4,
+                           .output_a_tokens = 10,
+                           .input_b_tokens = 5,
+                           .output_b_tokens = 6,
+                           .repeats = 1};
+  std::vector<double> losses;
+  std::vector<int64_t> tape_bytes;
+  for (const TapeMode mode : {TapeMode::kKeepActivations, TapeMode::kRecomputeActivations}) {
+    options.tape_mode = mode;
+    const auto report = BenchTrainStep(options);
+    ASSERT_TRUE(report.ok()) << report.status().message();
+    ASSERT_EQ(report->rows.size(), 2u);
+    // Prompt, input and output of the second stage; what it reads, but for the first prompt, which
+    // was written before.
+    EXPECT_EQ(Count(*report, 0, "taped_tokens"), 8 + 5 + 6);
+    EXPECT_EQ(Count(*report, 0, "constant_tokens"), 60 - 5 - 6);
+    EXPECT_EQ(Count(*report, 1, "taped_tokens"), 2 * 8 + 60);
+    EXPECT_EQ(Count(*report, 1, "constant_tokens"), 0);
+    EXPECT_LT(Count(*report, 0, "tape_bytes"), Count(*report, 1, "tape_bytes"));
+    for (size_t row = 0; row < 2; ++row) {
+      tape_bytes.push_back(Count(*report, row, "tape_bytes"));
+      losses.push_back(std::get<double>(report->rows[row].back()));
+    }
+  }
+  EXPECT_GT(losses[0], 0);
+  EXPECT_THAT(losses, testing::Each(losses[0]));
+  EXPECT_LT(tape_bytes[2], tape_bytes[0]);
+  EXPECT_LT(tape_bytes[3], tape_bytes[1]);
+}
+
+TEST_F(BenchTest, ATrainingStepRefusesLengthsThatDoNotFit) {
+  TrainStepOptions options{.base = options_.base};
+  EXPECT_EQ(options.Validate().message(), "");
+  for (int64_t TrainStepOptions::*field :
+       {&TrainStepOptions::prompt_length, &TrainStepOptions::shared_tokens,
+        &TrainStepOptions::output_a_tokens, &TrainStepOptions::input_b_tokens,
+        &TrainStepOptions::output_b_tokens, &TrainStepOptions::batch_size}) {
+    TrainStepOptions wrong = options;
+    wrong.*field = 0;
+    EXPECT_EQ(wrong.Validate().code(), StatusCode::kInvalidArgument);
+  }
+  options.repeats = 0;
+  EXPECT_EQ(options.Validate().message(), "repeats: want 1 or more, found 0");
+  options.repeats = 1;
+  options.token_count = 24 + 128 + 24 + 24;
+  EXPECT_EQ(options.Validate().message(), "token_count: want 201 or more, found 200");
+  options.token_count = 201;
+  EXPECT_EQ(BenchTrainStep(options).status().message(),
+            "bench: want at most 256 positions, found 401 (" + options.base.model + ")");
 }
 
 TEST_F(BenchTest, KvMemoryOfSharedKvGrowsByPromptsOnly) {

@@ -3,29 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
+#include <filesystem>
 #include <utility>
 
 #include "bench/measure.h"
+#include "chain/guard.h"
+#include "chain/plan.h"
+#include "chain/record.h"
 #include "core/file.h"
+#include "core/stopwatch.h"
+#include "model/gguf_base.h"
 
 namespace onepass {
 namespace {
 
-enum class Policy { kText, kTextCached, kKv };
-constexpr Policy kPolicies[] = {Policy::kText, Policy::kTextCached, Policy::kKv};
-
-const char* NameOf(Policy policy) {
-  switch (policy) {
-    case Policy::kText:
-      return "text";
-    case Policy::kTextCached:
-      return "text-cached";
-    case Policy::kKv:
-      return "kv";
-  }
-  return "?";
-}
+constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
 
 // What one run of the second stage took.
 struct Measure {
@@ -34,101 +26,147 @@ struct Measure {
   int64_t tokens_prefilled = 0;
 };
 
-// A two-stage chain whose first stage has written its output.
-class Scene {
+// The second stage of a two-stage chain with front prompts, under one hand-off and on random tokens.
+class SecondStage {
  public:
-  Scene(Engine& engine, const HandoffBenchOptions& options, int64_t length)
-      : engine_(&engine), options_(&options), rng_(static_cast<uint64_t>(length)) {
-    const ModelConfig& config = engine.base().config();
-    for (Buffer<float>& vectors : prompts_) {
-      vectors = Buffer<float>(options.prompt_length, config.width);
-      engine.base().model->Embed(RandomTokens(options.prompt_length, config.vocab_size, rng_),
-                                 vectors.view());
+  static Result<SecondStage> Create(Engine& engine, const HandoffBenchOptions& options,
+                                    Handoff handoff, int64_t length) {
+    ChainSpec spec;
+    spec.name = "bench";
+    spec.base = options.base.Name();
+    spec.handoff = handoff;
+    spec.shared = "S";
+    spec.stages.resize(2);
+    spec.stages[0].name = "a";
+    spec.stages[0].start = "start";
+    spec.stages[1].name = "b";
+    spec.stages[1].input = "I";
+    SecondStage stage(engine, options, length);
+    ASSIGN_OR_RETURN(stage.plan_,
+                     CompilePlan(spec, {options.prompt_length, options.prompt_length}));
+    std::vector<int64_t> counts;
+    for (size_t id = 0; id < stage.plan_.segments.size(); ++id) {
+      const PlannedSegment& segment = stage.plan_.segments[id];
+      counts.push_back(segment.kind == SegmentKind::kPrompt ? options.prompt_length
+                                                            : std::ssize(stage.TokensOf(segment)));
     }
-    shared_tokens_ = RandomTokens(options.shared_tokens, config.vocab_size, rng_);
-    text_tokens_ = RandomTokens(length, config.vocab_size, rng_);
-    input_tokens_ = RandomTokens(options.input_tokens, config.vocab_size, rng_);
+    stage.starts_ = PositionsOfPlan(stage.plan_, counts);
+    RETURN_IF_ERROR(stage.WriteWhatItFinds());
+    return stage;
   }
 
-  // Writes both prompts, the shared input and the first stage's output.
-  Status WriteFirstStage() {
-    std::vector<PrefillRequest> roots{PromptRequest(0), PromptRequest(1), SharedRequest()};
-    RETURN_IF_ERROR(engine_->Prefill(roots));
-    prompt_b_ = roots[1].segment;
-    shared_ = roots[2].segment;
-    PrefillRequest output{.view = KvView({roots[0].segment, shared_}),
-                          .tokens = text_tokens_,
-                          .vectors = {},
-                          .start_position = shared_->end_position(),
-                          .provenance = {.kind = SegmentKind::kOutput, .stage = 0}};
-    RETURN_IF_ERROR(engine_->Prefill({&output, 1}));
-    output_a_ = output.segment;
-    return Status::Ok();
-  }
-
-  Result<Measure> RunSecondStage(Policy policy) {
+  Result<Measure> Run() {
     const int64_t computed_before = engine_->counters().tokens_computed;
     const Stopwatch watch;
-    SegmentRef prompt = prompt_b_;
-    SegmentRef shared = shared_;
-    if (policy == Policy::kText) {
-      std::vector<PrefillRequest> roots{PromptRequest(1), SharedRequest()};
-      RETURN_IF_ERROR(engine_->Prefill(roots));
-      prompt = roots[0].segment;
-      shared = roots[1].segment;
-    }
-    PrefillRequest input{.view = KvView({prompt, shared}),
-                         .tokens = {},
-                         .vectors = {},
-                         .start_position = shared->end_position(),
-                         .provenance = {.kind = SegmentKind::kOwnInput, .stage = 1},
-                         .want_logits = true};
-    if (policy == Policy::kKv) {
-      input.view.Append(output_a_);
-      input.start_position = output_a_->end_position();
-    } else {
-      input.tokens = text_tokens_;
-    }
-    input.tokens.insert(input.tokens.end(), input_tokens_.begin(), input_tokens_.end());
-    RETURN_IF_ERROR(engine_->Prefill({&input, 1}));
+    std::vector<WrittenSegment> written = found_;
+    const std::vector<int>& writes = plan_.stages[1].writes;
+    ASSIGN_OR_RETURN(std::vector<float> logits,
+                     Write(std::span(writes).first(writes.size() - 1), written));
     Measure measure;
     measure.handoff_ms = 1e3 * watch.Seconds();
     measure.tokens_prefilled = engine_->counters().tokens_computed - computed_before;
 
-    DecodeRequest output{.view = input.view,
-                         .start_tokens = {},
-                         .first_logits = std::move(input.logits),
-                         .start_position = input.segment->end_position(),
-                         .provenance = {.kind = SegmentKind::kOutput, .stage = 1}};
-    output.view.Append(input.segment);
-    output.stop.max_tokens = options_->output_tokens;
-    RETURN_IF_ERROR(engine_->Decode({&output, 1}));
+    const int output = writes.back();
+    DecodeRequest request{.view = AttachView(plan_, output, written),
+                          .start_tokens = {},
+                          .first_logits = std::move(logits),
+                          .start_position = starts_[output],
+                          .provenance = {.kind = SegmentKind::kOutput, .stage = 1}};
+    RETURN_IF_ERROR(GuardRead(plan_, output, written, request.view));
+    request.stop.max_tokens = options_->output_tokens;
+    RETURN_IF_ERROR(engine_->Decode({&request, 1}));
     measure.total_ms = 1e3 * watch.Seconds();
     return measure;
   }
 
  private:
-  PrefillRequest PromptRequest(int stage) {
-    return {.view = {},
-            .tokens = {},
-            .vectors = std::as_const(prompts_[stage]).view(),
-            .start_position = stage * options_->prompt_length,
-            .provenance = {.kind = SegmentKind::kPrompt, .stage = stage}};
+  SecondStage(Engine& engine, const HandoffBenchOptions& options, int64_t length)
+      : engine_(&engine), options_(&options) {
+    const ModelConfig& config = engine.base().config();
+    Rng rng(static_cast<uint64_t>(length));  // equal lengths, equal work
+    for (Buffer<float>& vectors : prompts_) {
+      vectors = Buffer<float>(options.prompt_length, config.width);
+      engine.base().model->Embed(RandomTokens(options.prompt_length, config.vocab_size, rng),
+                                 vectors.view());
+    }
+    shared_tokens_ = RandomTokens(options.shared_tokens, config.vocab_size, rng);
+    text_tokens_ = RandomTokens(length, config.vocab_size, rng);
+    input_tokens_ = RandomTokens(options.input_tokens, config.vocab_size, rng);
   }
-  PrefillRequest SharedRequest() {
-    return {.view = {},
-            .tokens = shared_tokens_,
-            .vectors = {},
-            .start_position = 2 * options_->prompt_length,
-            .provenance = {.kind = SegmentKind::kSharedInput}};
+
+  // Of a prompt and of the second stage's output: none.
+  std::vector<int32_t> TokensOf(const PlannedSegment& segment) const {
+    if (segment.kind == SegmentKind::kSharedInput) return shared_tokens_;
+    const bool text =
+        segment.kind == SegmentKind::kOutput ? segment.stage == 0 : !segment.text_of.empty();
+    if (text) return text_tokens_;
+    return segment.kind == SegmentKind::kOwnInput ? input_tokens_ : std::vector<int32_t>();
+  }
+
+  // What the first stage, or an earlier record, has left in the cache.
+  Status WriteWhatItFinds() {
+    found_.resize(plan_.segments.size());
+    std::vector<int> ids;
+    for (int id = 0; id < std::ssize(plan_.segments); ++id) {
+      const bool own = std::ranges::count(plan_.stages[1].writes, id) > 0;
+      if (!own && plan_.segments[id].dies_after >= 1) ids.push_back(id);
+    }
+    return Write(ids, found_).status();
+  }
+
+  // Prefills these segments, those that see nothing in one call, and returns the last one's logits.
+  // Re-read text goes together with the own input behind it, as a run of the chain does it.
+  Result<std::vector<float>> Write(std::span<const int> ids, std::vector<WrittenSegment>& written) {
+    std::vector<PrefillRequest> requests;
+    std::vector<int> request_ids;
+    std::vector<float> logits;
+    const auto flush = [&]() -> Status {
+      if (requests.empty()) return Status::Ok();
+      RETURN_IF_ERROR(engine_->Prefill(requests));
+      for (size_t i = 0; i < requests.size(); ++i) {
+        const SegmentRef& segment = requests[i].segment;
+        written[request_ids[i]] = {segment, segment->provenance().content_hash,
+                                   segment->token_count()};
+        logits = std::move(requests[i].logits);
+      }
+      requests.clear();
+      request_ids.clear();
+      return Status::Ok();
+    };
+    int joined = -1;  // re-read text to be written with the next segment
+    for (const int id : ids) {
+      const PlannedSegment& segment = plan_.segments[id];
+      if (!segment.text_of.empty()) {
+        joined = id;
+        continue;
+      }
+      if (!segment.view.empty()) RETURN_IF_ERROR(flush());
+      PrefillRequest& request = requests.emplace_back();
+      request_ids.push_back(id);
+      request.view = AttachView(plan_, id, written);
+      RETURN_IF_ERROR(GuardRead(plan_, id, written, request.view));
+      request.start_position = starts_[joined >= 0 ? joined : id];
+      request.provenance = {.kind = segment.kind, .stage = segment.stage};
+      request.want_logits = segment.kind == SegmentKind::kOwnInput;
+      if (segment.kind == SegmentKind::kPrompt) {
+        request.vectors = std::as_const(prompts_[segment.stage]).view();
+        continue;
+      }
+      if (joined >= 0) request.tokens = TokensOf(plan_.segments[std::exchange(joined, -1)]);
+      const std::vector<int32_t> own = TokensOf(segment);
+      request.tokens.insert(request.tokens.end(), own.begin(), own.end());
+    }
+    RETURN_IF_ERROR(flush());
+    return logits;
   }
 
   Engine* engine_;
   const HandoffBenchOptions* options_;
-  Rng rng_;
+  Plan plan_;
+  std::vector<int64_t> starts_;  // by plan id
   Buffer<float> prompts_[2];
   std::vector<int32_t> shared_tokens_, text_tokens_, input_tokens_;
-  SegmentRef prompt_b_, shared_, output_a_;
+  std::vector<WrittenSegment> found_;  // by plan id
 };
 
 // Tokens of the longest sequence of positions.
@@ -140,6 +178,11 @@ int64_t PositionsNeeded(const HandoffBenchOptions& options) {
 
 Result<ModelConfig> ConfigOf(const BenchBaseOptions& options) {
   if (options.model.empty()) return NamedShape(options.shape);
+  std::error_code error;
+  if (std::filesystem::is_regular_file(options.model, error)) {
+    ASSIGN_OR_RETURN(const auto file, GgufFile::Open(options.model));
+    return GgufConfig(*file);
+  }
   const std::string path = options.model + "/config.json";
   ASSIGN_OR_RETURN(const std::string json, ReadFile(path));
   return ParseConfig(json, path);
@@ -190,26 +233,28 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
                   "total_ms", "total_ms_low", "total_ms_high", "tokens_prefilled"},
       .rows = {}};
   for (const int64_t length : options.lengths) {
-    Scene scene(engine, options, length);
-    RETURN_IF_ERROR(scene.WriteFirstStage());
-    std::vector<double> handoff_ms[std::size(kPolicies)], total_ms[std::size(kPolicies)];
-    int64_t prefilled[std::size(kPolicies)] = {};
+    std::vector<SecondStage> stages;
+    for (const Handoff handoff : kHandoffs) {
+      ASSIGN_OR_RETURN(SecondStage stage, SecondStage::Create(engine, options, handoff, length));
+      stages.push_back(std::move(stage));
+    }
+    std::vector<double> handoff_ms[std::size(kHandoffs)], total_ms[std::size(kHandoffs)];
+    int64_t prefilled[std::size(kHandoffs)] = {};
     for (int run = 0; run <= options.runs; ++run) {
-      for (const Policy policy : kPolicies) {
-        ASSIGN_OR_RETURN(const Measure measure, scene.RunSecondStage(policy));
-        const size_t i = static_cast<size_t>(policy);
+      for (size_t i = 0; i < stages.size(); ++i) {
+        ASSIGN_OR_RETURN(const Measure measure, stages[i].Run());
         prefilled[i] = measure.tokens_prefilled;
         if (run == 0) continue;  // warms caches and scratch memory
         handoff_ms[i].push_back(measure.handoff_ms);
         total_ms[i].push_back(measure.total_ms);
       }
     }
-    for (const Policy policy : kPolicies) {
-      const size_t i = static_cast<size_t>(policy);
-      const Spread handoff = SpreadOf(handoff_ms[i]);
+    for (size_t i = 0; i < stages.size(); ++i) {
+      const Spread until_first = SpreadOf(handoff_ms[i]);
       const Spread total = SpreadOf(total_ms[i]);
-      report.rows.push_back({length, std::string(NameOf(policy)), handoff.median, handoff.low,
-                             handoff.high, total.median, total.low, total.high, prefilled[i]});
+      report.rows.push_back({length, std::string(NameOf(kHandoffs[i])), until_first.median,
+                             until_first.low, until_first.high, total.median, total.low, total.high,
+                             prefilled[i]});
     }
   }
   return report;
@@ -232,8 +277,8 @@ Result<BenchReport> BenchKvMemory(const HandoffBenchOptions& options) {
   for (const int64_t length : options.lengths) {
     const int64_t tokens_most =
         kMostModels * (options.prompt_length + options.shared_tokens + length);
-    for (const Policy policy : kPolicies) {
-      std::vector<BenchCell> row{length, std::string(NameOf(policy))};
+    for (const Handoff handoff : kHandoffs) {
+      std::vector<BenchCell> row{length, std::string(NameOf(handoff))};
       for (int models = 1; models <= kMostModels; ++models) {
         // Pages are taken as the chain's segments would take them, whole ones each.
         PagePool pool(layout, tokens_most / layout.page_tokens + 16);
@@ -243,8 +288,8 @@ Result<BenchReport> BenchKvMemory(const HandoffBenchOptions& options) {
           held.push_back(std::move(pages));
           return Status::Ok();
         };
-        const int shared_copies = policy == Policy::kText ? models : 1;
-        const int text_copies = policy == Policy::kKv ? 1 : models;
+        const int shared_copies = handoff == Handoff::kText ? models : 1;
+        const int text_copies = handoff == Handoff::kKv ? 1 : models;
         for (int i = 0; i < models; ++i) RETURN_IF_ERROR(take(options.prompt_length));
         for (int i = 0; i < shared_copies; ++i) RETURN_IF_ERROR(take(options.shared_tokens));
         for (int i = 0; i < text_copies; ++i) RETURN_IF_ERROR(take(length));

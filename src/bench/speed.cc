@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bench/measure.h"
+#include "core/stopwatch.h"
 #include "kernels/machine.h"
 
 namespace onepass {

@@ -10,7 +10,10 @@ namespace {
 
 TEST(BenchCommand, JsonOfEveryModelMeasurementHasItsRows) {
   for (const std::string arguments :
-       {"prefill --tokens 8,16 --repeats 1",
+       {"train-step --tokens 210 --prompt-length 4 --repeats 1",
+        "train-step --tokens 210 --prompt-length 4 --repeats 1 --activation-checkpointing "
+        "--placement inline",
+        "prefill --tokens 8,16 --repeats 1",
         "decode --context 8 --tokens 2 --batch 1,2 --repeats 1",
         "handoff --tokens 20 --prompt-length 4 --shared 4 --runs 1", "kv-memory --tokens 20"}) {
     const Outcome outcome = RunOnepass("bench " + arguments + " --shape tiny --json");
@@ -20,6 +23,15 @@ TEST(BenchCommand, JsonOfEveryModelMeasurementHasItsRows) {
     EXPECT_EQ(json["bench"], arguments.substr(0, arguments.find(' ')));
     EXPECT_GE(json["rows"].size(), 2u) << outcome.output;
   }
+}
+
+TEST(BenchCommand, TheMachineIsMeasuredWithoutABase) {
+  const Outcome outcome = RunOnepass("bench machine --threads 1 --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto json = nlohmann::json::parse(outcome.output, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << outcome.output;
+  EXPECT_EQ(json["bench"], "machine");
+  EXPECT_FALSE(json["instruction_set"].get<std::string>().empty());
 }
 
 TEST(BenchCommand, AnUnknownShapeIsOneLineThatNamesTheKnownOnes) {

@@ -1,17 +1,16 @@
-#include "train/bench_train_step.h"
+#include "bench/train_step.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cinttypes>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
+#include "bench/measure.h"
 #include "chain/plan.h"
 #include "core/file.h"
 #include "core/rng.h"
-#include "kernels/registry.h"
+#include "core/stopwatch.h"
 #include "train/prompt_gradient.h"
 #include "train/tape_plan.h"
 
@@ -43,7 +42,7 @@ void ResetResidentPeak() {
 Result<Plan> TwoStagePlan(const TrainStepOptions& options) {
   ChainSpec spec;
   spec.name = "train-step";
-  spec.base = options.base;
+  spec.base = options.base.Name();
   spec.placement = options.placement;
   spec.handoff = Handoff::kKv;
   spec.shared = "S";
@@ -72,30 +71,37 @@ TrainSample RandomSample(const TrainStepOptions& options, const Plan& plan, int6
                      : options.token_count - options.shared_tokens - options.output_a_tokens -
                            options.input_b_tokens - options.output_b_tokens;
     }
-    std::vector<int32_t>& tokens = sample.tokens.emplace_back(count);
-    for (int32_t& token : tokens) token = static_cast<int32_t>(rng.Uniform(vocab_size));
+    sample.tokens.push_back(RandomTokens(count, vocab_size, rng));
   }
   sample.start_count = kStartTokens;
   sample.end_token = 0;
   return sample;
 }
 
-// The model, its samples and prompts, for both ways of taking the step.
+// One way to take the step: a row of the report.
+struct Measure {
+  double seconds = 0;
+  int64_t tape_bytes = 0;
+  int64_t kv_bytes = 0;
+  int64_t resident_bytes = 0;
+  int64_t taped_tokens = 0;
+  int64_t constant_tokens = 0;
+  double loss = 0;
+};
+
+// Samples and prompts, for both ways of taking the step.
 class StepBench {
  public:
-  static Result<std::unique_ptr<StepBench>> Create(const TrainStepOptions& options) {
-    auto bench = std::unique_ptr<StepBench>(new StepBench(options));
-    ASSIGN_OR_RETURN(bench->ops_, MakeOps(options.backend, {.thread_count = options.thread_count}));
-    ASSIGN_OR_RETURN(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::Open(options.base));
-    ASSIGN_OR_RETURN(bench->model_,
-                     Transformer<float>::Create(std::move(checkpoint), *bench->ops_));
+  static Result<std::unique_ptr<StepBench>> Create(const Base& base,
+                                                   const TrainStepOptions& options) {
+    auto bench = std::unique_ptr<StepBench>(new StepBench(base, options));
     ASSIGN_OR_RETURN(bench->plan_, TwoStagePlan(options));
-    const ModelConfig& config = bench->model_->config();
+    const ModelConfig& config = base.config();
     const int64_t end = options.token_count + 2 * options.prompt_length;
     if (end > config.max_positions) {
-      return InvalidArgument(options.base + ": want a context of " + std::to_string(end) +
-                             " tokens for this sample, found " +
-                             std::to_string(config.max_positions));
+      return InvalidArgument("bench: want at most " + std::to_string(config.max_positions) +
+                             " positions, found " + std::to_string(end) + " (" +
+                             options.base.Name() + ")");
     }
     Rng rng(options.seed);
     for (int64_t i = 0; i < options.batch_size; ++i) {
@@ -103,80 +109,53 @@ class StepBench {
     }
     for (Buffer<float>* prompt : {&bench->prompt_a_, &bench->prompt_b_}) {
       *prompt = Buffer<float>(options.prompt_length, config.width);
-      std::vector<int32_t> ids(options.prompt_length);
-      for (int32_t& id : ids) id = static_cast<int32_t>(rng.Uniform(config.vocab_size));
-      bench->model_->Embed(ids, prompt->view());
+      base.model->Embed(RandomTokens(options.prompt_length, config.vocab_size, rng),
+                        prompt->view());
     }
     return bench;
   }
 
-  Result<TrainStepMeasure> Measure(bool taped_constants) {
+  Result<Measure> Run(bool taped_constants) {
     ASSIGN_OR_RETURN(const TapePlan tape, MakeTapePlan(plan_, /*stage=*/1, taped_constants));
     const std::vector<int64_t> lengths = {options_.prompt_length, options_.prompt_length};
     const int64_t pages =
         PagesNeeded(plan_, tape, lengths, samples_, options_.batch_size, kPageTokens);
-    TrainStepMeasure measure;
+    Measure measure;
     ResetResidentPeak();
     const int64_t resident_before = StatusBytes("VmRSS:");
-    PagePool pool(model_->config().Layout(kPageTokens, DType::kF32), pages);
-    PromptGradient<float> gradient(*model_, pool, plan_, tape, lengths, options_.tape_mode);
+    PagePool pool(base_.config().Layout(kPageTokens, DType::kF32), pages);
+    PromptGradient<float> gradient(*base_.model, pool, plan_, tape, lengths, options_.tape_mode);
     gradient.SetConstantPrompt(0, std::as_const(prompt_a_).view());
     Buffer<float> dprompt(prompt_b_.rows(), prompt_b_.cols());
     std::vector<const TrainSample*> batch;
     for (const TrainSample& sample : samples_) batch.push_back(&sample);
     std::vector<double> seconds;
     for (int i = 0; i <= options_.repeats; ++i) {
-      using Clock = std::chrono::steady_clock;
-      const Clock::time_point begin = Clock::now();
+      const Stopwatch watch;
       ASSIGN_OR_RETURN(const BatchLoss loss,
                        gradient.Run(batch, std::as_const(prompt_b_).view(), 1, dprompt.view()));
       if (i == 0) continue;  // warm-up; it also writes the constant front prompt, once per run
-      seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+      seconds.push_back(watch.Seconds());
       measure.taped_tokens = loss.taped_tokens;
       measure.constant_tokens = loss.constant_tokens;
       measure.tape_bytes = loss.tape_bytes;
       measure.loss = loss.loss_sum / static_cast<double>(loss.target_count);
     }
-    std::ranges::sort(seconds);
-    measure.seconds = seconds[seconds.size() / 2];
+    measure.seconds = SpreadOf(std::move(seconds)).median;
     measure.kv_bytes = pool.bytes_peak();
     measure.resident_bytes = std::max<int64_t>(StatusBytes("VmHWM:") - resident_before, 0);
     return measure;
   }
 
  private:
-  explicit StepBench(const TrainStepOptions& options) : options_(options) {}
-  TrainStepOptions options_;
-  std::unique_ptr<Ops<float>> ops_;
-  std::unique_ptr<Transformer<float>> model_;
+  StepBench(const Base& base, const TrainStepOptions& options) : base_(base), options_(options) {}
+  const Base& base_;
+  const TrainStepOptions& options_;
   Plan plan_;
   std::vector<TrainSample> samples_;
   Buffer<float> prompt_a_;
   Buffer<float> prompt_b_;
 };
-
-std::string Row(const char* name, const TrainStepMeasure& m) {
-  constexpr double kMegabyte = 1e6;
-  char text[256];
-  std::snprintf(text, sizeof(text),
-                "%-17s %8.3f s  tape %8.1f MB  KV %7.1f MB  resident +%8.1f MB  %5" PRId64
-                " taped, %5" PRId64 " constant tokens  loss %.6f\n",
-                name, m.seconds, static_cast<double>(m.tape_bytes) / kMegabyte,
-                static_cast<double>(m.kv_bytes) / kMegabyte,
-                static_cast<double>(m.resident_bytes) / kMegabyte, m.taped_tokens,
-                m.constant_tokens, m.loss);
-  return text;
-}
-
-nlohmann::ordered_json ToJson(const TrainStepMeasure& m) {
-  return {{"seconds", m.seconds},
-          {"tape_bytes", m.tape_bytes},
-          {"kv_bytes", m.kv_bytes},
-          {"resident_bytes", m.resident_bytes},
-          {"taped_tokens", m.taped_tokens},
-          {"constant_tokens", m.constant_tokens},
-          {"loss", m.loss}};
-}
 
 }  // namespace
 
@@ -197,44 +176,37 @@ Status TrainStepOptions::Validate() const {
                   shared_tokens + output_a_tokens + input_b_tokens + output_b_tokens + 1);
 }
 
-Result<TrainStepReport> BenchTrainStep(const TrainStepOptions& options) {
+Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
   RETURN_IF_ERROR(options.Validate());
-  ASSIGN_OR_RETURN(const std::unique_ptr<StepBench> bench, StepBench::Create(options));
-  TrainStepReport report;
-  ASSIGN_OR_RETURN(report.constant_untaped, bench->Measure(/*taped_constants=*/false));
-  ASSIGN_OR_RETURN(report.all_taped, bench->Measure(/*taped_constants=*/true));
+  ASSIGN_OR_RETURN(const BenchFolder folder, BenchFolder::Create(options.base));
+  ASSIGN_OR_RETURN(const auto base, LoadBenchBase(folder.path(), options.base));
+  ASSIGN_OR_RETURN(const std::unique_ptr<StepBench> bench, StepBench::Create(*base, options));
+  ASSIGN_OR_RETURN(const Measure untaped, bench->Run(/*taped_constants=*/false));
+  ASSIGN_OR_RETURN(const Measure taped, bench->Run(/*taped_constants=*/true));
+  BenchReport report{
+      .name = "train-step",
+      .facts = {{"base", options.base.Name()},
+                {"backend", std::string(base->ops->name())},
+                {"threads", int64_t{base->ops->pool().thread_count()}},
+                {"placement", std::string(NameOf(options.placement))},
+                {"activation_checkpointing",
+                 std::string(options.tape_mode == TapeMode::kRecomputeActivations ? "yes" : "no")},
+                {"prompt_length", options.prompt_length},
+                {"token_count", options.token_count},
+                {"batch_size", options.batch_size},
+                {"repeats", int64_t{options.repeats}},
+                {"times_faster", taped.seconds / untaped.seconds},
+                {"times_less_tape",
+                 static_cast<double>(taped.tape_bytes) / static_cast<double>(untaped.tape_bytes)}},
+      .columns = {"constants", "seconds", "tape_bytes", "kv_bytes", "resident_bytes",
+                  "taped_tokens", "constant_tokens", "loss"},
+      .rows = {}};
+  for (const Measure* m : {&untaped, &taped}) {
+    report.rows.push_back({std::string(m == &taped ? "taped" : "untaped"), m->seconds,
+                           m->tape_bytes, m->kv_bytes, m->resident_bytes, m->taped_tokens,
+                           m->constant_tokens, m->loss});
+  }
   return report;
-}
-
-std::string FormatTrainStepReport(const TrainStepOptions& options, const TrainStepReport& report) {
-  char head[256];
-  std::snprintf(head, sizeof(head),
-                "one FTHSS step of stage B: %" PRId64 " x %" PRId64 " text tokens, P = %" PRId64
-                ", %s placement, backend %s\n",
-                options.batch_size, options.token_count, options.prompt_length,
-                std::string(NameOf(options.placement)).c_str(), options.backend.c_str());
-  char ratio[128];
-  std::snprintf(ratio, sizeof(ratio), "%-17s %8.2f x     tape %8.2f x\n", "gain",
-                report.all_taped.seconds / report.constant_untaped.seconds,
-                static_cast<double>(report.all_taped.tape_bytes) /
-                    static_cast<double>(report.constant_untaped.tape_bytes));
-  return head + Row("constant untaped", report.constant_untaped) +
-         Row("everything taped", report.all_taped) + ratio;
-}
-
-std::string TrainStepReportToJson(const TrainStepOptions& options, const TrainStepReport& report) {
-  const nlohmann::ordered_json json = {
-      {"base", options.base},
-      {"backend", options.backend},
-      {"threads", options.thread_count},
-      {"placement", NameOf(options.placement)},
-      {"prompt_length", options.prompt_length},
-      {"token_count", options.token_count},
-      {"batch_size", options.batch_size},
-      {"activation_checkpointing", options.tape_mode == TapeMode::kRecomputeActivations},
-      {"constant_untaped", ToJson(report.constant_untaped)},
-      {"all_taped", ToJson(report.all_taped)}};
-  return json.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 }  // namespace onepass
