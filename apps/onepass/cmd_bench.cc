@@ -18,6 +18,7 @@ namespace {
 struct BenchFlags {
   BenchBaseOptions base;
   std::string dtype = "bf16";
+  std::string weights;
   bool json = false;
   PrefillBenchOptions prefill;
   DecodeBenchOptions decode;
@@ -49,6 +50,8 @@ void AddBaseFlags(CLI::App& command, BenchFlags& flags) {
   command.add_option("--dtype", flags.dtype, "of random weights")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}))
       ->capture_default_str();
+  command.add_option("--weights", flags.weights, "convert all matrices to 8 or 4 bits first")
+      ->check(CLI::IsMember({"q8", "q4"}));
   command.add_option("--backend", flags.base.backend, "cpu or ref")->capture_default_str();
 }
 
@@ -65,6 +68,8 @@ CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, con
     flags->base.dtype = flags->dtype == "f32"   ? DType::kF32
                         : flags->dtype == "f16" ? DType::kF16
                                                 : DType::kBF16;
+    if (flags->weights == "q8") flags->base.weights = BlockType::kQ8_0;
+    if (flags->weights == "q4") flags->base.weights = BlockType::kQ4_0;
     if (const char* folder = std::getenv("TMPDIR"); folder != nullptr && *folder != '\0') {
       flags->base.scratch = folder;
     }

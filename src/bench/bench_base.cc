@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "kernels/registry.h"
 #include "model/checkpoint.h"
+#include "model/convert.h"
 
 namespace onepass {
 namespace {
@@ -41,16 +42,34 @@ class SilentTokenizer : public Tokenizer {
 
 }  // namespace
 
-Result<BenchFolder> BenchFolder::Create(const BenchBaseOptions& options) {
-  if (!options.model.empty()) return BenchFolder(options.model, /*owned=*/false);
-  ASSIGN_OR_RETURN(const ModelConfig config, NamedShape(options.shape));
+Result<BenchFolder> BenchFolder::Make(const BenchBaseOptions& options) {
   RETURN_IF_ERROR(MakeDirectories(options.scratch));
   std::string path = options.scratch + "/onepass-bench-XXXXXX";
   if (mkdtemp(path.data()) == nullptr) {
     return IoError("bench: want a folder to write a base to, found none (" + options.scratch + ")");
   }
-  BenchFolder folder(path, /*owned=*/true);  // removes what a failed InitBase leaves
-  RETURN_IF_ERROR(InitBase(config, options.dtype, /*seed=*/1, path));
+  return BenchFolder(path, /*owned=*/true);
+}
+
+Result<BenchFolder> BenchFolder::Create(const BenchBaseOptions& options) {
+  if (!options.model.empty()) {
+    BenchFolder given(options.model, /*owned=*/false);
+    if (!options.weights) return given;
+    return given.Converted(*options.weights, options);
+  }
+  ASSIGN_OR_RETURN(const ModelConfig config, NamedShape(options.shape));
+  ASSIGN_OR_RETURN(BenchFolder folder, Make(options));  // removes what a failed InitBase leaves
+  RETURN_IF_ERROR(InitBase(config, options.dtype, /*seed=*/1, folder.path()));
+  if (!options.weights) return folder;
+  return folder.Converted(*options.weights, options);
+}
+
+Result<BenchFolder> BenchFolder::Converted(BlockType type, const BenchBaseOptions& options) const {
+  ASSIGN_OR_RETURN(const auto base, Checkpoint::Open(path_));
+  ASSIGN_OR_RETURN(BenchFolder folder, Make(options));
+  ThreadPool pool(options.thread_count);
+  RETURN_IF_ERROR(
+      ConvertBase(*base, {.weights = type, .head = type}, folder.path(), pool, {}).status());
   return folder;
 }
 

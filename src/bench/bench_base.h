@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/status.h"
 #include "engine/engine.h"
+#include "tensor/blocks.h"
 #include "tensor/dtype.h"
 
 namespace onepass {
@@ -15,6 +17,7 @@ struct BenchBaseOptions {
   std::string model;                   // a model folder; empty: random weights of `shape`
   std::string shape = "smollm2-135m";  // see NamedShape
   DType dtype = DType::kBF16;          // of random weights
+  std::optional<BlockType> weights;    // matrices converted to these blocks; Q8_0 or Q4_0
   std::string scratch = "/tmp";        // where a random base is written for the time of the run
   std::string backend = "cpu";
   int thread_count = 0;  // 0: one per hardware thread
@@ -25,7 +28,8 @@ struct BenchBaseOptions {
 // A model folder, and its removal at destruction where it was made here. Movable.
 class BenchFolder {
  public:
-  // Writes a random base into a new folder of its own under `scratch` unless `model` is given.
+  // Writes a random base into a new folder of its own under `scratch` unless `model` is given; with
+  // `weights` either is converted into one.
   static Result<BenchFolder> Create(const BenchBaseOptions& options);
   ~BenchFolder();
   BenchFolder(BenchFolder&& other) noexcept;
@@ -34,6 +38,11 @@ class BenchFolder {
   const std::string& path() const { return path_; }
 
  private:
+  // A new empty folder.
+  static Result<BenchFolder> Make(const BenchBaseOptions& options);
+  // This one's base with its matrices in `type`, in a new folder.
+  Result<BenchFolder> Converted(BlockType type, const BenchBaseOptions& options) const;
+
   BenchFolder(std::string path, bool owned) : path_(std::move(path)), owned_(owned) {}
   std::string path_;
   bool owned_ = false;

@@ -58,7 +58,7 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
   BenchReport report{
       .name = "prefill",
       .facts = {{"base", options.base.Name()},
-                {"weights", std::string(NameOf(base->checkpoint->dtype()))},
+                {"weights", std::string(base->checkpoint->stored_type())},
                 {"backend", std::string(base->ops->name())},
                 {"threads", int64_t{base->ops->pool().thread_count()}},
                 {"repeats", int64_t{options.repeats}}},
@@ -105,14 +105,21 @@ Result<BenchReport> BenchDecode(const DecodeBenchOptions& options) {
   ASSIGN_OR_RETURN(const auto base, LoadBenchBase(folder.path(), options.base));
   const ModelConfig& config = base->config();
   const double bandwidth = MeasureMemoryBandwidth(base->ops->pool());
-  const double weight_bytes =
-      static_cast<double>((LayerMatrixElements(config) + config.vocab_size * config.width) *
-                          SizeOf(base->checkpoint->dtype()));
+  // What a step reads: all weights, but of an embedding of its own only some rows.
+  const Checkpoint& checkpoint = *base->checkpoint;
+  int64_t unread = 0;
+  if (!config.tied_head) {
+    const std::string embedding = "model.embed_tokens.weight";
+    const BlockTensor* blocks = checkpoint.blocks(embedding);
+    unread = blocks != nullptr ? std::ssize(blocks->bytes)
+                               : std::ssize(checkpoint.tensor(embedding).bytes);
+  }
+  const double weight_bytes = static_cast<double>(checkpoint.stored_bytes() - unread);
 
   BenchReport report{
       .name = "decode",
       .facts = {{"base", options.base.Name()},
-                {"weights", std::string(NameOf(base->checkpoint->dtype()))},
+                {"weights", std::string(base->checkpoint->stored_type())},
                 {"backend", std::string(base->ops->name())},
                 {"threads", int64_t{base->ops->pool().thread_count()}},
                 {"context_tokens", options.context_tokens},

@@ -173,7 +173,7 @@ TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
       const bool quantises_x = type == BlockType::kQ8_0 || type == BlockType::kQ4_0;
       if (std::string(backend) == "cpu" && quantises_x) {
         const float size = *std::ranges::max_element(want);
-        for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(found[i], want[i], 0.03f * size);
+        for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(found[i], want[i], 0.1f * size);
       } else {
         EXPECT_EQ(found, want) << backend;
       }
