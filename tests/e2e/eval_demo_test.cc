@@ -1,23 +1,21 @@
 // The program, the base and the prompts that ship, as `make demo` uses them, on a few questions.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "program.h"
+
+namespace onepass {
 namespace {
 
 constexpr int kQuestions = 6;
 
 std::string Root() { return ONEPASS_SOURCE_DIR; }
-
-int RunProgram(const std::string& arguments) {
-  const std::string command = std::string(ONEPASS_BINARY) + " " + arguments;
-  return std::system(command.c_str());
-}
 
 std::string ReadText(const std::string& path) {
   std::ifstream file(path);
@@ -35,8 +33,10 @@ class EvalDemo : public ::testing::Test {
 };
 
 TEST_F(EvalDemo, WorldDataIsReproducibleAndItsBeginningDoesNotDependOnTheCount) {
-  ASSERT_EQ(RunProgram("data world --split test --count 5 --seed 3 --out " + dir_ + "/a"), 0);
-  ASSERT_EQ(RunProgram("data world --split test --count 9 --seed 3 --out " + dir_ + "/b"), 0);
+  ASSERT_EQ(RunOnepass("data world --split test --count 5 --seed 3 --out " + dir_ + "/a").exit_code,
+            0);
+  ASSERT_EQ(RunOnepass("data world --split test --count 9 --seed 3 --out " + dir_ + "/b").exit_code,
+            0);
   const std::string a = ReadText(dir_ + "/a");
   ASSERT_FALSE(a.empty());
   EXPECT_EQ(ReadText(dir_ + "/b").substr(0, a.size()), a);
@@ -45,10 +45,11 @@ TEST_F(EvalDemo, WorldDataIsReproducibleAndItsBeginningDoesNotDependOnTheCount) 
 TEST_F(EvalDemo, EveryMethodAnswersAndFthssRecomputesNothing) {
   const std::string data = dir_ + "/test.jsonl";
   const std::string n = std::to_string(kQuestions);
-  ASSERT_EQ(RunProgram("data world --split test --count " + n + " --seed 1 --out " + data), 0);
-  ASSERT_EQ(RunProgram("eval " + Root() + "/chains/demo/suite.yaml --data " + data + " --n " + n +
-                       " --threads 1 --out " + dir_),
-            0);
+  ASSERT_EQ(
+      RunOnepass("data world --split test --count " + n + " --seed 1 --out " + data).exit_code, 0);
+  const Outcome eval = RunOnepass("eval " + Root() + "/chains/demo/suite.yaml --data " + data +
+                                  " --n " + n + " --threads 1 --out " + dir_);
+  ASSERT_EQ(eval.exit_code, 0) << eval.output;
   const nlohmann::json rows = nlohmann::json::parse(ReadText(dir_ + "/results.json"));
   const std::vector<std::string> wanted = {"native", "rag",          "prompt-tuning",
                                            "chain",  "chain-cached", "distill",
@@ -73,12 +74,21 @@ TEST_F(EvalDemo, EveryMethodAnswersAndFthssRecomputesNothing) {
 }
 
 TEST_F(EvalDemo, FaultsEndWithOneAndWrongUsageWithTwo) {
-  EXPECT_EQ(WEXITSTATUS(RunProgram("eval " + dir_ + "/none.yaml 2>" + dir_ + "/err")), 1);
-  const std::string message = ReadText(dir_ + "/err");
-  EXPECT_NE(message.find("none.yaml"), std::string::npos) << message;
-  EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 1) << message;
-  EXPECT_EQ(WEXITSTATUS(RunProgram("eval --n x >/dev/null 2>&1")), 2);
-  EXPECT_EQ(WEXITSTATUS(RunProgram("data world --task none --out x 2>/dev/null")), 1);
+  const Outcome fault = RunOnepass("eval " + dir_ + "/none.yaml");
+  EXPECT_EQ(fault.exit_code, 1);
+  EXPECT_NE(fault.output.find("none.yaml"), std::string::npos) << fault.output;
+  EXPECT_EQ(std::ranges::count(fault.output, '\n'), 1) << fault.output;
+  const std::string suite = "eval " + Root() + "/chains/demo/suite.yaml ";
+  for (const char* wrong :
+       {"--n x", "--seeds 1,x", "--backend gpu", "--threads 200000", "--on-error ignore"}) {
+    EXPECT_EQ(RunOnepass(suite + wrong).exit_code, 2) << wrong;
+  }
+}
+
+TEST_F(EvalDemo, OutputThatCannotBeWrittenIsExitCodeOne) {
+  EXPECT_EQ(RunOnepass("data world --count 1 --out " + dir_ + "/a >/dev/full").exit_code, 1);
+  EXPECT_EQ(RunOnepass("--help >/dev/full").exit_code, 1);
 }
 
 }  // namespace
+}  // namespace onepass
