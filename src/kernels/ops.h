@@ -73,6 +73,9 @@ class Ops {
   virtual const char* name() const = 0;
   virtual ThreadPool& pool() = 0;
 
+  // kUnsupported: a shape that Attention cannot run here.
+  virtual Status Supports(const AttentionShape& shape) const = 0;
+
   // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The tensor's bytes
   // must outlive the result. kUnsupported: another dtype.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) = 0;
@@ -121,9 +124,6 @@ class Ops {
   // REPLACED by scale[t] * d(loss[t])/d(logits). REQUIRES: 0 <= target < V.
   virtual void SoftmaxCrossEntropy(View<Real> logits, std::span<const int32_t> targets,
                                    std::span<const Real> scale, std::span<Real> loss) = 0;
-
-  // y += x
-  virtual void Add(View<const Real> x, View<Real> y) = 0;
 };
 
 }  // namespace onepass

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/file.h"
 #include "core/rng.h"
 #include "core/thread_pool.h"
 #include "model/checkpoint.h"
@@ -49,7 +50,7 @@ Status WriteTensors(const std::vector<TensorSpec>& specs, uint64_t seed,
       RETURN_IF_ERROR(writer.Append(std::as_bytes(std::span(piece))));
     }
   }
-  return writer.Commit();
+  return Status::Ok();
 }
 
 }  // namespace
@@ -67,7 +68,13 @@ Status InitBase(const ModelConfig& config, DType dtype, uint64_t seed, const std
   RETURN_IF_ERROR(dtype == DType::kF32    ? WriteTensors<float>(specs, seed, *writer)
                   : dtype == DType::kBF16 ? WriteTensors<BF16>(specs, seed, *writer)
                                           : WriteTensors<F16>(specs, seed, *writer));
-  return WriteFileAtomically(dir + "/config.json", ConfigToJson(config, dtype));
+  const std::string config_path = dir + "/config.json";
+  ASSIGN_OR_RETURN(const auto config_file, AtomicFileWriter::Create(config_path));
+  RETURN_IF_ERROR(config_file->Write(ConfigToJson(config, dtype)));
+  // A folder with a config is whole, so that of another base goes first and ours comes last.
+  RETURN_IF_ERROR(RemoveFile(config_path));
+  RETURN_IF_ERROR(writer->Commit());
+  return config_file->Commit();
 }
 
 }  // namespace onepass

@@ -30,10 +30,10 @@ ModelConfig TestConfig() {
   return config;
 }
 
-std::shared_ptr<const Checkpoint> RandomBase() {
+std::shared_ptr<const Checkpoint> RandomBase(const ModelConfig& config = TestConfig()) {
   const std::string dir = ::testing::TempDir() + "/onepass_transformer_test";
   std::filesystem::remove_all(dir);
-  const Status written = InitBase(TestConfig(), DType::kF32, 7, dir);
+  const Status written = InitBase(config, DType::kF32, 7, dir);
   ONEPASS_CHECK(written.ok(), written.message());
   Result<std::shared_ptr<const Checkpoint>> opened = Checkpoint::Open(dir);
   ONEPASS_CHECK(opened.ok(), opened.status().message());
@@ -82,6 +82,24 @@ class TransformerTest : public ::testing::TestWithParam<const char*> {
 void ExpectBitwise(std::span<const float> want, std::span<const float> got) {
   ASSERT_EQ(want.size(), got.size());
   for (size_t i = 0; i < want.size(); ++i) ASSERT_EQ(want[i], got[i]) << "element " << i;
+}
+
+TEST(Transformer, WhatTheBackendCannotRunIsRefused) {
+  ModelConfig wide = TestConfig();
+  wide.head_dim = 258;
+  ModelConfig many = TestConfig();
+  many.heads = 257;
+  many.kv_heads = 1;
+  many.head_dim = 2;
+  for (const auto& [config, found] : {std::pair(wide, "found 258"), std::pair(many, "found 257")}) {
+    const std::shared_ptr<const Checkpoint> base = RandomBase(config);
+    const auto cpu = std::move(MakeOps("cpu", {.thread_count = 1})).value();
+    const Status status = Transformer<float>::Create(base, *cpu).status();
+    EXPECT_EQ(status.code(), StatusCode::kUnsupported) << status.message();
+    EXPECT_TRUE(status.message().ends_with(found)) << status.message();
+    const auto ref = std::move(MakeOps("ref", {})).value();
+    EXPECT_TRUE(Transformer<float>::Create(base, *ref).ok());
+  }
 }
 
 TEST_P(TransformerTest, TokensOneByOneGiveTheLogitsOfAllAtOnce) {

@@ -26,6 +26,19 @@ void CpuOps::ForRows(int64_t rows, int64_t cols, int64_t cost_per_element, const
   pool_.ParallelFor(rows, CeilDiv(kWorthAThread, cols * cost_per_element), std::ref(loop));
 }
 
+Status CpuOps::Supports(const AttentionShape& shape) const {
+  if (shape.head_dim > kMaxHeadDim) {
+    return Unsupported("backend cpu: want head size at most " + std::to_string(kMaxHeadDim) +
+                       ", found " + std::to_string(shape.head_dim));
+  }
+  if (shape.heads / shape.kv_heads > kMaxGroup) {
+    return Unsupported("backend cpu: want at most " + std::to_string(kMaxGroup) +
+                       " query heads a KV head, found " +
+                       std::to_string(shape.heads / shape.kv_heads));
+  }
+  return Status::Ok();
+}
+
 Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const RawTensor& weight) {
   if (weight.dtype != DType::kF32 && weight.dtype != DType::kF16 && weight.dtype != DType::kBF16) {
     return Unsupported("weight: want dtype F32, F16 or BF16, found " +
@@ -126,8 +139,7 @@ void CpuOps::Attention(View<const float> q, const AttentionShape& shape,
                        std::span<const AttentionSequence<float>> sequences, View<float> out,
                        View<float> lse) {
   CheckAttention<float>(q, shape, sequences);
-  ONEPASS_CHECK(shape.head_dim <= kMaxHeadDim && shape.heads / shape.kv_heads <= kMaxGroup,
-                "Attention: D <= 256 and H / G <= 256");
+  ONEPASS_CHECK(Supports(shape).ok(), "Attention: a supported shape");
   onepass::Attention(q, shape, sequences, out, lse, attention_, pool_);
 }
 
@@ -136,8 +148,7 @@ void CpuOps::AttentionBackward(View<const float> q, const AttentionShape& shape,
                                View<const float> out, View<const float> lse, View<const float> dout,
                                View<float> dq) {
   CheckAttention<float>(q, shape, sequences);
-  ONEPASS_CHECK(shape.head_dim <= kMaxHeadDim && shape.heads / shape.kv_heads <= kMaxGroup,
-                "Attention: D <= 256 and H / G <= 256");
+  ONEPASS_CHECK(Supports(shape).ok(), "Attention: a supported shape");
   onepass::AttentionBackward(q, shape, sequences, out, lse, dout, dq, attention_, pool_);
 }
 
@@ -169,12 +180,6 @@ void CpuOps::SoftmaxCrossEntropy(View<float> logits, std::span<const int32_t> ta
                   "SoftmaxCrossEntropy: 0 <= target < V");
     loss[t] = ops.cross_entropy(logits.row(t), logits.cols(), targets[t], scale[t]);
   });
-}
-
-void CpuOps::Add(View<const float> x, View<float> y) {
-  CheckSameShape(x, y, "Add: x and y have one shape");
-  const RowOps& ops = BestRowOps();
-  ForRows(x.rows(), x.cols(), 1, [&](int64_t t) { ops.add(x.row(t), y.row(t), x.cols()); });
 }
 
 }  // namespace onepass

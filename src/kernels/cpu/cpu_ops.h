@@ -21,6 +21,7 @@ class CpuOps final : public Ops<float> {
   const char* name() const override { return "cpu"; }
   ThreadPool& pool() override { return pool_; }
 
+  Status Supports(const AttentionShape& shape) const override;
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) override;
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
   void MatMul(View<const float> x, const PreparedWeight& w, std::span<const float> bias,
@@ -44,7 +45,6 @@ class CpuOps final : public Ops<float> {
                       View<float> dgate, View<float> dup) override;
   void SoftmaxCrossEntropy(View<float> logits, std::span<const int32_t> targets,
                            std::span<const float> scale, std::span<float> loss) override;
-  void Add(View<const float> x, View<float> y) override;
 
  private:
   // Calls body(row) for every row, on more threads where rows * cols * cost_per_element is worth

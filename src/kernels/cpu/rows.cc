@@ -157,12 +157,6 @@ float CrossEntropy(float* logits, int64_t count, int64_t target, float scale) {
   return static_cast<float>(std::log(total) + (static_cast<double>(top) - target_logit));
 }
 
-void Add(const float* x, float* y, int64_t count) {
-  for (int64_t i = 0; i < count; i += kN) {
-    StoreSome(hn::Add(LoadSome(x + i, count - i), LoadSome(y + i, count - i)), y + i, count - i);
-  }
-}
-
 void ExpOfRow(const float* x, float* out, int64_t count) {
   const D d;
   for (int64_t i = 0; i < count; i += kN) {
@@ -171,8 +165,8 @@ void ExpOfRow(const float* x, float* out, int64_t count) {
 }
 
 const RowOps* Table() {
-  static constexpr RowOps kTable = {RmsNorm,        RmsNormBackward, Rope, SwiGlu,
-                                    SwiGluBackward, CrossEntropy,    Add,  ExpOfRow};
+  static constexpr RowOps kTable = {RmsNorm,        RmsNormBackward, Rope,    SwiGlu,
+                                    SwiGluBackward, CrossEntropy,    ExpOfRow};
   return &kTable;
 }
 

@@ -19,7 +19,6 @@ struct RowOps {
                           float* dup, int64_t count);
   // logits become scale * gradient; returns the loss.
   float (*cross_entropy)(float* logits, int64_t count, int64_t target, float scale);
-  void (*add)(const float* x, float* y, int64_t count);
   // out[i] = e^x[i], for tests.
   void (*exp)(const float* x, float* out, int64_t count);
 };

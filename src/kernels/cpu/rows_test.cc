@@ -127,17 +127,6 @@ TEST_F(CpuRows, SoftmaxCrossEntropyEqualsReference) {
   });
 }
 
-TEST_F(CpuRows, AddEqualsReference) {
-  ForShapes([&](int64_t t, int64_t c) {
-    const auto x = Random(t, c);
-    auto y = Random(t, c);
-    auto y_ref = y.As<float>();
-    cpu->Add(x.view(), y.view());
-    ref->Add(x.view(), y_ref.view());
-    EXPECT_TRUE(SameBits(y.view(), y_ref.view()));
-  });
-}
-
 TEST_F(CpuRows, ExponentialIsWithinTwoUlps) {
   std::vector<float> x, y;
   for (double v = -87.2; v < 88.2; v += 0.00037) x.push_back(static_cast<float>(v));

@@ -198,14 +198,6 @@ void RefOps<Real>::SoftmaxCrossEntropy(View<Real> logits, std::span<const int32_
   }
 }
 
-template <class Real>
-void RefOps<Real>::Add(View<const Real> x, View<Real> y) {
-  CheckSameShape(x, y, "Add: x and y have one shape");
-  for (int64_t t = 0; t < x.rows(); ++t) {
-    for (int64_t i = 0; i < x.cols(); ++i) y(t, i) += x(t, i);
-  }
-}
-
 template class RefOps<float>;
 template class RefOps<double>;
 

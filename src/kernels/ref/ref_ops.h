@@ -20,6 +20,7 @@ class RefOps final : public Ops<Real> {
   const char* name() const override { return "ref"; }
   ThreadPool& pool() override { return pool_; }
 
+  Status Supports(const AttentionShape&) const override { return Status::Ok(); }
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) override;
   // Dequantised; x is not quantised.
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
@@ -43,7 +44,6 @@ class RefOps final : public Ops<Real> {
                       View<Real> dgate, View<Real> dup) override;
   void SoftmaxCrossEntropy(View<Real> logits, std::span<const int32_t> targets,
                            std::span<const Real> scale, std::span<Real> loss) override;
-  void Add(View<const Real> x, View<Real> y) override;
 
  private:
   ThreadPool pool_;

@@ -1,0 +1,75 @@
+// The transformer's insides, shared by its forward (transformer.cc) and its backward
+// (transformer_backward.cc).
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/tape_impl.h"
+#include "model/transformer.h"
+#include "model/weights.h"
+
+namespace onepass {
+
+// Scratch that grows and is reused; its content is undefined between uses.
+template <class Real>
+class Scratch {
+ public:
+  View<Real> Get(int64_t rows, int64_t cols) {
+    if (buffer_.size() < rows * cols) buffer_ = Buffer<Real>(rows, cols);
+    return {buffer_.data(), rows, cols};
+  }
+  View<Real> GetZeroed(int64_t rows, int64_t cols) {
+    View<Real> view = Get(rows, cols);
+    std::fill_n(view.data(), rows * cols, Real{0});
+    return view;
+  }
+
+ private:
+  Buffer<Real> buffer_;
+};
+
+inline AttentionShape AttentionShapeOf(const ModelConfig& config) {
+  return {.heads = config.heads,
+          .kv_heads = config.kv_heads,
+          .head_dim = config.head_dim,
+          .scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim))};
+}
+
+template <class Real>
+struct Transformer<Real>::Impl {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  Ops<Real>* ops = nullptr;
+  ModelWeights<Real> weights;
+  std::vector<double> inv_freq;
+
+  Scratch<Real> x, normed, q, k, v, attention, gate, up, act, inv_rms, lse, logits, gathered;
+  Scratch<Real> dnormed, dq, dk, dv, dattention, dact, dgate, dup;
+
+  const ModelConfig& config() const { return checkpoint->config(); }
+  AttentionShape attention_shape() const { return AttentionShapeOf(config()); }
+
+  void Embed(std::span<const int32_t> ids, View<Real> out) const;
+  // x += W_o attention(RoPE(W_q n), K, V), n = norm(x). write_kv: the new tokens' K and V are written
+  // to their pages; otherwise they are there.
+  void Attend(const LayerWeights<Real>& w, int64_t layer, std::span<const ItemRecord> items,
+              std::span<const int64_t> positions, bool write_kv, View<Real> x,
+              LayerActivations<Real>* saved);
+  void WriteKv(const LayerWeights<Real>& w, int64_t layer, std::span<const ItemRecord> items,
+               std::span<const int64_t> positions, View<const Real> n);
+  // The MLP up to its gate and up projections of norm(x), [T, F] each.
+  struct GateUp {
+    View<Real> gate, up;
+  };
+  GateUp ProjectUp(const LayerWeights<Real>& w, View<const Real> x, LayerActivations<Real>* saved);
+  // x += W_down(silu(gate) * up).
+  void FeedForward(const LayerWeights<Real>& w, View<Real> x, LayerActivations<Real>* saved);
+  void RecomputeLayer(CallRecord<Real>& call, int64_t layer, std::span<const int64_t> positions);
+  // Returns the bytes of the largest layer that was recomputed.
+  int64_t BackwardCall(CallRecord<Real>& call, KvGradients<Real>& gradients);
+};
+
+}  // namespace onepass
