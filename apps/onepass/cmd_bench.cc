@@ -43,8 +43,9 @@ Status RunTrainStep(const BenchFlags& flags) {
 }
 
 void AddBaseFlags(CLI::App& command, BenchFlags& flags) {
-  auto* model = command.add_option("--model", flags.base.model, "a model folder");
+  auto* model = command.add_option("--model", flags.base.model, "a model folder or a GGUF file");
   command.add_option("--shape", flags.base.shape, "random weights of a named shape")
+      ->check(ParsedBy(NamedShape))
       ->capture_default_str()
       ->excludes(model);
   command.add_option("--dtype", flags.dtype, "of random weights")
@@ -52,7 +53,9 @@ void AddBaseFlags(CLI::App& command, BenchFlags& flags) {
       ->capture_default_str();
   command.add_option("--weights", flags.weights, "convert all matrices to 8 or 4 bits first")
       ->check(CLI::IsMember({"q8", "q4"}));
-  command.add_option("--backend", flags.base.backend, "cpu or ref")->capture_default_str();
+  command.add_option("--backend", flags.base.backend, "kernels")
+      ->check(CLI::IsMember({"cpu", "ref"}))
+      ->capture_default_str();
 }
 
 // A measurement: its own flags were added to the returned command; `work` runs when it is chosen.
@@ -85,6 +88,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
       *app.add_subcommand("bench", "Measure the machine, the engine and a training step");
   bench.require_subcommand(1);
   auto flags = std::make_shared<BenchFlags>();
+  const CLI::Range count(1, 1'000'000);
 
   AddMeasurement(bench, flags, "machine", "Peak GFLOP/s and memory bandwidth", exit_code,
                  [](const BenchFlags& f) { return Print(f, BenchMachine(f.base.thread_count)); });
@@ -100,8 +104,9 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
       ->add_option("--tokens", flags->prefill.token_counts,
                    "tokens of the text; several: a row each")
       ->delimiter(',')
+      ->check(count)
       ->capture_default_str();
-  prefill->add_option("--repeats", flags->prefill.repeats)->capture_default_str();
+  prefill->add_option("--repeats", flags->prefill.repeats)->check(count)->capture_default_str();
 
   CLI::App* decode = AddMeasurement(bench, flags, "decode", "Speed of writing", exit_code,
                                     [](const BenchFlags& f) {
@@ -111,13 +116,16 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                                     });
   AddBaseFlags(*decode, *flags);
   decode->add_option("--context", flags->decode.context_tokens, "tokens in the cache before")
+      ->check(count)
       ->capture_default_str();
   decode->add_option("--tokens", flags->decode.token_count, "steps of a run")
+      ->check(count)
       ->capture_default_str();
   decode->add_option("--batch", flags->decode.batch_sizes, "sequences at once; several: a row each")
       ->delimiter(',')
+      ->check(count)
       ->capture_default_str();
-  decode->add_option("--repeats", flags->decode.repeats)->capture_default_str();
+  decode->add_option("--repeats", flags->decode.repeats)->check(count)->capture_default_str();
 
   CLI::App* handoff =
       AddMeasurement(bench, flags, "handoff", "Latency of the second stage, by hand-off and length",
@@ -137,28 +145,40 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
     AddBaseFlags(*command, *flags);
     command->add_option("--tokens", flags->handoff.lengths, "lengths of the text handed over")
         ->delimiter(',')
+        ->check(count)
         ->capture_default_str();
-    command->add_option("--prompt-length", flags->handoff.prompt_length)->capture_default_str();
-    command->add_option("--shared", flags->handoff.shared_tokens)->capture_default_str();
+    command->add_option("--prompt-length", flags->handoff.prompt_length)
+        ->check(count)
+        ->capture_default_str();
+    command->add_option("--shared", flags->handoff.shared_tokens)
+        ->check(count)
+        ->capture_default_str();
   }
   handoff->add_option("--input", flags->handoff.input_tokens, "tokens of the own input")
+      ->check(count)
       ->capture_default_str();
   handoff->add_option("--output", flags->handoff.output_tokens, "tokens to write")
+      ->check(count)
       ->capture_default_str();
-  handoff->add_option("--runs", flags->handoff.runs)->capture_default_str();
+  handoff->add_option("--runs", flags->handoff.runs)->check(count)->capture_default_str();
 
   CLI::App* step = AddMeasurement(bench, flags, "train-step",
                                   "A training step with the constant part untaped, and all taped",
                                   exit_code, RunTrainStep);
   AddBaseFlags(*step, *flags);
-  step->add_option("--placement", flags->placement, "front or inline")->capture_default_str();
-  step->add_option("--prompt-length", flags->train_step.prompt_length)->capture_default_str();
+  step->add_option("--placement", flags->placement, "of the prompts")
+      ->check(CLI::IsMember({"front", "inline"}))
+      ->capture_default_str();
+  step->add_option("--prompt-length", flags->train_step.prompt_length)
+      ->check(count)
+      ->capture_default_str();
   step->add_flag("--activation-checkpointing", flags->activation_checkpointing,
                  "keep each layer's input only, run the layer again in the backward");
   step->add_option("--tokens", flags->train_step.token_count, "text tokens of a sample")
+      ->check(count)
       ->capture_default_str();
-  step->add_option("--batch", flags->train_step.batch_size)->capture_default_str();
-  step->add_option("--repeats", flags->train_step.repeats)->capture_default_str();
+  step->add_option("--batch", flags->train_step.batch_size)->check(count)->capture_default_str();
+  step->add_option("--repeats", flags->train_step.repeats)->check(count)->capture_default_str();
 }
 
 }  // namespace onepass
