@@ -13,7 +13,7 @@ packages=(
   libhwy-dev           # SIMD
   libpcre2-dev         # pre-tokenizer patterns
   libprotobuf-dev protobuf-compiler
-  libspdlog-dev libfmt-dev
+  libfmt-dev
   libutf8proc-dev      # NFC
   libyaml-cpp-dev
   nlohmann-json3-dev
