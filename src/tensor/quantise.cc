@@ -19,15 +19,21 @@ struct Quants {
   float squared_error = 0;
 };
 
+// To nearest, ties to even, of sizes below 2^22: the sum keeps no bits behind the point.
+float Round(float v) {
+  constexpr float kNoFraction = 0x1.8p23f;
+  return (v + kNoFraction) - kNoFraction;
+}
+
 Quants QuantsUnder(const float* values, float scale, int low, int high) {
   Quants quants;
   quants.scale = ToF16(scale);
   const float stored = ToFloat(quants.scale);
   const float inverse = stored == 0 ? 0 : 1 / stored;
   for (int i = 0; i < kGroup; ++i) {
-    // In range before it becomes an integer: a scale that underflowed has a huge inverse.
-    const float q = std::clamp(std::nearbyint(values[i] * inverse), static_cast<float>(low),
-                               static_cast<float>(high));
+    // In range first: a scale that underflowed has a huge inverse.
+    const float q =
+        Round(std::clamp(values[i] * inverse, static_cast<float>(low), static_cast<float>(high)));
     quants.values[i] = static_cast<int>(q);
     const float error = values[i] - q * stored;
     quants.squared_error += error * error;

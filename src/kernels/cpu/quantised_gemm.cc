@@ -231,6 +231,13 @@ void Multiply(const DotTask& task) {
   }
 }
 
+DotKernel BestDotKernel() {
+#if HWY_TARGET == HWY_AVX3
+  if (HasVnni()) return {.layout = DotLayout::kBytes, .multiply = MultiplyVnni};
+#endif
+  return {.layout = DotLayout::kPairs, .multiply = Multiply};
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace onepass
 HWY_AFTER_NAMESPACE();
@@ -240,7 +247,7 @@ namespace onepass {
 
 HWY_EXPORT(QuantiseRow);
 HWY_EXPORT(UnpackBlock);
-HWY_EXPORT(Multiply);
+HWY_EXPORT(BestDotKernel);
 HWY_EXPORT(WriteOut);
 
 namespace {
@@ -252,15 +259,6 @@ constexpr int64_t kElementsWorthAThread = 30'000;
 constexpr int64_t kDepthGroups = 14;
 // From this many rows on, halves are unpacked to bytes once for all rows.
 constexpr int64_t kUnpackRows = 13;
-
-DotKernel BestDotKernel() {
-#if defined(__x86_64__)
-  if (HasVnni() && (hwy::SupportedTargets() & HWY_AVX3) != 0) {
-    return {.layout = DotLayout::kBytes, .multiply = MultiplyVnni};
-  }
-#endif
-  return {.layout = DotLayout::kPairs, .multiply = HWY_DYNAMIC_DISPATCH(Multiply)};
-}
 
 // Rows of x in int8, in scratch memory.
 struct QuantisedRows {
@@ -336,7 +334,7 @@ void QuantisedGemm(View<const float> x, const QuantisedWeight& w, std::span<cons
   static_assert(kDepthGroups * QuantisedWeight::BlockBytes(8) <=
                 kDepthBlock * kPanel * static_cast<int64_t>(sizeof(float)));
   Product p{.weight = w,
-            .kernel = BestDotKernel(),
+            .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)(),
             .x = {},
             .y = {},
             .bias = bias.empty() ? nullptr : bias.data(),

@@ -1,0 +1,136 @@
+// onepass convert as a user runs it: what it prints, what it leaves, and that prompts train on what
+// it wrote.
+#include <gmock/gmock.h>
+
+#include "engine/engine.h"
+#include "eval/base_error.h"
+#include "program.h"
+#include "train_fixture.h"
+
+namespace onepass {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+const std::string kBase = ONEPASS_SOURCE_DIR "/models/base";
+
+double NumberAfter(const std::string& text, const std::string& word) {
+  const size_t at = text.find(word);
+  EXPECT_NE(at, std::string::npos) << word << " in " << text;
+  return at == std::string::npos ? NAN : std::strtod(text.c_str() + at + word.size(), nullptr);
+}
+
+class ConvertCommand : public testing::Test {
+ protected:
+  ConvertCommand() : folder_("convert_command") {}
+  std::string At(const std::string& name) const { return folder_.Path(name); }
+
+  TrainFolder folder_;
+};
+
+TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
+  if (!fs::exists(kBase + "/model.safetensors")) GTEST_SKIP() << kBase << " is missing";
+  std::string fingerprint =
+      json::parse(RunOnepass("inspect --json " + kBase).output)["fingerprint"];
+  double kl_of_eight = 0;
+  for (const std::string weights : {"q8", "q4"}) {
+    SCOPED_TRACE(weights);
+    const Outcome made = RunOnepass("convert " + kBase + " " + At(weights) +
+                                    " --text-tokens 600 --weights " + weights);
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+    const double perplexity = NumberAfter(made.output, "perplexity ");
+    EXPECT_THAT(made.output, HasSubstr("was 6.9; 36 matrices quantised"));
+    const double kl = NumberAfter(made.output, "mean KL ");
+    EXPECT_GT(perplexity, 1);
+    EXPECT_GT(kl, 0);
+    if (weights == "q8") {
+      kl_of_eight = kl;
+      EXPECT_LT(kl, 0.01);
+    } else {
+      EXPECT_GT(kl, kl_of_eight);
+      EXPECT_LT(kl, 0.5);
+    }
+    const Outcome shown = RunOnepass("inspect --json " + At(weights));
+    ASSERT_EQ(shown.exit_code, 0) << shown.output;
+    const json base = json::parse(shown.output);
+    EXPECT_EQ(base["dtype"], weights == "q8" ? "Q8_0" : "Q4_0");
+    EXPECT_NE(base["fingerprint"], fingerprint);
+    fingerprint = base["fingerprint"];
+    EXPECT_EQ(base["tokenizer"]["vocab_size"], 2014);
+    EXPECT_THAT(RunOnepass("inspect " + At(weights)).output, HasSubstr("mostly in Q"));
+  }
+  const Outcome again = RunOnepass("convert --weights q8 " + kBase + " " + At("q8"));
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_THAT(again.output, HasSubstr("or --force"));
+  folder_.Write("text.txt", "a");
+  const Outcome text = RunOnepass("convert --force --weights q8 --text " + At("text.txt") + " " +
+                                  kBase + " " + At("q8"));
+  EXPECT_EQ(text.exit_code, 1);
+  EXPECT_THAT(text.output, HasSubstr("want a text of at least 2 tokens"));
+}
+
+TEST_F(ConvertCommand, WrongUsageEndsWithTwoAndFaultsWithOne) {
+  EXPECT_EQ(RunOnepass("convert " + At("base") + " " + At("x")).exit_code, 2);
+  EXPECT_EQ(RunOnepass("convert --weights q5 " + At("base") + " " + At("x")).exit_code, 2);
+  const std::string gguf = ONEPASS_SOURCE_DIR "/tests/golden/gguf/llama-plain.gguf";
+  for (const auto& [from, message] :
+       {std::pair<std::string, std::string>{At("none"), "none"}, {gguf, "want a folder"}}) {
+    const Outcome outcome = RunOnepass("convert --weights q8 " + from + " " + At("x"));
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_THAT(outcome.output, HasSubstr(message));
+    EXPECT_EQ(outcome.output.find('\n'), outcome.output.size() - 1);
+  }
+  EXPECT_FALSE(fs::exists(At("x")));
+}
+
+TEST_F(ConvertCommand, BenchMeasuresABaseInFewerBits) {
+  for (const auto& [weights, type] :
+       {std::pair<std::string, std::string>{"q8", "Q8_0"}, {"q4", "Q4_0"}}) {
+    for (const std::string what : {"prefill --tokens 8", "decode --context 8 --tokens 2"}) {
+      const Outcome outcome = RunOnepass("bench " + what + " --repeats 1 --json --model " +
+                                         At("base") + " --weights " + weights);
+      ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+      EXPECT_EQ(json::parse(outcome.output)["weights"], type);
+    }
+  }
+  EXPECT_EQ(RunOnepass("bench prefill --weights q5 --shape tiny").exit_code, 2);
+}
+
+// Through integers forward and dequantised blocks backward a prompt learns, whatever the threads;
+// it belongs to the base in 8 bits, not to the one that this was made of.
+TEST_F(ConvertCommand, PromptsTrainOnIt) {
+  ASSERT_EQ(RunOnepass("convert --weights q8 --text-tokens 50 " + At("base") + " " + At("base8"))
+                .exit_code,
+            0);
+  std::string chain = folder_.Read("chain.yaml");
+  chain.replace(chain.find("base: base"), 10, "base: base8");
+  folder_.Write("chain8.yaml", chain);
+  const std::vector<std::string> overrides = {"chain=" + At("chain8.yaml"), "max_steps=40"};
+  const auto with = [&](std::string more) {
+    std::vector<std::string> all = overrides;
+    all.push_back("threads=" + more);
+    all.push_back("out=" + At(more == "1" ? "a" : "other"));
+    return all;
+  };
+  for (const char* threads : {"1", "2"}) {
+    const auto report = folder_.Train("a.yaml", with(threads));
+    ASSERT_TRUE(report.ok()) << report.status().message();
+  }
+  const auto losses = folder_.Losses("a");
+  EXPECT_EQ(folder_.Losses("other"), losses);
+  ASSERT_TRUE(losses.front().contains("loss") && losses.back().contains("validation_loss"));
+  EXPECT_LT(losses.back()["validation_loss"].get<double>(),
+            0.9 * losses.front()["loss"].get<double>());
+  const json facts = json::parse(folder_.Read("a/last/onepass.json"));
+  EXPECT_EQ(facts["base_fingerprint"],
+            json::parse(RunOnepass("inspect --json " + At("base8")).output)["fingerprint"]);
+  const auto on_the_other_base = folder_.Train("b.yaml", {});
+  ASSERT_FALSE(on_the_other_base.ok());
+  EXPECT_THAT(on_the_other_base.status().message(),
+              HasSubstr(facts["base_fingerprint"].get<std::string>()));
+}
+
+}  // namespace
+}  // namespace onepass
