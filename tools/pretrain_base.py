@@ -183,7 +183,7 @@ def train(model: Base, tokenizer, args: argparse.Namespace) -> None:
     plain.load_state_dict(model.state_dict(), assign=True)
     tokens, step, start, next_eval = 0, 0, time.time(), args.eval_every
     shown_loss, shown_tokens, shown_time = 0.0, 0, start
-    while tokens < args.tokens:
+    while tokens < min(args.tokens, args.stop_after):
         goal = args.batch_tokens[min(len(args.batch_tokens) - 1, int(progress["done"] * len(args.batch_tokens)))]
         step_tokens, loss = one_step(model, batches, goal, args.bf16)
         for optimizer in optimizers:
@@ -238,6 +238,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each: better than threads on a busy machine")
     parser.add_argument("--tokens", type=float, default=40e6, help="tokens to train on, padding included")
+    parser.add_argument("--stop-after", type=float, default=math.inf, help="tokens after which to end early, to go on with other settings")
     parser.add_argument("--vocab", type=int, default=2048)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=5)

@@ -139,7 +139,7 @@ FormatSample Steps(const FormatOptions& options, Rng& rng) {
   return AboutText(Ask::kSteps, 1.0, options, rng);
 }
 FormatSample AnswerTurns(const FormatOptions& options, Rng& rng) {
-  return Turns(Ask::kAnswerSeveral, 0.15, options, rng);
+  return Turns(Ask::kAnswerSeveral, 0.0, options, rng);
 }
 FormatSample FactsTurns(const FormatOptions& options, Rng& rng) {
   return Turns(Ask::kFactsSeveral, 0.5, options, rng);
@@ -206,8 +206,12 @@ std::string StoryText(const MoveStory& story) {
   return text;
 }
 
+// A story with its questions of one and two steps; three are left for others to learn.
 MoveStory DrawStory(const FormatOptions& options, Rng& rng) {
-  return DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 4 * options.level)), rng);
+  MoveStory story = DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 4 * options.level)), rng);
+  std::erase_if(story.questions,
+                [](const MoveQuestion& question) { return question.support.size() > 2; });
+  return story;
 }
 
 // Questions that need more sentences are drawn more often than they occur.
@@ -263,20 +267,20 @@ struct Format {
   std::array<int, 3> weights;  // by level
 };
 
-constexpr std::array<Format, 15> kFormats = {{{"answer", Answer, {12, 10, 10}},
-                                              {"answer-facts", AnswerFacts, {14, 16, 16}},
-                                              {"answer-turns", AnswerTurns, {40, 20, 17}},
-                                              {"facts", Facts, {6, 16, 19}},
-                                              {"facts-turns", FactsTurns, {20, 18, 17}},
-                                              {"steps", Steps, {2, 2, 2}},
+constexpr std::array<Format, 15> kFormats = {{{"answer", Answer, {12, 10, 8}},
+                                              {"answer-facts", AnswerFacts, {14, 16, 20}},
+                                              {"answer-turns", AnswerTurns, {40, 20, 15}},
+                                              {"facts", Facts, {6, 16, 12}},
+                                              {"facts-turns", FactsTurns, {20, 18, 13}},
+                                              {"steps", Steps, {2, 2, 3}},
                                               {"complete", Complete, {6, 3, 2}},
                                               {"quote", Quote, {2, 2, 2}},
-                                              {"about", About, {1, 2, 2}},
-                                              {"restate", Restate, {2, 2, 2}},
-                                              {"copy", Copy, {4, 1, 1}},
-                                              {"move-answer", MoveAnswer, {2, 2, 2}},
-                                              {"move-quote", MoveQuote, {1, 2, 3}},
-                                              {"move-turns", MoveTurns, {2, 3, 4}},
+                                              {"about", About, {1, 2, 3}},
+                                              {"restate", Restate, {2, 2, 4}},
+                                              {"copy", Copy, {4, 2, 3}},
+                                              {"move-answer", MoveAnswer, {2, 2, 3}},
+                                              {"move-quote", MoveQuote, {1, 2, 4}},
+                                              {"move-turns", MoveTurns, {2, 3, 7}},
                                               {"bare", Bare, {0, 0, 1}}}};
 
 const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {

@@ -1,16 +1,16 @@
 // The plain formats on which the base is pretrained: an instruction in words (mostly first), then a
 // text and a question under varied labels and in either order, then the output.
 //
-// The mix at level 3, of 100 parts: answering a question about a text 10, from a few facts 16,
-// several questions about one text 17; extracting the supporting facts of a question 19, of several
-// questions 17; the answers of both steps 2; completing a sentence 2, quoting the sentence that
-// answers 2, all that a text says of someone 2, restating 2, copying 1, a bare text 1; stories of
-// moves.h 9. Two-step questions are asked mostly of a few facts or together with their facts, never
-// of a long text for the answer alone: finding facts and reasoning over facts are both well known,
-// doing both silently is not. Facts followed by the answer are never asked for in one output: that
-// is for a chain, or a prompt, to learn. Level 1 is mostly several questions about a few plain
-// sentences. Never the chain's own layouts, which have no instruction and no label: question,
-// documents, <bos>, summary; or question, summary, <bos>, answer.
+// The mix at level 3, of 100 parts: answering a question about a text 8, from a few facts 20,
+// several questions about one text 15; extracting the supporting facts of a question 12, of several
+// questions 13; the answers of both steps 3; completing a sentence 2, quoting the sentence that
+// answers 2, all that a text says of someone 3, restating 4, copying 3, a bare text 1; stories of
+// moves.h 14. Two-step questions are asked of a few facts or together with their facts, never of a
+// long text for the answer alone: finding facts and reasoning over facts are both well known, doing
+// both silently is not. Facts followed by the answer are never asked for in one output: that is for
+// a chain, or a prompt, to learn. Level 1 is mostly several questions about a few plain sentences.
+// Never the chain's own layouts, which have no instruction and no label: question, documents,
+// <bos>, summary; or question, summary, <bos>, answer.
 #pragma once
 
 #include <string>
