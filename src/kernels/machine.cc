@@ -5,9 +5,10 @@
 #include <functional>
 #include <vector>
 
+#include "core/check.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/cpu/targets.h"
-#include "tensor/tensor.h"
+#include "kernels/cpu/weight_memory.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/machine.cc"
@@ -102,7 +103,10 @@ double MeasurePeakGflops(ThreadPool& pool) {
 
 double MeasureMemoryBandwidth(ThreadPool& pool, int64_t bytes) {
   constexpr int kTrials = 5;
-  Buffer<float> memory(1, std::max<int64_t>(bytes / static_cast<int64_t>(sizeof(float)), 1));
+  // As weights lie, which are what is streamed.
+  WeightMemory chunks;
+  const auto memory =
+      chunks.Take<float>(std::max<int64_t>(bytes / static_cast<int64_t>(sizeof(float)), 1));
   std::vector<Slot> slots(pool.thread_count());
   double best = 0;
   for (int trial = 0; trial < kTrials; ++trial) {

@@ -32,8 +32,8 @@ class ConvertCommand : public testing::Test {
 
 TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
   if (!fs::exists(kBase + "/model.safetensors")) GTEST_SKIP() << kBase << " is missing";
-  std::string fingerprint =
-      json::parse(RunOnepass("inspect --json " + kBase).output)["fingerprint"];
+  const json before = json::parse(RunOnepass("inspect --json " + kBase).output);
+  std::string fingerprint = before["fingerprint"];
   double kl_of_eight = 0;
   for (const std::string weights : {"q8", "q4"}) {
     SCOPED_TRACE(weights);
@@ -41,7 +41,7 @@ TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
                                     " --text-tokens 600 --weights " + weights);
     ASSERT_EQ(made.exit_code, 0) << made.output;
     const double perplexity = NumberAfter(made.output, "perplexity ");
-    EXPECT_THAT(made.output, HasSubstr("was 6.9; 36 matrices quantised"));
+    EXPECT_THAT(made.output, HasSubstr("matrices quantised\n"));
     const double kl = NumberAfter(made.output, "mean KL ");
     EXPECT_GT(perplexity, 1);
     EXPECT_GT(kl, 0);
@@ -58,7 +58,8 @@ TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
     EXPECT_EQ(base["dtype"], weights == "q8" ? "Q8_0" : "Q4_0");
     EXPECT_NE(base["fingerprint"], fingerprint);
     fingerprint = base["fingerprint"];
-    EXPECT_EQ(base["tokenizer"]["vocab_size"], 2014);
+    EXPECT_EQ(base["tokenizer"], before["tokenizer"]);
+    EXPECT_LT(base["weight_bytes"].get<double>(), before["weight_bytes"].get<double>() * 0.55);
     EXPECT_THAT(RunOnepass("inspect " + At(weights)).output, HasSubstr("mostly in Q"));
   }
   const Outcome again = RunOnepass("convert --weights q8 " + kBase + " " + At("q8"));

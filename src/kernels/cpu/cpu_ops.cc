@@ -48,7 +48,8 @@ Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const RawTensor& w
     return InvalidArgument("weight: want shape [N, K], found " + ShapeToString(weight.shape));
   }
   CheckWeight(weight);
-  std::unique_ptr<const PreparedWeight> prepared = std::make_unique<PackedWeight>(weight, pool_);
+  std::unique_ptr<const PreparedWeight> prepared =
+      std::make_unique<PackedWeight>(weight, weight_memory_, pool_);
   return prepared;
 }
 
@@ -56,9 +57,9 @@ Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const BlockTensor&
   RETURN_IF_ERROR(CheckBlocks(weight));
   std::unique_ptr<const PreparedWeight> prepared;
   if (weight.type == BlockType::kQ8_0 || weight.type == BlockType::kQ4_0) {
-    prepared = std::make_unique<QuantisedWeight>(weight, pool_);
+    prepared = std::make_unique<QuantisedWeight>(weight, weight_memory_, pool_);
   } else {
-    prepared = std::make_unique<PackedWeight>(weight, pool_);
+    prepared = std::make_unique<PackedWeight>(weight, weight_memory_, pool_);
   }
   return prepared;
 }

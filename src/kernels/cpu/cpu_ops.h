@@ -8,6 +8,7 @@
 #include "core/thread_pool.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/weight_memory.h"
 #include "kernels/ops.h"
 
 namespace onepass {
@@ -56,6 +57,7 @@ class CpuOps final : public Ops<float> {
   void PrepareRope(std::span<const int64_t> positions, const RopeTable& table);
 
   ThreadPool pool_;
+  WeightMemory weight_memory_;
   GemmScratch gemm_;
   AttentionScratch attention_;
   std::vector<int64_t> rope_positions_;

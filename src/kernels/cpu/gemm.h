@@ -8,6 +8,7 @@
 
 #include "core/thread_pool.h"
 #include "kernels/cpu/blocking.h"
+#include "kernels/cpu/weight_memory.h"
 #include "kernels/ops.h"
 #include "tensor/blocks.h"
 #include "tensor/tensor.h"
@@ -19,9 +20,9 @@ namespace onepass {
 class PackedWeight final : public PreparedWeight {
  public:
   // REQUIRES: shape [N, K], dtype F32, F16 or BF16.
-  PackedWeight(const RawTensor& weight, ThreadPool& pool);
+  PackedWeight(const RawTensor& weight, WeightMemory& memory, ThreadPool& pool);
   // Of blocks that Dequantise knows: their values in f32.
-  PackedWeight(const BlockTensor& weight, ThreadPool& pool);
+  PackedWeight(const BlockTensor& weight, WeightMemory& memory, ThreadPool& pool);
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
@@ -35,12 +36,12 @@ class PackedWeight final : public PreparedWeight {
  private:
   // Fills f32_ with the rows that read_row(n, row) gives.
   void PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
-                  ThreadPool& pool);
+                  WeightMemory& memory, ThreadPool& pool);
 
   int64_t rows_;
   int64_t cols_;
-  Buffer<float> f32_;
-  Buffer<BF16Pair> bf16_;
+  WeightPiece<float> f32_;
+  WeightPiece<BF16Pair> bf16_;
 };
 
 // Scratch memory of products; grows to the largest that it has met. Thread-compatible.

@@ -15,10 +15,10 @@ uint32_t Bf16At(const std::byte* bytes, int64_t index) {
 
 }  // namespace
 
-PackedWeight::PackedWeight(const RawTensor& weight, ThreadPool& pool)
+PackedWeight::PackedWeight(const RawTensor& weight, WeightMemory& memory, ThreadPool& pool)
     : rows_(weight.shape[0]), cols_(weight.shape[1]) {
   if (weight.dtype == DType::kBF16) {
-    bf16_ = Buffer<BF16Pair>(panel_count(), cols_ * (kPanel / 2));
+    bf16_ = memory.Take<BF16Pair>(panel_count() * cols_ * (kPanel / 2));
     auto pack = [&](int64_t begin, int64_t end, int) {
       for (int64_t p = begin; p < end; ++p) {
         BF16Pair* panel = bf16_.data() + p * cols_ * (kPanel / 2);
@@ -39,10 +39,10 @@ PackedWeight::PackedWeight(const RawTensor& weight, ThreadPool& pool)
   }
   PackFloats([&](int64_t n,
                  std::span<float> row) { ConvertTo<float>(weight, n * cols_, cols_, row.data()); },
-             pool);
+             memory, pool);
 }
 
-PackedWeight::PackedWeight(const BlockTensor& weight, ThreadPool& pool)
+PackedWeight::PackedWeight(const BlockTensor& weight, WeightMemory& memory, ThreadPool& pool)
     : rows_(weight.shape[0]), cols_(weight.shape[1]) {
   const auto row_bytes = static_cast<size_t>(weight.row_bytes());
   PackFloats(
@@ -50,12 +50,12 @@ PackedWeight::PackedWeight(const BlockTensor& weight, ThreadPool& pool)
         Dequantise(weight.type, weight.bytes.subspan(static_cast<size_t>(n) * row_bytes, row_bytes),
                    row);
       },
-      pool);
+      memory, pool);
 }
 
 void PackedWeight::PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
-                              ThreadPool& pool) {
-  f32_ = Buffer<float>(panel_count(), cols_ * kPanel);
+                              WeightMemory& memory, ThreadPool& pool) {
+  f32_ = memory.Take<float>(panel_count() * cols_ * kPanel);
   auto pack = [&](int64_t begin, int64_t end, int) {
     std::vector<float> row(cols_);
     for (int64_t p = begin; p < end; ++p) {

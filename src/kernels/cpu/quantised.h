@@ -13,6 +13,7 @@
 #include "core/thread_pool.h"
 #include "kernels/cpu/blocking.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/weight_memory.h"
 #include "kernels/ops.h"
 #include "tensor/blocks.h"
 #include "tensor/tensor.h"
@@ -32,7 +33,7 @@ constexpr int64_t kGroup = 32;
 class QuantisedWeight final : public PreparedWeight {
  public:
   // REQUIRES: Q8_0 or Q4_0, shape [N, K], K a multiple of 32.
-  QuantisedWeight(const BlockTensor& weight, ThreadPool& pool);
+  QuantisedWeight(const BlockTensor& weight, WeightMemory& memory, ThreadPool& pool);
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
@@ -52,7 +53,7 @@ class QuantisedWeight final : public PreparedWeight {
   int64_t rows_;
   int64_t cols_;
   int bits_;
-  Buffer<std::byte> blocks_;
+  WeightPiece<std::byte> blocks_;
 };
 
 // y[T, N] = x[T, K] W^T + bias; accumulate: y += instead.

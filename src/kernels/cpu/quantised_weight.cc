@@ -21,11 +21,11 @@ void PackGroup(const std::byte* from, int bits, int64_t output, std::byte* block
 
 }  // namespace
 
-QuantisedWeight::QuantisedWeight(const BlockTensor& weight, ThreadPool& pool)
+QuantisedWeight::QuantisedWeight(const BlockTensor& weight, WeightMemory& memory, ThreadPool& pool)
     : rows_(weight.shape[0]),
       cols_(weight.shape[1]),
       bits_(weight.type == BlockType::kQ8_0 ? 8 : 4),
-      blocks_(CeilDiv(rows_, kPanel), groups() * BlockBytes(bits_)) {
+      blocks_(memory.Take<std::byte>(CeilDiv(rows_, kPanel) * groups() * BlockBytes(bits_))) {
   const int64_t row_bytes = weight.row_bytes();
   const int64_t group_bytes = FormatOf(weight.type).bytes;
   auto pack = [&](int64_t begin, int64_t end, int) {
@@ -37,7 +37,7 @@ QuantisedWeight::QuantisedWeight(const BlockTensor& weight, ThreadPool& pool)
       }
     }
   };
-  pool.ParallelFor(blocks_.rows(), 1, std::ref(pack));
+  pool.ParallelFor(CeilDiv(rows_, kPanel), 1, std::ref(pack));
 }
 
 }  // namespace onepass
