@@ -1,8 +1,11 @@
 // The forward product with a quantised weight: rows are quantised, then multiplied panel by panel.
 // Here are the kernels that Highway has the operations for; dot_vnni.cc has another.
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
+#include <limits>
 
 #include "kernels/cpu/dot.h"
 #include "kernels/cpu/quantised.h"
@@ -41,19 +44,20 @@ void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout, i
   const DF d;
   const DI di;
   const hn::Rebind<int8_t, DI> d8;
-  const auto zero = hn::Zero(d);
+  const auto magnitude = hn::Set(di, 0x7FFFFFFF);
   for (int64_t g = 0; g < count / kGroup; ++g, x += kGroup) {
-    auto most = zero;
-    auto not_finite = zero;  // 0, or NaN
+    // Of floats without their signs the bits are in the order of the values, and infinity and NaN
+    // are the largest: one maximum finds both.
+    auto most = hn::Zero(di);
 #pragma GCC unroll 8
     for (int i = 0; i < kGroup; i += kLanes) {
-      const auto v = hn::LoadU(d, x + i);
-      most = hn::Max(most, hn::Abs(v));
-      not_finite = hn::Add(not_finite, hn::Mul(v, zero));
+      most = hn::Max(most, hn::And(hn::BitCast(di, hn::LoadU(d, x + i)), magnitude));
     }
-    const float amax = hn::GetLane(hn::MaxOfLanes(d, most));
-    const bool is_zero = !(amax >= kSmallest);
-    scales[g] = (is_zero ? 0.0f : amax / 127.0f) + hn::GetLane(hn::SumOfLanes(d, not_finite));
+    const float amax = std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, most)));
+    const bool is_zero = amax < kSmallest;
+    scales[g] = is_zero               ? 0.0f
+                : std::isfinite(amax) ? amax / 127.0f
+                                      : std::numeric_limits<float>::quiet_NaN();
     const auto inverse = hn::Set(d, is_zero ? 0.0f : 127.0f / amax);
     HWY_ALIGN int8_t bytes[kGroup];
     auto sum = hn::Zero(di);
