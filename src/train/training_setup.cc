@@ -81,12 +81,13 @@ Status LoadPrompts(TrainingSetup& setup) {
     const bool trained = std::filesystem::exists(folder, error);
     if (error) return IoError(folder + ": cannot look for a prompt: " + error.message());
     if (!trained) {
-      // Only its length matters, and only for positions.
+      // Not trained yet: only its length matters, and only for positions.
       setup.prompt_lengths.push_back(recipe.prompt_length);
     } else {
       ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
-      RETURN_IF_ERROR(CheckPromptFits(prompt, folder, width, fingerprint, setup.spec.placement));
       setup.prompt_lengths.push_back(prompt.length());
+      if (i > setup.stage) continue;  // may be of another base: it will be trained again
+      RETURN_IF_ERROR(CheckPromptFits(prompt, folder, width, fingerprint, setup.spec.placement));
       setup.prompts[i] = std::move(prompt);
     }
   }
