@@ -329,7 +329,7 @@ Result<std::unique_ptr<const Tokenizer>> LoadTiktoken(const std::string& path,
     token.normalized = false;
     token.special = true;
     const bool twice = std::ranges::any_of(special, [&](const AddedToken& other) {
-      return other.content == content || other.id == token.id;
+      return other.content == token.content || other.id == token.id;
     });
     if (content.empty() || twice || !IsUtf8(content)) {
       return InvalidArgument("tiktoken: want different special tokens, found " + Quote(content) +
