@@ -18,15 +18,16 @@ sources() { git ls-files --cached --others --exclude-standard -- "$@" | while re
 failed=0
 
 mapfile -t formatted < <(sources '*.cc' '*.h')
+complaints=$(mktemp)
+trap 'rm -f "$complaints"' EXIT
 if [ $fix -eq 1 ]; then
   clang-format -i "${formatted[@]}"
-elif ! clang-format --dry-run -Werror "${formatted[@]}" 2>/tmp/onepass-format.$$; then
-  grep -E 'error:' /tmp/onepass-format.$$ | cut -d: -f1 | sort | uniq -c |
+elif ! clang-format --dry-run -Werror "${formatted[@]}" 2>"$complaints"; then
+  grep -E 'error:' "$complaints" | cut -d: -f1 | sort | uniq -c |
     sed 's/^ *\([0-9]*\) /lint: format: \1 places in /' >&2
   echo "lint: 'make format' mends these" >&2
   failed=1
 fi
-rm -f /tmp/onepass-format.$$
 
 python3 tools/check_layers.py || failed=1
 
