@@ -1,6 +1,6 @@
 """Scores a base on held-out samples of its own pretraining formats: greedy exact match of whole outputs, per format.
 
-    python tools/eval_base.py --generator "build/release/onepass data world" --base models/base
+    python tools/eval_base.py --generator "build/release/apps/onepass/onepass data world" --base models/base
 
 An output counts when every token of it, its end included, is the most likely one after the tokens before it: that is
 when greedy decoding writes exactly this output. In formats of several turns each output is one case.
@@ -60,7 +60,7 @@ def summary(scores: Scores) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generator", default="build/release/onepass data world", help="command that writes samples")
+    parser.add_argument("--generator", default="build/release/apps/onepass/onepass data world", help="command that writes samples")
     parser.add_argument("--base", type=pathlib.Path, default=pathlib.Path("models/base"))
     parser.add_argument("--split", default="test", choices=["train", "validation", "test"])
     parser.add_argument("--count", type=int, default=2000, help="samples")

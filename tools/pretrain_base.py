@@ -1,6 +1,6 @@
 """Pretrains the base that ships in models/: a small Llama on the synthetic world's plain formats.
 
-    python tools/pretrain_base.py --generator "build/release/onepass data world" --out models/base
+    python tools/pretrain_base.py --generator "build/release/apps/onepass/onepass data world" --out models/base
 
 Everything is seeded. First come random tokens that repeat, whole or record by record, which teach to copy from context
 and to bind an object to its subject; then texts that grow with the share of tokens done: level 1, then 2, then 3. Matrices learn by Muon, the embedding and the norms by Adam; the
@@ -232,7 +232,7 @@ def worker(rank: int, store: str, args: argparse.Namespace) -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generator", default="build/release/onepass data world", help="command that writes samples")
+    parser.add_argument("--generator", default="build/release/apps/onepass/onepass data world", help="command that writes samples")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("models/base"))
     parser.add_argument("--init-from", type=pathlib.Path, help="folder of a base of the same shape to go on from, with its tokenizer")
     parser.add_argument("--seed", type=int, default=1)
