@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -13,7 +12,6 @@
 #include "core/hash.h"
 #include "core/quote.h"
 #include "engine/base_tokenizer.h"
-#include "format/gguf.h"
 #include "model/checkpoint.h"
 #include "prompt/soft_prompt.h"
 
@@ -83,14 +81,11 @@ Status InspectBase(const std::string& dir, bool as_json) {
   const int64_t kv_bf16 = c.Layout(1, DType::kBF16).TokenBytes();
   TokenizerInfo tokenizer;
   // A file without a tokenizer is a base all the same.
-  bool has_tokenizer = Exists(dir + "/tokenizer.json");
-  std::error_code error;
-  if (std::filesystem::is_regular_file(dir, error)) {
-    ASSIGN_OR_RETURN(const auto file, GgufFile::Open(dir));
-    has_tokenizer = file->metadata().contains("tokenizer.ggml.model");
-  }
+  const bool has_tokenizer = base->gguf() != nullptr
+                                 ? base->gguf()->metadata().contains("tokenizer.ggml.model")
+                                 : Exists(dir + "/tokenizer.json");
   if (has_tokenizer) {
-    ASSIGN_OR_RETURN(const auto loaded, LoadBaseTokenizer(dir));
+    ASSIGN_OR_RETURN(const auto loaded, TokenizerOf(*base));
     tokenizer = loaded->Info();
   }
   if (as_json) {

@@ -8,7 +8,7 @@ Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOption
   auto base = std::make_unique<Base>();
   ASSIGN_OR_RETURN(base->ops, MakeOps(options.backend, {.thread_count = options.thread_count}));
   ASSIGN_OR_RETURN(base->checkpoint, Checkpoint::Open(path));
-  ASSIGN_OR_RETURN(base->tokenizer, LoadBaseTokenizer(path));
+  ASSIGN_OR_RETURN(base->tokenizer, TokenizerOf(*base->checkpoint));
   const int64_t tokens = base->tokenizer->Info().vocab_size;
   if (tokens > base->config().vocab_size) {
     return InvalidArgument("base: the tokenizer has ids up to " + std::to_string(tokens - 1) +

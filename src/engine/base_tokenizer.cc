@@ -45,6 +45,10 @@ Result<std::optional<TokenId>> Id(const GgufFile& file, const std::string& name)
   return std::optional<TokenId>(static_cast<TokenId>(*id));
 }
 
+Result<std::unique_ptr<const Tokenizer>> LoadFolderTokenizer(const std::string& dir) {
+  return LoadTokenizerJson((std::filesystem::path(dir) / "tokenizer.json").string());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<const Tokenizer>> GgufTokenizer(const GgufFile& file) {
@@ -71,13 +75,18 @@ Result<std::unique_ptr<const Tokenizer>> GgufTokenizer(const GgufFile& file) {
   return MakeGgufTokenizer(vocabulary, file.name());
 }
 
+Result<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf() != nullptr) return GgufTokenizer(*checkpoint.gguf());
+  return LoadFolderTokenizer(checkpoint.path());
+}
+
 Result<std::unique_ptr<const Tokenizer>> LoadBaseTokenizer(const std::string& path) {
   std::error_code error;
   if (std::filesystem::is_regular_file(path, error)) {
     ASSIGN_OR_RETURN(const auto file, GgufFile::Open(path));
     return GgufTokenizer(*file);
   }
-  return LoadTokenizerJson((std::filesystem::path(path) / "tokenizer.json").string());
+  return LoadFolderTokenizer(path);
 }
 
 }  // namespace onepass

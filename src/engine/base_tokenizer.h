@@ -6,12 +6,16 @@
 
 #include "core/status.h"
 #include "format/gguf.h"
+#include "model/checkpoint.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onepass {
 
 // path: a base's folder or its GGUF file.
 Result<std::unique_ptr<const Tokenizer>> LoadBaseTokenizer(const std::string& path);
+
+// Of a base that is open: its file is not read again.
+Result<std::unique_ptr<const Tokenizer>> TokenizerOf(const Checkpoint& checkpoint);
 
 Result<std::unique_ptr<const Tokenizer>> GgufTokenizer(const GgufFile& file);
 

@@ -61,6 +61,19 @@ class EngineTest : public ::testing::Test {
     return request;
   }
 
+  // A request of random text that stops at two letters of it. whole: what it would be otherwise.
+  DecodeRequest CutRequest(std::string* whole) {
+    DecodeRequest all = Request(8);
+    all.sampling = {.temperature = 3, .seed = 2};
+    EXPECT_TRUE(engine_->Decode({&all, 1}).ok());
+    EXPECT_GE(all.text.size(), 4u);
+    *whole = all.text;
+    DecodeRequest cut = Request(8);
+    cut.sampling = all.sampling;
+    cut.stop.strings = {all.text.substr(std::min<size_t>(all.text.size(), 2), 2)};
+    return cut;
+  }
+
   // The segment is what a prefill of `start` and `tokens` gives, in tokens and KV.
   void ExpectPrefilled(const Segment& segment, std::vector<TokenId> start,
                        const std::vector<TokenId>& tokens) {
@@ -122,26 +135,16 @@ TEST_F(EngineTest, AnOutputThatIsReadLaterHasTheKvOfItsLastToken) {
 }
 
 TEST_F(EngineTest, AStopStringCutsTheText) {
-  DecodeRequest all = Request(8);
-  all.sampling = {.temperature = 3, .seed = 2};
-  ASSERT_TRUE(engine_->Decode({&all, 1}).ok());
-  ASSERT_GE(all.text.size(), 4u);
-  DecodeRequest cut = Request(8);
-  cut.sampling = all.sampling;
-  cut.stop.strings = {all.text.substr(2, 2)};
+  std::string whole;
+  DecodeRequest cut = CutRequest(&whole);
   ASSERT_TRUE(engine_->Decode({&cut, 1}).ok());
   EXPECT_EQ(cut.finish, FinishReason::kStopString);
-  EXPECT_EQ(cut.text, all.text.substr(0, all.text.find(cut.stop.strings[0])));
+  EXPECT_EQ(cut.text, whole.substr(0, whole.find(cut.stop.strings[0])));
 }
 
 TEST_F(EngineTest, AStopStringIsInNoTokenAndInNoKv) {
-  DecodeRequest all = Request(8);
-  all.sampling = {.temperature = 3, .seed = 2};
-  ASSERT_TRUE(engine_->Decode({&all, 1}).ok());
-  ASSERT_GE(all.text.size(), 4u);
-  DecodeRequest cut = Request(8);
-  cut.sampling = all.sampling;
-  cut.stop.strings = {all.text.substr(2, 2)};
+  std::string whole;
+  DecodeRequest cut = CutRequest(&whole);
   cut.read_later = true;
   ASSERT_TRUE(engine_->Decode({&cut, 1}).ok());
   EXPECT_EQ(base_->tokenizer->Decode(cut.tokens, true), cut.text);

@@ -32,6 +32,8 @@ class Checkpoint {
 
   const ModelConfig& config() const { return config_; }
   const std::string& path() const { return path_; }
+  // The file of a base that is one GGUF file, whose metadata hold its tokenizer; null of a folder.
+  const GgufFile* gguf() const { return gguf_.get(); }
   // REQUIRES: the tensor belongs to the architecture, e.g. "model.layers.0.mlp.up_proj.weight".
   // Of a weight that is stored in quantised blocks: its values in F32, computed on first use and
   // kept.

@@ -1,7 +1,6 @@
 // What InitBase leaves behind when it does not come to its end.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -9,6 +8,7 @@
 #include <filesystem>
 #include <random>
 
+#include "core/kill_for_test.h"
 #include "model/checkpoint.h"
 
 namespace onepass {
@@ -73,17 +73,8 @@ TEST_F(InitBaseTest, AKilledProcessLeavesNoMixture) {
   std::mt19937 random(1);
   for (int kill_count = 0; kill_count < 40; ++kill_count) {
     ASSERT_TRUE(InitBase(configs[0], DType::kF32, 0, dir_).ok());
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      if (!InitBase(configs[1], DType::kF32, 1, dir_).ok()) ::_exit(1);
-      while (true) ::pause();
-    }
-    ::usleep(random() % 20000);
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status));
+    ASSERT_NO_FATAL_FAILURE(
+        KillAfter(random() % 20000, [&] { return InitBase(configs[1], DType::kF32, 1, dir_); }));
     const auto base = Checkpoint::Open(dir_);
     if (!base.ok()) {
       EXPECT_FALSE(fs::exists(dir_ + "/config.json")) << base.status().message();

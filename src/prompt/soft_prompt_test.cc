@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +13,7 @@
 #include <random>
 
 #include "core/file.h"
+#include "core/kill_for_test.h"
 #include "format/safetensors.h"
 
 namespace onepass {
@@ -335,17 +335,8 @@ TEST_F(SoftPromptTest, AKilledSaveLeavesNoMixture) {
   std::mt19937 random(1);
   for (int kill_count = 0; kill_count < 40; ++kill_count) {
     ASSERT_TRUE(SaveSoftPrompt(prompts[0], dir_).ok());
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      if (!SaveSoftPrompt(prompts[1], dir_).ok()) ::_exit(1);
-      while (true) ::pause();
-    }
-    ::usleep(random() % 20000);
-    ::kill(child, SIGKILL);
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status));
+    ASSERT_NO_FATAL_FAILURE(
+        KillAfter(random() % 20000, [&] { return SaveSoftPrompt(prompts[1], dir_); }));
     const auto loaded = LoadSoftPrompt(dir_);
     if (!loaded.ok()) {
       EXPECT_FALSE(fs::exists(At("adapter_config.json"))) << loaded.status().message();

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 
+#include "tokenizer/word_patterns.h"
+
 namespace onepass {
 namespace {
 
-constexpr std::string_view kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-    R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kQwen2 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
@@ -19,8 +18,8 @@ constexpr std::string_view kTekken =
 const std::vector<GgufPreTokenizer>& Known() {
   static const std::vector<GgufPreTokenizer> kinds = {
       {{"default"}, {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
-      {{"llama-bpe", "llama3", "llama-v3", "falcon3"}, {kLlama3}, false, true, true},
-      {{"smaug-bpe"}, {kLlama3}},
+      {{"llama-bpe", "llama3", "llama-v3", "falcon3"}, {kLlama3Pattern}, false, true, true},
+      {{"smaug-bpe"}, {kLlama3Pattern}},
       {{"qwen2"}, {kQwen2}, true},
       {{"deepseek-r1-qwen"}, {kQwen2}},
       {{"smollm", "starcoder", "refact", "command-r"}, {R"(\p{N})", kGpt2Pattern}},

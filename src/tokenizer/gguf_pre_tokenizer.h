@@ -8,9 +8,6 @@
 
 namespace onepass {
 
-inline constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-
 // Patterns are applied in turn; each match is a part, and so is what lies between matches.
 struct GgufPreTokenizer {
   std::vector<std::string_view> names;

@@ -12,6 +12,7 @@
 #include "tokenizer/gguf_pre_tokenizer.h"
 #include "tokenizer/json_document.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/word_patterns.h"
 
 namespace onepass {
 namespace {

@@ -9,9 +9,9 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "core/file.h"
+#include "tokenizer/conformance_for_test.h"
 
 namespace onepass {
 namespace {
@@ -141,25 +141,7 @@ TEST(GgufVocabulary, ScoresOfLlama2GiveLlamaCppsIds) {
   }
   const auto tokenizer = Make(owned);
   ASSERT_NE(tokenizer, nullptr);
-  const auto inputs = ReadFile(kShared + "tokenizers/llama-spm.inp");
-  const auto outputs = ReadFile(kShared + "tokenizers/llama-spm.out");
-  ASSERT_TRUE(inputs.ok() && outputs.ok());
-  const std::string separator = "\n__ggml_vocab_test__\n";
-  std::istringstream lines(*outputs);
-  size_t count = 0;
-  for (size_t begin = 0; begin <= inputs->size(); ++count) {
-    const size_t end = std::min(inputs->find(separator, begin), inputs->size());
-    const std::string text = inputs->substr(begin, end - begin);
-    begin = end + separator.size();
-    std::string line;
-    std::getline(lines, line);
-    std::istringstream numbers(line);
-    std::vector<TokenId> want;
-    for (TokenId id; numbers >> id;) want.push_back(id);
-    EXPECT_EQ(tokenizer->Encode(text, {}), want) << "text " << json(text).dump();
-    EXPECT_EQ(tokenizer->Decode(want, false), text);
-  }
-  EXPECT_GE(count, 40u);
+  CheckConformance(*tokenizer, kShared + "tokenizers/", "llama-spm");
 }
 
 GgufVocabulary Scored(std::vector<std::string_view> tokens, std::vector<float> scores) {

@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "core/file.h"
+#include "tokenizer/conformance_for_test.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onepass {
@@ -32,13 +32,6 @@ std::unique_ptr<const Tokenizer> LoadKind(const std::string& kind) {
     return nullptr;
   }
   return std::move(tokenizer).value();
-}
-
-std::string Streamed(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, bool skip) {
-  StreamDecoder decoder(tokenizer, skip);
-  std::string text;
-  for (const TokenId id : ids) text += decoder.Push(id);
-  return text + decoder.Finish();
 }
 
 class TokenizerKind : public testing::TestWithParam<const char*> {};
@@ -97,31 +90,6 @@ TEST(Tiktoken, NamedPatternsAndRanksWithAGapAreThoseOfTheReference) {
   EXPECT_EQ(tokenizers.size(), 3u);
 }
 
-// The texts and ids of llama.cpp's conformance files.
-void CheckConformance(const Tokenizer& tokenizer, const std::string& stem) {
-  const Result<std::string> inputs = ReadFile(kShared + "tokenizers/" + stem + ".inp");
-  const Result<std::string> outputs = ReadFile(kShared + "tokenizers/" + stem + ".out");
-  ASSERT_TRUE(inputs.ok() && outputs.ok());
-  const std::string separator = "\n__ggml_vocab_test__\n";
-  std::istringstream lines(*outputs);
-  size_t count = 0;
-  for (size_t begin = 0; begin <= inputs->size(); ++count) {
-    const size_t end = std::min(inputs->find(separator, begin), inputs->size());
-    const std::string text = inputs->substr(begin, end - begin);
-    begin = end + separator.size();
-    std::string line;
-    ASSERT_TRUE(std::getline(lines, line) || text.empty());
-    std::istringstream numbers(line);
-    std::vector<TokenId> want;
-    for (TokenId id; numbers >> id;) want.push_back(id);
-    const std::vector<TokenId> ids = tokenizer.Encode(text, {});
-    EXPECT_EQ(ids, want) << "text " << nlohmann::json(text).dump();
-    EXPECT_EQ(tokenizer.Decode(ids, false), text);
-    EXPECT_EQ(Streamed(tokenizer, ids, false), text);
-  }
-  EXPECT_GE(count, 40u);
-}
-
 TEST(TokenizerConformance, Llama3IdsEqualLlamaCpps) {
   const std::string path = kShared + "tokenizers/llama3.tiktoken";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing";
@@ -130,7 +98,7 @@ TEST(TokenizerConformance, Llama3IdsEqualLlamaCpps) {
   EXPECT_EQ((*tokenizer)->Info().vocab_size, 128256);
   EXPECT_EQ((*tokenizer)->IdOf("<|begin_of_text|>"), 128000);
   EXPECT_EQ((*tokenizer)->IdOf("<|eot_id|>"), 128009);
-  CheckConformance(**tokenizer, "llama-bpe");
+  CheckConformance(**tokenizer, kShared + "tokenizers/", "llama-bpe");
 }
 
 TEST(TokenizerConformance, Llama2IdsEqualLlamaCpps) {
@@ -139,7 +107,7 @@ TEST(TokenizerConformance, Llama2IdsEqualLlamaCpps) {
   const auto tokenizer = LoadTokenizerJson(path);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   EXPECT_EQ((*tokenizer)->Info().vocab_size, 32000);
-  CheckConformance(**tokenizer, "llama-spm");
+  CheckConformance(**tokenizer, kShared + "tokenizers/", "llama-spm");
 }
 
 TEST(TokenizerConformance, SharedModelsRoundTrip) {

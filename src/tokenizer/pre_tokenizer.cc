@@ -7,6 +7,7 @@
 #include "tokenizer/pattern.h"
 #include "tokenizer/split.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/word_patterns.h"
 
 namespace onepass {
 namespace {
@@ -15,8 +16,6 @@ constexpr std::string_view kKnown =
     "one of Sequence, Split, ByteLevel, Digits, Metaspace, Whitespace, WhitespaceSplit, "
     "Punctuation, CharDelimiterSplit, BertPreTokenizer";
 
-constexpr std::string_view kGpt2Pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kWhitespacePattern = R"(\w+|[^\w\s]+)";
 
 // Cuts every text span into the parts that `find` collects.
