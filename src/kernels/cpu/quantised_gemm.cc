@@ -55,9 +55,10 @@ void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout, i
     }
     const float amax = std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(di, most)));
     const bool is_zero = amax < kSmallest;
-    scales[g] = is_zero               ? 0.0f
-                : std::isfinite(amax) ? amax / 127.0f
-                                      : std::numeric_limits<float>::quiet_NaN();
+    const bool is_finite = std::isfinite(amax);
+    scales[g] = is_zero     ? 0.0f
+                : is_finite ? amax / 127.0f
+                            : std::numeric_limits<float>::quiet_NaN();
     const auto inverse = hn::Set(d, is_zero ? 0.0f : 127.0f / amax);
     HWY_ALIGN int8_t bytes[kGroup];
     auto sum = hn::Zero(di);
@@ -67,7 +68,7 @@ void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout, i
       sum = hn::Add(sum, q);
       hn::StoreU(hn::DemoteTo(d8, q), d8, bytes + i);
     }
-    corrections[g] = -offset * hn::GetLane(hn::SumOfLanes(di, sum));
+    corrections[g] = is_finite ? -offset * hn::GetLane(hn::SumOfLanes(di, sum)) : 0;
     if (layout == DotLayout::kBytes) {
       std::memcpy(values + g * kGroup, bytes, kGroup);
       continue;
