@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/blocking.h"
 
@@ -34,6 +35,9 @@ constexpr int kTileRows = 12;
 #else
 constexpr int kTileRows = 6;
 #endif
+
+// How far ahead a panel that is read once is fetched: 4 kB of bf16, 8 kB of f32.
+constexpr int kPrefetchRows = 64;
 
 // Where vector v of a tile that begins at column (f32) or word (bf16) 0 lies in the panel.
 template <class B>
@@ -83,6 +87,8 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, const B* HWY_RESTRICT b, int64
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
+    // Few rows: the panel comes from memory, and the processor's own prefetch ends at each page.
+    if constexpr (kRows <= 2) hwy::Prefetch(b + kPrefetchRows * ldb);
     VF row[kVectors];
     LoadRow<kVectors>(b, row);
 #pragma GCC unroll 16
