@@ -75,6 +75,28 @@ class Ops {
 
   // kUnsupported: a shape that Attention cannot run here.
   virtual Status Supports(const AttentionShape& shape) const = 0;
+// The rows [T, K] that products read: x as it is, or made of x while it is read, row by row, which
+// saves a pass over memory and a turn of the threads.
+template <class Real>
+struct MatMulInput {
+  View<const Real> x;
+  // Not empty: RmsNorm(x, norm_weight, norm_eps), whose inv_rms[T] it saves.
+  std::span<const Real> norm_weight = {};
+  double norm_eps = 0;
+  std::span<Real> inv_rms = {};
+  // Not empty: SwiGlu(x, up).
+  View<const Real> up = {};
+};
+
+// One product: y[T, N] = x W^T (+ bias[N] where not empty); accumulate: y += instead.
+template <class Real>
+struct MatMulOutput {
+  const PreparedWeight* w = nullptr;
+  std::span<const Real> bias = {};
+  View<Real> y;
+  bool accumulate = false;
+};
+
 
   // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The tensor's bytes
   // must outlive the result. kUnsupported: another dtype.
@@ -84,9 +106,14 @@ class Ops {
   // is that of the dequantised weight. kUnsupported: another type.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) = 0;
 
-  // y[T, N] = x[T, K] W^T (+ bias[N] where not empty); accumulate: y += instead.
-  virtual void MatMul(View<const Real> x, const PreparedWeight& w, std::span<const Real> bias,
-                      View<Real> y, bool accumulate) = 0;
+  // Several products of the same rows. No y overlaps what is read.
+  virtual void MatMuls(const MatMulInput<Real>& input,
+                       std::span<const MatMulOutput<Real>> outputs) = 0;
+  void MatMul(View<const Real> x, const PreparedWeight& w, std::span<const Real> bias, View<Real> y,
+              bool accumulate) {
+    const MatMulOutput<Real> output{.w = &w, .bias = bias, .y = y, .accumulate = accumulate};
+    MatMuls({.x = x}, {&output, 1});
+  }
   // dx[T, K] += dy[T, N] W.
   virtual void MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx) = 0;
 

@@ -42,12 +42,20 @@ inline Status CheckBlocks(const BlockTensor& weight) {
 }
 
 template <class Real>
-void CheckMatMul(const View<const Real>& x, const PreparedWeight& w, std::span<const Real> bias,
-                 const View<Real>& y) {
-  ONEPASS_CHECK(x.cols() == w.cols(), "MatMul: x is [T, K]");
-  ONEPASS_CHECK(y.rows() == x.rows() && y.cols() == w.rows(), "MatMul: y is [T, N]");
-  ONEPASS_CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == w.rows(),
-                "MatMul: bias is [N]");
+void CheckMatMuls(const MatMulInput<Real>& input, std::span<const MatMulOutput<Real>> outputs) {
+  const View<const Real>& x = input.x;
+  ONEPASS_CHECK(input.norm_weight.empty() || input.up.empty(), "MatMuls: a norm or a gate");
+  ONEPASS_CHECK(input.norm_weight.empty() || (std::ssize(input.norm_weight) == x.cols() &&
+                                              std::ssize(input.inv_rms) == x.rows()),
+                "MatMuls: norm_weight is [K], inv_rms is [T]");
+  if (!input.up.empty()) CheckSameShape(x, input.up, "MatMuls: x and up are [T, K]");
+  for (const MatMulOutput<Real>& output : outputs) {
+    ONEPASS_CHECK(x.cols() == output.w->cols(), "MatMuls: x is [T, K]");
+    ONEPASS_CHECK(output.y.rows() == x.rows() && output.y.cols() == output.w->rows(),
+                  "MatMuls: y is [T, N]");
+    ONEPASS_CHECK(output.bias.empty() || std::ssize(output.bias) == output.w->rows(),
+                  "MatMuls: bias is [N]");
+  }
 }
 
 template <class Real>

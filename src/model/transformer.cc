@@ -1,6 +1,7 @@
 #include "model/transformer.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "model/kv_access.h"
@@ -70,16 +71,8 @@ void Transformer<Real>::Embed(std::span<const int32_t> ids, View<Real> out) cons
 }
 
 template <class Real>
-void Transformer<Real>::Impl::WriteKv(const LayerWeights<Real>& w, int64_t layer,
-                                      std::span<const ItemRecord> items,
-                                      std::span<const int64_t> positions, View<const Real> n) {
-  const int64_t kv_width = config().kv_heads * config().head_dim;
-  const View<Real> k_rows = k.Get(n.rows(), kv_width);
-  const View<Real> v_rows = v.Get(n.rows(), kv_width);
-  ops->MatMul(n, *w.k, w.k_bias, k_rows, false);
-  ops->MatMul(n, *w.v, w.v_bias, v_rows, false);
-  ops->Rope(k_rows, positions, RopeTable{inv_freq}, false);
-
+void Transformer<Real>::Impl::WriteKv(int64_t layer, std::span<const ItemRecord> items,
+                                      View<const Real> k_rows, View<const Real> v_rows) {
   const auto to_page = [](const Real* row, Real* page, int64_t n_elements) {
     std::copy_n(row, n_elements, page);
   };
@@ -109,13 +102,19 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
     saved->lse = Buffer<Real>(rows, c.heads);
   }
   const View<Real> rms = saved != nullptr ? saved->inv_rms1.view() : inv_rms.Get(1, rows);
-  const View<Real> n = normed.Get(rows, c.width);
-  ops->RmsNorm(x_rows, w.attention_norm, c.norm_eps, n, {rms.data(), static_cast<size_t>(rows)});
-
-  if (write_kv) WriteKv(w, layer, items, positions, n);
   const View<Real> q_rows = q.Get(rows, query_width);
-  ops->MatMul(n, *w.q, w.q_bias, q_rows, false);
+  const View<Real> k_rows = k.Get(rows, c.kv_heads * c.head_dim);
+  const View<Real> v_rows = v.Get(rows, c.kv_heads * c.head_dim);
+  const std::array<MatMulOutput<Real>, 3> projections = {{{w.q.get(), w.q_bias, q_rows},
+                                                          {w.k.get(), w.k_bias, k_rows},
+                                                          {w.v.get(), w.v_bias, v_rows}}};
+  ops->MatMuls(Normed(x_rows, w.attention_norm, rms),
+               std::span(projections).first(write_kv ? 3 : 1));
   ops->Rope(q_rows, positions, RopeTable{inv_freq}, false);
+  if (write_kv) {
+    ops->Rope(k_rows, positions, RopeTable{inv_freq}, false);
+    WriteKv(layer, items, k_rows, v_rows);
+  }
 
   const AttentionInputs<Real> inputs(items, layer, nullptr);
   const View<Real> out = attention.Get(rows, query_width);
@@ -140,13 +139,12 @@ auto Transformer<Real>::Impl::ProjectUp(const LayerWeights<Real>& w, View<const 
     saved->up = Buffer<Real>(rows, c.feed_forward);
   }
   const View<Real> rms = saved != nullptr ? saved->inv_rms2.view() : inv_rms.Get(1, rows);
-  const View<Real> n = normed.Get(rows, c.width);
-  ops->RmsNorm(x_rows, w.mlp_norm, c.norm_eps, n, {rms.data(), static_cast<size_t>(rows)});
   const GateUp result = saved != nullptr
                             ? GateUp{saved->gate.view(), saved->up.view()}
                             : GateUp{gate.Get(rows, c.feed_forward), up.Get(rows, c.feed_forward)};
-  ops->MatMul(n, *w.gate, w.gate_bias, result.gate, false);
-  ops->MatMul(n, *w.up, w.up_bias, result.up, false);
+  const std::array<MatMulOutput<Real>, 2> projections = {
+      {{w.gate.get(), w.gate_bias, result.gate}, {w.up.get(), w.up_bias, result.up}}};
+  ops->MatMuls(Normed(x_rows, w.mlp_norm, rms), projections);
   return result;
 }
 
@@ -154,9 +152,8 @@ template <class Real>
 void Transformer<Real>::Impl::FeedForward(const LayerWeights<Real>& w, View<Real> x_rows,
                                           LayerActivations<Real>* saved) {
   const GateUp projected = ProjectUp(w, x_rows, saved);
-  const View<Real> act_rows = act.Get(x_rows.rows(), config().feed_forward);
-  ops->SwiGlu(projected.gate, projected.up, act_rows);
-  ops->MatMul(act_rows, *w.down, w.down_bias, x_rows, true);
+  const MatMulOutput<Real> down{w.down.get(), w.down_bias, x_rows, /*accumulate=*/true};
+  ops->MatMuls({.x = projected.gate, .up = projected.up}, {&down, 1});
 }
 
 template <class Real>
@@ -233,12 +230,13 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
 
 template <class Real>
 void Transformer<Real>::Logits(View<const Real> hidden, View<Real> logits) {
-  Impl& m = *impl_;
-  const int64_t rows = hidden.rows();
-  const View<Real> n = m.normed.Get(rows, m.config().width);
-  m.ops->RmsNorm(hidden, m.weights.final_norm, m.config().norm_eps, n,
-                 {m.inv_rms.Get(1, rows).data(), static_cast<size_t>(rows)});
-  m.ops->MatMul(n, *m.weights.head, {}, logits, false);
+  impl_->Head(hidden, impl_->inv_rms.Get(1, hidden.rows()), logits);
+}
+
+template <class Real>
+void Transformer<Real>::Impl::Head(View<const Real> hidden, View<Real> rms, View<Real> out) {
+  const MatMulOutput<Real> head{.w = weights.head.get(), .y = out};
+  ops->MatMuls(Normed(hidden, weights.final_norm, rms), {&head, 1});
 }
 
 template <class Real>
@@ -252,16 +250,15 @@ void Transformer<Real>::Loss(View<const Real> hidden, std::span<const int32_t> t
     const int64_t rows = std::min(block, hidden.rows() - begin);
     const auto part = [&](auto span) { return span.subspan(begin, rows); };
     const View<const Real> h = hidden.Rows(begin, rows);
-    const View<Real> n = m.normed.Get(rows, c.width);
-    const std::span<Real> rms{m.inv_rms.Get(1, rows).data(), static_cast<size_t>(rows)};
-    m.ops->RmsNorm(h, m.weights.final_norm, c.norm_eps, n, rms);
+    const View<Real> rms = m.inv_rms.Get(1, rows);
     const View<Real> logits = m.logits.Get(rows, c.vocab_size);
-    m.ops->MatMul(n, *m.weights.head, {}, logits, false);
+    m.Head(h, rms, logits);
     m.ops->SoftmaxCrossEntropy(logits, part(targets), part(scale), part(losses));
     if (dhidden.empty()) continue;
     const View<Real> dn = m.dnormed.GetZeroed(rows, c.width);
     m.ops->MatMulBackward(logits, *m.weights.head, dn);
-    m.ops->RmsNormBackward(h, m.weights.final_norm, rms, dn, dhidden.Rows(begin, rows));
+    m.ops->RmsNormBackward(h, m.weights.final_norm, {rms.data(), static_cast<size_t>(rms.cols())},
+                           dn, dhidden.Rows(begin, rows));
   }
 }
 

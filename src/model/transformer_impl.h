@@ -46,20 +46,31 @@ struct Transformer<Real>::Impl {
   ModelWeights<Real> weights;
   std::vector<double> inv_freq;
 
-  Scratch<Real> x, normed, q, k, v, attention, gate, up, act, inv_rms, lse, logits, gathered;
+  Scratch<Real> x, q, k, v, attention, gate, up, inv_rms, lse, logits;
   Scratch<Real> dnormed, dq, dk, dv, dattention, dact, dgate, dup;
 
   const ModelConfig& config() const { return checkpoint->config(); }
   AttentionShape attention_shape() const { return AttentionShapeOf(config()); }
 
+  // Rows of x through a norm; rms [1, T] takes its inv_rms.
+  MatMulInput<Real> Normed(View<const Real> rows, std::span<const Real> weight,
+                           View<Real> rms) const {
+    return {.x = rows,
+            .norm_weight = weight,
+            .norm_eps = config().norm_eps,
+            .inv_rms = {rms.data(), static_cast<size_t>(rms.cols())}};
+  }
+
   void Embed(std::span<const int32_t> ids, View<Real> out) const;
+  // out[T, V] = W_head norm(hidden).
+  void Head(View<const Real> hidden, View<Real> rms, View<Real> out);
   // x += W_o attention(RoPE(W_q n), K, V), n = norm(x). write_kv: the new tokens' K and V are written
   // to their pages; otherwise they are there.
   void Attend(const LayerWeights<Real>& w, int64_t layer, std::span<const ItemRecord> items,
               std::span<const int64_t> positions, bool write_kv, View<Real> x,
               LayerActivations<Real>* saved);
-  void WriteKv(const LayerWeights<Real>& w, int64_t layer, std::span<const ItemRecord> items,
-               std::span<const int64_t> positions, View<const Real> n);
+  void WriteKv(int64_t layer, std::span<const ItemRecord> items, View<const Real> k_rows,
+               View<const Real> v_rows);
   // The MLP up to its gate and up projections of norm(x), [T, F] each.
   struct GateUp {
     View<Real> gate, up;

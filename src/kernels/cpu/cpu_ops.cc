@@ -15,6 +15,12 @@ namespace {
 // Elements times cost (in quarters of a nanosecond or so) that are worth waking a thread for.
 constexpr int64_t kWorthAThread = 20'000;
 
+// Bits of a quantised weight; 0: one of floats.
+int BitsOf(const PreparedWeight& w) {
+  const auto* quantised = dynamic_cast<const QuantisedWeight*>(&w);
+  return quantised == nullptr ? 0 : quantised->bits();
+}
+
 }  // namespace
 
 template <class Body>
@@ -64,13 +70,20 @@ Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const BlockTensor&
   return prepared;
 }
 
-void CpuOps::MatMul(View<const float> x, const PreparedWeight& w, std::span<const float> bias,
-                    View<float> y, bool accumulate) {
-  CheckMatMul<float>(x, w, bias, y);
-  if (const auto* quantised = dynamic_cast<const QuantisedWeight*>(&w)) {
-    QuantisedGemm(x, *quantised, bias, y, accumulate, gemm_, pool_);
-  } else {
-    Gemm(x, static_cast<const PackedWeight&>(w), bias, y, accumulate, gemm_, pool_);
+void CpuOps::MatMuls(const MatMulInput<float>& input,
+                     std::span<const MatMulOutput<float>> outputs) {
+  CheckMatMuls<float>(input, outputs);
+  // Neighbours whose weights are stored alike read the same packed rows.
+  while (!outputs.empty()) {
+    const int bits = BitsOf(*outputs.front().w);
+    size_t count = 1;
+    while (count < outputs.size() && BitsOf(*outputs[count].w) == bits) ++count;
+    if (bits == 0) {
+      Gemm(input, outputs.first(count), gemm_, pool_);
+    } else {
+      QuantisedGemm(input, outputs.first(count), gemm_, pool_);
+    }
+    outputs = outputs.subspan(count);
   }
 }
 

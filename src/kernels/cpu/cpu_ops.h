@@ -25,8 +25,8 @@ class CpuOps final : public Ops<float> {
   Status Supports(const AttentionShape& shape) const override;
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) override;
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
-  void MatMul(View<const float> x, const PreparedWeight& w, std::span<const float> bias,
-              View<float> y, bool accumulate) override;
+  void MatMuls(const MatMulInput<float>& input,
+               std::span<const MatMulOutput<float>> outputs) override;
   void MatMulBackward(View<const float> dy, const PreparedWeight& w, View<float> dx) override;
   void RmsNorm(View<const float> x, std::span<const float> weight, double eps, View<float> y,
                std::span<float> inv_rms) override;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 
+#include "kernels/cpu/product_items.h"
 #include "kernels/cpu/quantised.h"
 #include "kernels/cpu/share_items.h"
 #include "kernels/cpu/targets.h"
@@ -20,18 +21,13 @@
 #define ONEPASS_KERNELS_CPU_GEMM_TASK_
 namespace onepass {
 
-// A product over packed rows, in parts that threads take: (row block, panel of 32 outputs).
 struct GemmTask {
   const float* packed = nullptr;  // [depth blocks][rows][kStride]
+  int64_t row_begin = 0;          // of the packed rows in y
   int64_t rows = 0;
   int64_t depth = 0;
   int64_t depth_block = 0;
-  int64_t row_blocks = 0;
-  const PackedWeight* weight = nullptr;
-  const QuantisedWeight* quantised = nullptr;  // instead of `weight`; backward only
-  View<float> y;
-  const float* bias = nullptr;
-  bool accumulate = false;
+  bool is_quantised = false;  // the backward's weight; its only output is dx
 };
 
 }  // namespace onepass
@@ -106,54 +102,62 @@ void DequantiseBlock(const QuantisedWeight& w, int64_t panel, int64_t group,
 }
 
 // A block of the depth of the backward: rows [begin, begin + count) of W, 32 columns from `column`.
-void BackwardBlock(const GemmTask& task, int64_t begin, int64_t count, int64_t column,
-                   float* HWY_RESTRICT to) {
-  if (task.quantised == nullptr) return TransposeBlock(*task.weight, begin, count, column, to);
-  for (int64_t n = 0; n < count; n += kPanel) {
-    DequantiseBlock(*task.quantised, (begin + n) / kPanel, column / kGroup, to + n * kPanel);
+void BackwardBlock(const PreparedWeight& w, bool is_quantised, int64_t begin, int64_t count,
+                   int64_t column, float* HWY_RESTRICT to) {
+  if (!is_quantised) {
+    return TransposeBlock(static_cast<const PackedWeight&>(w), begin, count, column, to);
   }
+  const auto& quantised = static_cast<const QuantisedWeight&>(w);
+  for (int64_t n = 0; n < count; n += kPanel) {
+    DequantiseBlock(quantised, (begin + n) / kPanel, column / kGroup, to + n * kPanel);
+  }
+}
+
+// Rows times `depth` rows of a panel from depth k on.
+void ForwardBlock(const PackedWeight& w, int64_t panel, int64_t k, int64_t depth, int64_t rows,
+                  const float* a, float* sums, float* block, bool load) {
+  if (!w.is_bf16()) {
+    PanelProduct<false>(rows, a, w.f32_panel(panel) + k * kPanel, kPanel, depth, sums, kPanel,
+                        load);
+    return;
+  }
+  const BF16Pair* from = w.bf16_panel(panel) + k * (kPanel / 2);
+  if (rows < kWidenRows) {
+    PanelProduct<false>(rows, a, from, kPanel / 2, depth, sums, kPanel, load);
+    return;
+  }
+  Widen(from, depth, block);
+  PanelProduct<false>(rows, a, block, kPanel, depth, sums, kPanel, load);
 }
 
 template <bool kBackward>
-void Part(const GemmTask& task, int64_t item, float* sums, float* block) {
-  const int64_t panels = CeilDiv(task.y.cols(), kPanel);
-  const int64_t row_block = item / panels;
-  const int64_t panel = item % panels;
-  const int64_t row_begin = row_block * task.rows / task.row_blocks;
-  const int64_t rows = (row_block + 1) * task.rows / task.row_blocks - row_begin;
+void Part(const GemmTask& task, const ProductItems::Item& item, float* sums, float* block) {
+  const MatMulOutput<float>& output = *item.output;
   int64_t index = 0;
-  if (task.depth == 0) std::fill_n(sums, rows * kPanel, 0.0f);
+  if (task.depth == 0) std::fill_n(sums, item.rows * kPanel, 0.0f);
   for (int64_t k = 0; k < task.depth; k += task.depth_block, ++index) {
     const int64_t depth = std::min(task.depth_block, task.depth - k);
-    const float* a = task.packed + (index * task.rows + row_begin) * kStride;
-    const bool load = k > 0;
+    const float* a = task.packed + (index * task.rows + item.row) * kStride;
     if constexpr (kBackward) {
-      BackwardBlock(task, k, depth, panel * kPanel, block);
-      PanelProduct<false>(rows, a, block, kPanel, depth, sums, kPanel, load);
-      continue;
-    }
-    const PackedWeight& w = *task.weight;
-    if (!w.is_bf16()) {
-      PanelProduct<false>(rows, a, w.f32_panel(panel) + k * kPanel, kPanel, depth, sums, kPanel,
-                          load);
-    } else if (rows < kWidenRows) {
-      PanelProduct<false>(rows, a, w.bf16_panel(panel) + k * (kPanel / 2), kPanel / 2, depth, sums,
-                          kPanel, load);
+      BackwardBlock(*output.w, task.is_quantised, k, depth, item.panel * kPanel, block);
+      PanelProduct<false>(item.rows, a, block, kPanel, depth, sums, kPanel, k > 0);
     } else {
-      Widen(w.bf16_panel(panel) + k * (kPanel / 2), depth, block);
-      PanelProduct<false>(rows, a, block, kPanel, depth, sums, kPanel, load);
+      ForwardBlock(static_cast<const PackedWeight&>(*output.w), item.panel, k, depth, item.rows, a,
+                   sums, block, k > 0);
     }
   }
-  WriteOut(task.y.Rows(row_begin, rows), panel, sums, task.bias, task.accumulate);
+  WriteOut(output.y.Rows(task.row_begin + item.row, item.rows), item.panel, sums,
+           output.bias.empty() ? nullptr : output.bias.data(), output.accumulate);
 }
 
-void GemmParts(const GemmTask& task, int64_t begin, int64_t end, float* sums, float* block) {
-  for (int64_t i = begin; i < end; ++i) Part<false>(task, i, sums, block);
+void GemmParts(const GemmTask& task, const ProductItems& items, int64_t begin, int64_t end,
+               float* sums, float* block) {
+  for (int64_t i = begin; i < end; ++i) Part<false>(task, items[i], sums, block);
 }
 
-void GemmBackwardParts(const GemmTask& task, int64_t begin, int64_t end, float* sums,
-                       float* block) {
-  for (int64_t i = begin; i < end; ++i) Part<true>(task, i, sums, block);
+void GemmBackwardParts(const GemmTask& task, const ProductItems& items, int64_t begin, int64_t end,
+                       float* sums, float* block) {
+  for (int64_t i = begin; i < end; ++i) Part<true>(task, items[i], sums, block);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -168,90 +172,93 @@ HWY_EXPORT(GemmBackwardParts);
 
 namespace {
 
-// Multiply-adds that are worth waking a thread for.
+// Multiply-adds that are worth waking a thread for, and elements to read that are.
 constexpr int64_t kWorthAThread = 50'000;
+constexpr int64_t kElementsWorthAThread = 20'000;
 
-// Copies rows into blocks of the depth, [depth blocks][rows][kStride].
-void Pack(View<const float> x, int64_t depth_block, float* packed, ThreadPool& pool) {
-  auto pack = [&](int64_t begin, int64_t end, int) {
-    int64_t index = 0;
-    for (int64_t k = 0; k < x.cols(); k += depth_block, ++index) {
-      const int64_t depth = std::min(depth_block, x.cols() - k);
-      for (int64_t r = begin; r < end; ++r) {
-        std::memcpy(packed + (index * x.rows() + r) * kStride, x.row(r) + k,
+// Rows [row_begin, row_begin + rows) in blocks of the depth, [depth blocks][rows][kStride].
+void Pack(const InputRows& input, int64_t row_begin, int64_t rows, int64_t depth_block,
+          float* packed, GemmScratch& scratch, ThreadPool& pool) {
+  auto pack = [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* row = input.Row(row_begin + r, scratch.Row(thread));
+      int64_t index = 0;
+      for (int64_t k = 0; k < input.cols(); k += depth_block, ++index) {
+        const int64_t depth = std::min(depth_block, input.cols() - k);
+        std::memcpy(packed + (index * rows + r) * kStride, row + k,
                     static_cast<size_t>(depth) * sizeof(float));
       }
     }
   };
-  pool.ParallelFor(x.rows(), CeilDiv(kWorthAThread, x.cols()), std::ref(pack));
+  pool.ParallelFor(rows, CeilDiv(kElementsWorthAThread, input.cols()), std::ref(pack));
 }
 
-using PartsFunction = void (*)(const GemmTask&, int64_t, int64_t, float*, float*);
+using PartsFunction = void (*)(const GemmTask&, const ProductItems&, int64_t, int64_t, float*,
+                               float*);
 
-void RunItems(const GemmTask& task, int64_t items, GemmScratch& scratch, ThreadPool& pool,
-              PartsFunction parts) {
-  const int64_t item_work = CeilDiv(task.rows, task.row_blocks) * task.depth * kPanel + 1;
-  ShareItems(items, kWorthAThread / item_work, pool, [&](int64_t begin, int64_t end, int thread) {
-    parts(task, begin, end, scratch.Sums(thread), scratch.Block(thread));
-  });
-}
-
-void Run(View<const float> x, GemmTask task, int64_t depth_multiple, GemmScratch& scratch,
-         ThreadPool& pool, PartsFunction parts) {
-  task.depth = x.cols();
+void Run(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
+         GemmTask task, int64_t depth_multiple, GemmScratch& scratch, ThreadPool& pool,
+         PartsFunction parts) {
+  const InputRows rows(input);
+  task.depth = rows.cols();
   const int64_t blocks = std::max<int64_t>(1, CeilDiv(task.depth, kDepthBlock));
   task.depth_block = std::max<int64_t>(1, RoundUp(CeilDiv(task.depth, blocks), depth_multiple));
-  const View<float> y = task.y;
-  const int64_t panels = CeilDiv(y.cols(), kPanel);
-  const int64_t turns = CeilDiv(x.rows(), kRowBlock);
-  scratch.Reserve(pool.thread_count());
+  const int64_t turns = CeilDiv(rows.rows(), kRowBlock);
+  scratch.Reserve(pool.thread_count(), task.depth);
   for (int64_t turn = 0; turn < turns; ++turn) {
-    const int64_t begin = turn * x.rows() / turns;
-    task.rows = (turn + 1) * x.rows() / turns - begin;
+    task.row_begin = turn * rows.rows() / turns;
+    task.rows = (turn + 1) * rows.rows() / turns - task.row_begin;
     float* packed = scratch.Packed(CeilDiv(task.depth, task.depth_block) * task.rows * kStride);
-    if (task.depth > 0) Pack(x.Rows(begin, task.rows), task.depth_block, packed, pool);
-    task.packed = packed;
-    task.y = y.Rows(begin, task.rows);
-    // Few panels for the threads: cut the rows too, down to a few tiles.
-    task.row_blocks = 1;
-    while (task.row_blocks * panels < 4 * pool.thread_count() && task.rows / task.row_blocks > 96) {
-      ++task.row_blocks;
+    if (task.depth > 0) {
+      Pack(rows, task.row_begin, task.rows, task.depth_block, packed, scratch, pool);
     }
-    RunItems(task, task.row_blocks * panels, scratch, pool, parts);
+    task.packed = packed;
+    const ProductItems items(outputs, task.rows, pool.thread_count());
+    const int64_t item_work = items.rows_at_most() * task.depth * kPanel + 1;
+    ShareItems(items.count(), kWorthAThread / item_work, pool,
+               [&](int64_t begin, int64_t end, int thread) {
+                 parts(task, items, begin, end, scratch.Sums(thread), scratch.Block(thread));
+               });
   }
+}
+
+void RunBackward(View<const float> dy, const PreparedWeight& w, bool is_quantised, View<float> dx,
+                 GemmScratch& scratch, ThreadPool& pool) {
+  if (dx.empty() || dy.empty()) return;
+  const MatMulOutput<float> output{.w = &w, .bias = {}, .y = dx, .accumulate = true};
+  GemmTask task;
+  task.is_quantised = is_quantised;
+  Run({.x = dy}, {&output, 1}, task, kPanel, scratch, pool,
+      HWY_DYNAMIC_DISPATCH(GemmBackwardParts));
 }
 
 }  // namespace
 
-void Gemm(View<const float> x, const PackedWeight& w, std::span<const float> bias, View<float> y,
-          bool accumulate, GemmScratch& scratch, ThreadPool& pool) {
-  if (y.empty()) return;
-  GemmTask task;
-  task.weight = &w;
-  task.y = y;
-  task.bias = bias.empty() ? nullptr : bias.data();
-  task.accumulate = accumulate;
-  Run(x, task, 1, scratch, pool, HWY_DYNAMIC_DISPATCH(GemmParts));
+const float* InputRows::Row(int64_t r, float* memory) const {
+  const float* x = input_.x.row(r);
+  if (!input_.norm_weight.empty()) {
+    input_.inv_rms[r] =
+        ops_.rms_norm(x, input_.norm_weight.data(), input_.norm_eps, memory, cols());
+    return memory;
+  }
+  if (input_.up.empty()) return x;
+  ops_.swiglu(x, input_.up.row(r), memory, cols());
+  return memory;
+}
+
+void Gemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
+          GemmScratch& scratch, ThreadPool& pool) {
+  Run(input, outputs, GemmTask(), 1, scratch, pool, HWY_DYNAMIC_DISPATCH(GemmParts));
 }
 
 void GemmBackward(View<const float> dy, const PackedWeight& w, View<float> dx, GemmScratch& scratch,
                   ThreadPool& pool) {
-  if (dx.empty() || dy.empty()) return;
-  GemmTask task;
-  task.weight = &w;
-  task.y = dx;
-  task.accumulate = true;
-  Run(dy, task, kPanel, scratch, pool, HWY_DYNAMIC_DISPATCH(GemmBackwardParts));
+  RunBackward(dy, w, false, dx, scratch, pool);
 }
 
 void QuantisedGemmBackward(View<const float> dy, const QuantisedWeight& w, View<float> dx,
                            GemmScratch& scratch, ThreadPool& pool) {
-  if (dx.empty() || dy.empty()) return;
-  GemmTask task;
-  task.quantised = &w;
-  task.y = dx;
-  task.accumulate = true;
-  Run(dy, task, kPanel, scratch, pool, HWY_DYNAMIC_DISPATCH(GemmBackwardParts));
+  RunBackward(dy, w, true, dx, scratch, pool);
 }
 
 }  // namespace onepass

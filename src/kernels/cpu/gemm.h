@@ -8,6 +8,7 @@
 
 #include "core/thread_pool.h"
 #include "kernels/cpu/blocking.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/cpu/weight_memory.h"
 #include "kernels/ops.h"
 #include "tensor/blocks.h"
@@ -49,19 +50,36 @@ class GemmScratch {
  public:
   // A packed left operand of `floats` floats.
   float* Packed(int64_t floats);
-  // A thread's own sums [kRowBlock][32] and widened or transposed weights [kDepthBlock][32].
+  // A thread's own sums [kRowBlock][32], widened or transposed weights [kDepthBlock][32], and a row
+  // of `cols` values, as of the last Reserve.
   float* Sums(int thread);
   float* Block(int thread);
-  void Reserve(int thread_count);
+  float* Row(int thread);
+  void Reserve(int thread_count, int64_t cols);
 
  private:
   Buffer<float> packed_;
   Buffer<float> per_thread_;
 };
 
-// y[T, N] = x[T, K] W^T + bias; accumulate: y += instead.
-void Gemm(View<const float> x, const PackedWeight& w, std::span<const float> bias, View<float> y,
-          bool accumulate, GemmScratch& scratch, ThreadPool& pool);
+// The rows that products read, made as they are packed. Borrows what it reads.
+class InputRows {
+ public:
+  explicit InputRows(const MatMulInput<float>& input) : input_(input), ops_(BestRowOps()) {}
+
+  int64_t rows() const { return input_.x.rows(); }
+  int64_t cols() const { return input_.x.cols(); }
+  // Row r, where it lies or made in `memory` [cols]. Thread-safe for different rows.
+  const float* Row(int64_t r, float* memory) const;
+
+ private:
+  const MatMulInput<float>& input_;
+  const RowOps& ops_;
+};
+
+// Ops::MatMuls with weights that are all PackedWeight.
+void Gemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
+          GemmScratch& scratch, ThreadPool& pool);
 // dx[T, K] += dy[T, N] W.
 void GemmBackward(View<const float> dy, const PackedWeight& w, View<float> dx, GemmScratch& scratch,
                   ThreadPool& pool);

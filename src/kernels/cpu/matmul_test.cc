@@ -13,6 +13,7 @@ namespace {
 using testing::Block;
 using testing::RelativeError;
 using testing::SameBits;
+using testing::StoredBlocks;
 using testing::StoredWeight;
 
 constexpr uint64_t kSeed = 20240611;
@@ -114,6 +115,77 @@ TEST(CpuMatMul, ARowIsTheSameToTheBitAloneAndInAnyBatch) {
         Block<float> part_back(count, 700);
         cpu->MatMulBackward(dy.view().Rows(begin, count), *w, part_back.view());
         EXPECT_TRUE(SameBits(part_back.view(), whole_back.view().Rows(begin, count)));
+      }
+    }
+  }
+}
+
+// Weights of all kinds beside each other, the rows plain, normed and gated.
+TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
+  Rng rng(kSeed + 5);
+  constexpr int64_t kDepth = 320;
+  auto cpu = Cpu(2);
+  auto ref = MakeRefOpsFloat();
+  const StoredWeight bf16(70, kDepth, DType::kBF16, rng);
+  const StoredWeight f32(33, kDepth, DType::kF32, rng);
+  const StoredBlocks q8(40, kDepth, BlockType::kQ8_0, rng);
+  const StoredBlocks q4(96, kDepth, BlockType::kQ4_0, rng);
+  const auto prepare = [&](Ops<float>& ops) {
+    std::vector<std::unique_ptr<const PreparedWeight>> weights;
+    weights.push_back(std::move(ops.Prepare(bf16.tensor())).value());
+    weights.push_back(std::move(ops.Prepare(f32.tensor())).value());
+    weights.push_back(std::move(ops.Prepare(q8.tensor())).value());
+    weights.push_back(std::move(ops.Prepare(q4.tensor())).value());
+    return weights;
+  };
+  const auto weights = prepare(*cpu);
+  const auto weights_ref = prepare(*ref);
+  const auto norm_weight = Block<float>(1, kDepth).Fill(rng);
+  for (const int64_t t : {1, 3, 270}) {
+    for (const std::string kind : {"plain", "norm", "gate"}) {
+      SCOPED_TRACE(kind + " T=" + std::to_string(t) + " seed=" + std::to_string(kSeed + 5));
+      const auto x = Block<float>(t, kDepth, 5, 3).Fill(rng);
+      const auto up = Block<float>(t, kDepth, 1, 2).Fill(rng);
+      Block<float> inv_rms(1, t);
+      Block<float> made(t, kDepth);
+      Block<float> inv_rms_made(1, t);
+      MatMulInput<float> input{.x = x.view()};
+      if (kind == "norm") {
+        input.norm_weight = norm_weight.span();
+        input.norm_eps = 1e-5;
+        input.inv_rms = inv_rms.span();
+        cpu->RmsNorm(x.view(), norm_weight.span(), 1e-5, made.view(), inv_rms_made.span());
+      } else if (kind == "gate") {
+        input.up = up.view();
+        cpu->SwiGlu(x.view(), up.view(), made.view());
+      } else {
+        made = x.As<float>();
+      }
+      std::vector<Block<float>> y;
+      std::vector<Block<float>> y_ref;
+      for (const auto& w : weights) y.push_back(Block<float>(t, w->rows(), 3, 1).Fill(rng));
+      for (const Block<float>& block : y) y_ref.push_back(block.As<float>());
+      const auto one_by_one = [&] {
+        std::vector<Block<float>> copy = y;
+        for (size_t i = 0; i < copy.size(); ++i) {
+          cpu->MatMul(made.view(), *weights[i], {}, copy[i].view(), i % 2 == 1);
+        }
+        return copy;
+      }();
+      const auto outputs = [&](const auto& of, std::vector<Block<float>>& to) {
+        std::vector<MatMulOutput<float>> all;
+        for (size_t i = 0; i < of.size(); ++i) {
+          all.push_back({of[i].get(), {}, to[i].view(), /*accumulate=*/i % 2 == 1});
+        }
+        return all;
+      };
+      cpu->MatMuls(input, outputs(weights, y));
+      ref->MatMuls(input, outputs(weights_ref, y_ref));
+      for (size_t i = 0; i < y.size(); ++i) {
+        SCOPED_TRACE(i);
+        EXPECT_TRUE(SameBits(y[i].view(), one_by_one[i].view()));
+        // Rows for quantised weights are rounded to 8 bits.
+        EXPECT_LT(RelativeError(y[i].view(), y_ref[i].view()), i < 2 ? 2e-6 : 0.02);
       }
     }
   }

@@ -74,14 +74,18 @@ float* GemmScratch::Packed(int64_t floats) {
   return packed_.data();
 }
 
-void GemmScratch::Reserve(int thread_count) {
-  if (per_thread_.rows() < thread_count) {
-    per_thread_ = Buffer<float>(thread_count, (kRowBlock + kDepthBlock) * kPanel);
+void GemmScratch::Reserve(int thread_count, int64_t cols) {
+  const int64_t floats = (kRowBlock + kDepthBlock) * kPanel + cols;
+  if (per_thread_.rows() < thread_count || per_thread_.cols() < floats) {
+    // Rows a multiple of 16 floats long, so that each begins on a cache line.
+    per_thread_ = Buffer<float>(thread_count, RoundUp(floats, 16));
   }
 }
 
 float* GemmScratch::Sums(int thread) { return per_thread_.data() + thread * per_thread_.cols(); }
 
 float* GemmScratch::Block(int thread) { return Sums(thread) + kRowBlock * kPanel; }
+
+float* GemmScratch::Row(int thread) { return Block(thread) + kDepthBlock * kPanel; }
 
 }  // namespace onepass

@@ -56,9 +56,9 @@ class QuantisedWeight final : public PreparedWeight {
   WeightPiece<std::byte> blocks_;
 };
 
-// y[T, N] = x[T, K] W^T + bias; accumulate: y += instead.
-void QuantisedGemm(View<const float> x, const QuantisedWeight& w, std::span<const float> bias,
-                   View<float> y, bool accumulate, GemmScratch& scratch, ThreadPool& pool);
+// Ops::MatMuls with weights that are all QuantisedWeight, of as many bits.
+void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
+                   GemmScratch& scratch, ThreadPool& pool);
 
 // dx[T, K] += dy[T, N] W.
 void QuantisedGemmBackward(View<const float> dy, const QuantisedWeight& w, View<float> dx,

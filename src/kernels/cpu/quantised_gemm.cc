@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "kernels/cpu/dot.h"
+#include "kernels/cpu/product_items.h"
 #include "kernels/cpu/quantised.h"
 #include "kernels/cpu/share_items.h"
 #include "kernels/cpu/targets.h"
@@ -287,93 +288,79 @@ QuantisedRows Reserve(int64_t rows, int64_t cols, DotLayout layout, GemmScratch&
   return result;
 }
 
-struct Product {
-  const QuantisedWeight& weight;
-  DotKernel kernel;
+// Rows [row_begin, ...) of x, quantised, and how to multiply them.
+struct Operand {
   QuantisedRows x;
-  View<float> y;
-  const float* bias = nullptr;
-  bool accumulate = false;
-  int64_t row_blocks = 1;
-  GemmScratch& scratch;
+  int64_t row_begin = 0;
+  DotKernel kernel;
 };
 
-// Panel `panel` of rows [row, row + rows).
-void MultiplyPanel(const Product& p, int64_t panel, int64_t row, int64_t rows, int thread) {
-  const bool unpack = p.weight.bits() == 4 && rows >= kUnpackRows;
-  float* sums = p.scratch.Sums(thread);
-  auto* unpacked = reinterpret_cast<std::byte*>(p.scratch.Block(thread));
+void Multiply(const Operand& p, const ProductItems::Item& item, float* sums, std::byte* unpacked) {
+  const MatMulOutput<float>& output = *item.output;
+  const auto& weight = static_cast<const QuantisedWeight&>(*output.w);
+  const bool unpack = weight.bits() == 4 && item.rows >= kUnpackRows;
   DotTask task;
   task.value_stride = p.x.stride;
   task.group_stride = p.x.groups;
-  task.rows = rows;
+  task.rows = item.rows;
   task.sums = sums;
   const int64_t group_bytes = DotRowBytes(p.kernel.layout, kGroup);
-  if (p.x.groups == 0) std::fill_n(sums, rows * kPanel, 0.0f);
+  if (p.x.groups == 0) std::fill_n(sums, item.rows * kPanel, 0.0f);
   for (int64_t g = 0; g < p.x.groups; g += kDepthGroups) {
     task.groups = std::min(kDepthGroups, p.x.groups - g);
-    task.values = p.x.values + row * p.x.stride + g * group_bytes;
-    task.scales = p.x.scales + row * p.x.groups + g;
-    task.corrections = p.x.corrections + row * p.x.groups + g;
+    task.values = p.x.values + item.row * p.x.stride + g * group_bytes;
+    task.scales = p.x.scales + item.row * p.x.groups + g;
+    task.corrections = p.x.corrections + item.row * p.x.groups + g;
     task.load_sums = g > 0;
-    task.blocks = p.weight.block(panel, g);
-    task.bits = p.weight.bits();
+    task.blocks = weight.block(item.panel, g);
+    task.bits = weight.bits();
     if (unpack) {
       for (int64_t i = 0; i < task.groups; ++i) {
         HWY_DYNAMIC_DISPATCH(UnpackBlock)
-        (p.weight.block(panel, g + i), unpacked + i * QuantisedWeight::BlockBytes(8));
+        (weight.block(item.panel, g + i), unpacked + i * QuantisedWeight::BlockBytes(8));
       }
       task.blocks = unpacked;
       task.bits = 8;
     }
     p.kernel.multiply(task);
   }
-  HWY_DYNAMIC_DISPATCH(WriteOut)(p.y.Rows(row, rows), panel, sums, p.bias, p.accumulate);
+  HWY_DYNAMIC_DISPATCH(WriteOut)
+  (output.y.Rows(p.row_begin + item.row, item.rows), item.panel, sums,
+   output.bias.empty() ? nullptr : output.bias.data(), output.accumulate);
 }
 
 }  // namespace
 
-void QuantisedGemm(View<const float> x, const QuantisedWeight& w, std::span<const float> bias,
-                   View<float> y, bool accumulate, GemmScratch& scratch, ThreadPool& pool) {
-  if (y.empty()) return;
+void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
+                   GemmScratch& scratch, ThreadPool& pool) {
   static_assert(kDepthGroups * QuantisedWeight::BlockBytes(8) <=
                 kDepthBlock * kPanel * static_cast<int64_t>(sizeof(float)));
-  Product p{.weight = w,
-            .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)(),
-            .x = {},
-            .y = {},
-            .bias = bias.empty() ? nullptr : bias.data(),
-            .accumulate = accumulate,
-            .scratch = scratch};
-  const int64_t panels = CeilDiv(w.rows(), kPanel);
+  const InputRows x(input);
+  const int64_t cols = x.cols();
+  const int offset = static_cast<const QuantisedWeight&>(*outputs.front().w).offset();
+  Operand p{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)()};
   const int64_t turns = CeilDiv(x.rows(), kRowBlock);
-  scratch.Reserve(pool.thread_count());
+  scratch.Reserve(pool.thread_count(), cols);
   for (int64_t turn = 0; turn < turns; ++turn) {
-    const int64_t begin = turn * x.rows() / turns;
-    const int64_t rows = (turn + 1) * x.rows() / turns - begin;
-    p.y = y.Rows(begin, rows);
-    p.x = Reserve(rows, w.cols(), p.kernel.layout, scratch);
-    auto quantise = [&](int64_t from, int64_t to, int) {
+    p.row_begin = turn * x.rows() / turns;
+    const int64_t rows = (turn + 1) * x.rows() / turns - p.row_begin;
+    p.x = Reserve(rows, cols, p.kernel.layout, scratch);
+    auto quantise = [&](int64_t from, int64_t to, int thread) {
       for (int64_t r = from; r < to; ++r) {
         HWY_DYNAMIC_DISPATCH(QuantiseRow)
-        (x.row(begin + r), w.cols(), p.kernel.layout, w.offset(), p.x.values + r * p.x.stride,
-         p.x.scales + r * p.x.groups, p.x.corrections + r * p.x.groups);
+        (x.Row(p.row_begin + r, scratch.Row(thread)), cols, p.kernel.layout, offset,
+         p.x.values + r * p.x.stride, p.x.scales + r * p.x.groups,
+         p.x.corrections + r * p.x.groups);
       }
     };
-    pool.ParallelFor(rows, CeilDiv(kElementsWorthAThread, w.cols() + 1), std::ref(quantise));
-    // Few panels for the threads: cut the rows too, down to a few tiles.
-    p.row_blocks = 1;
-    while (p.row_blocks * panels < 4 * pool.thread_count() && rows / p.row_blocks > 96) {
-      ++p.row_blocks;
-    }
-    const int64_t item_work = CeilDiv(rows, p.row_blocks) * w.cols() * kPanel + 1;
-    ShareItems(p.row_blocks * panels, kWorthAThread / item_work, pool,
+    pool.ParallelFor(rows, CeilDiv(kElementsWorthAThread, cols + 1), std::ref(quantise));
+    const ProductItems items(outputs, rows, pool.thread_count());
+    const int64_t item_work = items.rows_at_most() * cols * kPanel + 1;
+    ShareItems(items.count(), kWorthAThread / item_work, pool,
                [&](int64_t from, int64_t to, int thread) {
-                 for (int64_t item = from; item < to; ++item) {
-                   const int64_t block = item / panels;
-                   const int64_t row = block * rows / p.row_blocks;
-                   MultiplyPanel(p, item % panels, row, (block + 1) * rows / p.row_blocks - row,
-                                 thread);
+                 for (int64_t i = from; i < to; ++i) {
+                   Multiply(p, items[i], scratch.Sums(thread),
+                            reinterpret_cast<std::byte*>(scratch.Block(thread)));
                  }
                });
   }

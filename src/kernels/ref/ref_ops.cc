@@ -63,17 +63,34 @@ Result<std::unique_ptr<const PreparedWeight>> RefOps<Real>::Prepare(const BlockT
 }
 
 template <class Real>
-void RefOps<Real>::MatMul(View<const Real> x, const PreparedWeight& w, std::span<const Real> bias,
-                          View<Real> y, bool accumulate) {
-  CheckMatMul<Real>(x, w, bias, y);
-  const auto& weight = static_cast<const RefWeight<Real>&>(w);
+void RefOps<Real>::MatMuls(const MatMulInput<Real>& input,
+                           std::span<const MatMulOutput<Real>> outputs) {
+  CheckMatMuls<Real>(input, outputs);
+  View<const Real> x = input.x;
+  Buffer<Real> made;
+  if (!input.norm_weight.empty() || !input.up.empty()) {
+    made = Buffer<Real>(x.rows(), x.cols());
+    if (input.up.empty()) {
+      RmsNorm(x, input.norm_weight, input.norm_eps, made.view(), input.inv_rms);
+    } else {
+      SwiGlu(x, input.up, made.view());
+    }
+    x = made.view();
+  }
+  for (const MatMulOutput<Real>& output : outputs) Multiply(x, output);
+}
+
+template <class Real>
+void RefOps<Real>::Multiply(View<const Real> x, const MatMulOutput<Real>& output) {
+  const auto& weight = static_cast<const RefWeight<Real>&>(*output.w);
+  const View<Real> y = output.y;
   for (int64_t t = 0; t < x.rows(); ++t) {
     const Real* xt = x.row(t);
-    for (int64_t n = 0; n < w.rows(); ++n) {
+    for (int64_t n = 0; n < weight.rows(); ++n) {
       const Real* wn = weight.row(n);
-      double sum = bias.empty() ? 0 : bias[n];
-      for (int64_t k = 0; k < w.cols(); ++k) sum += static_cast<double>(xt[k]) * wn[k];
-      y(t, n) = static_cast<Real>(accumulate ? y(t, n) + sum : sum);
+      double sum = output.bias.empty() ? 0 : output.bias[n];
+      for (int64_t k = 0; k < weight.cols(); ++k) sum += static_cast<double>(xt[k]) * wn[k];
+      y(t, n) = static_cast<Real>(output.accumulate ? y(t, n) + sum : sum);
     }
   }
 }

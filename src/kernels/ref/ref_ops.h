@@ -24,8 +24,8 @@ class RefOps final : public Ops<Real> {
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) override;
   // Dequantised; x is not quantised.
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
-  void MatMul(View<const Real> x, const PreparedWeight& w, std::span<const Real> bias, View<Real> y,
-              bool accumulate) override;
+  void MatMuls(const MatMulInput<Real>& input,
+               std::span<const MatMulOutput<Real>> outputs) override;
   void MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx) override;
   void RmsNorm(View<const Real> x, std::span<const Real> weight, double eps, View<Real> y,
                std::span<Real> inv_rms) override;
@@ -46,6 +46,8 @@ class RefOps final : public Ops<Real> {
                            std::span<const Real> scale, std::span<Real> loss) override;
 
  private:
+  static void Multiply(View<const Real> x, const MatMulOutput<Real>& output);
+
   ThreadPool pool_;
   std::vector<double> scratch_;
 };
