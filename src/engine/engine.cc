@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -100,10 +99,6 @@ class Decoding {
   const Tokenizer& tokenizer_;
   std::vector<size_t> text_ends_;  // of the text, by token
 };
-
-bool AllFinite(std::span<const float> values) {
-  return std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
-}
 
 }  // namespace
 

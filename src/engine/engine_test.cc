@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "core/file.h"
 
@@ -240,6 +241,36 @@ TEST(Sampler, GreedyTakesTheLargestAndTheSmallestIdOfEquals) {
   Sampler sampler({});
   const std::vector<float> logits{1, 3, 3, 2};
   EXPECT_EQ(sampler.Next(logits), 1);
+}
+
+TEST(Sampler, GreedyAgreesWithComparisonsOfFloats) {
+  Sampler sampler({});
+  EXPECT_EQ(sampler.Next(std::vector<float>{-3, -1, -2}), 1);
+  EXPECT_EQ(sampler.Next(std::vector<float>{-1, -0.0f, 0.0f}), 1);
+  EXPECT_EQ(sampler.Next(std::vector<float>{-3.4e38f, -1e-40f, 3.4e38f, 1e-40f}), 2);
+  Rng rng(20241121);
+  for (int trial = 0; trial < 200; ++trial) {
+    std::vector<float> logits(1 + rng.Uniform(100));
+    // Few different values, so that there are ties.
+    for (float& v : logits) v = static_cast<float>(rng.UniformInt(-4, 4)) * 0.75f;
+    const auto best = std::max_element(logits.begin(), logits.end());
+    EXPECT_EQ(sampler.Next(logits), best - logits.begin());
+  }
+}
+
+TEST(Sampler, KnowsNumbersFromOthers) {
+  std::vector<float> values(37, -1.5f);
+  EXPECT_TRUE(AllFinite(values));
+  EXPECT_TRUE(AllFinite(std::vector<float>{3.4e38f, -3.4e38f, 1e-45f, 0}));
+  for (const float other :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()}) {
+    for (const size_t at : {0, 17, 36}) {
+      std::vector<float> spoilt = values;
+      spoilt[at] = other;
+      EXPECT_FALSE(AllFinite(spoilt));
+    }
+  }
 }
 
 TEST(Sampler, TopKAndTopPKeepOnlyTheLikeliest) {

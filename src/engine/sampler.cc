@@ -1,12 +1,41 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <string>
 #include <vector>
 
 namespace onepass {
+
+namespace {
+
+// The bits of floats that are numbers, in the order of their values: unlike comparisons of floats,
+// those of integers are done many at a time by any compiler.
+int32_t Ordered(float value) {
+  const auto bits = std::bit_cast<int32_t>(value + 0.0f);  // -0 becomes 0
+  return bits ^ ((bits >> 31) & 0x7FFFFFFF);
+}
+
+// The first of the largest.
+int32_t ArgMax(std::span<const float> values) {
+  int32_t most = Ordered(values.front());
+  for (const float value : values) most = std::max(most, Ordered(value));
+  const auto at = std::ranges::find(values, most, Ordered);
+  return static_cast<int32_t>(at - values.begin());
+}
+
+}  // namespace
+
+bool AllFinite(std::span<const float> values) {
+  constexpr uint32_t kExponent = 0x7F800000;
+  uint32_t others = 0;
+  for (const float value : values) {
+    others |= (std::bit_cast<uint32_t>(value) & kExponent) == kExponent;
+  }
+  return others == 0;
+}
 
 Status SamplingOptions::Validate() const {
   if (!(temperature >= 0) || !std::isfinite(temperature)) {
@@ -25,10 +54,8 @@ Sampler::Sampler(const SamplingOptions& options) : options_(options), rng_(optio
 
 int32_t Sampler::Next(std::span<const float> logits) {
   ONEPASS_CHECK(!logits.empty(), "no logits to sample from");
-  const auto best = std::max_element(logits.begin(), logits.end());
-  if (options_.temperature == 0 || options_.top_k == 1) {
-    return static_cast<int32_t>(best - logits.begin());
-  }
+  const int32_t best = ArgMax(logits);
+  if (options_.temperature == 0 || options_.top_k == 1) return best;
   // Candidates, the likeliest first; equal ones by id, so that the order is one.
   std::vector<int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
@@ -42,7 +69,8 @@ int32_t Sampler::Next(std::span<const float> logits) {
   std::vector<double> weights(kept);
   double total = 0;
   for (size_t i = 0; i < kept; ++i) {
-    weights[i] = std::exp((static_cast<double>(logits[ids[i]]) - *best) / options_.temperature);
+    weights[i] =
+        std::exp((static_cast<double>(logits[ids[i]]) - logits[best]) / options_.temperature);
     total += weights[i];
   }
   // top-p: the smallest prefix, of one at least, that holds at least top_p of the probability.

@@ -18,6 +18,9 @@ struct SamplingOptions {
   Status Validate() const;
 };
 
+// None is infinite or NaN.
+bool AllFinite(std::span<const float> values);
+
 // Greedy ties go to the smallest id. Same seed and logits, same tokens. Thread-compatible.
 class Sampler {
  public:
