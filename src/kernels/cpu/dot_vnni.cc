@@ -37,6 +37,10 @@ namespace {
 // Rows of the largest tile: its sums of two vectors each fill the registers.
 constexpr int64_t kTileRows = 6;
 
+// How far ahead blocks that are read once are fetched: past the page, where the processor's own
+// prefetch ends.
+constexpr int kPrefetchBytes = 4096;
+
 ONEPASS_VNNI inline __m512i Four(const std::byte* values) {
   int32_t word;
   std::memcpy(&word, values, sizeof(word));
@@ -65,6 +69,10 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
     }
 #pragma GCC unroll 8
     for (int q = 0; q < kBits; ++q) {  // 8 steps of four depths, or 4 of twice four
+      if constexpr (kRows <= 2) {  // few rows: the blocks come from memory
+        _mm_prefetch(weights + q * 128 + kPrefetchBytes, _MM_HINT_T0);
+        _mm_prefetch(weights + q * 128 + 64 + kPrefetchBytes, _MM_HINT_T0);
+      }
       const __m512i w0 = _mm512_loadu_si512(weights + q * 128);
       const __m512i w1 = _mm512_loadu_si512(weights + q * 128 + 64);
       if constexpr (kBits == 8) {

@@ -16,6 +16,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/quantised_gemm.cc"
 #include "hwy/foreach_target.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/write_out-inl.h"
 
@@ -32,6 +33,10 @@ constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
 
 // Rows of the largest tile, two vectors wide.
 constexpr int64_t kTileRows = 4;
+
+// How far ahead blocks that are read once are fetched: past the page, where the processor's own
+// prefetch ends.
+constexpr int kPrefetchBytes = 4096;
 
 // A group whose values are all smaller than this counts as zeros: 127 / amax must stay finite.
 constexpr float kSmallest = 1e-35f;
@@ -169,6 +174,7 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
     for (int q = 0; q < kBits; ++q) {
       hn::Vec<D16> even[2];
       hn::Vec<D16> odd[2];
+      if constexpr (kRows <= 2) hwy::Prefetch(weights + q * kPanel * 4 + kPrefetchBytes);
       LoadWeights<0>(weights + q * kPanel * 4, even, odd, kBits);
 #pragma GCC unroll 4
       for (int i = 0; i < kRows; ++i) {
