@@ -1,4 +1,5 @@
-// onepass bench machine | prefill | decode | handoff | kv-memory | train-step: measurements.
+// Measurements: onepass bench machine | prefill | decode | roofline | handoff | kv-memory |
+// train-step.
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -8,9 +9,11 @@
 
 #include "bench/bench_base.h"
 #include "bench/handoff.h"
+#include "bench/roofline.h"
 #include "bench/speed.h"
 #include "bench/train_step.h"
 #include "commands.h"
+#include "core/file.h"
 
 namespace onepass {
 namespace {
@@ -22,6 +25,8 @@ struct BenchFlags {
   bool json = false;
   PrefillBenchOptions prefill;
   DecodeBenchOptions decode;
+  RooflineBenchOptions roofline;
+  std::string picture;
   HandoffBenchOptions handoff;
   TrainStepOptions train_step;
   std::string placement = "front";
@@ -40,6 +45,17 @@ Status RunTrainStep(const BenchFlags& flags) {
   ASSIGN_OR_RETURN(options.placement, ParsePlacement(flags.placement));
   if (flags.activation_checkpointing) options.tape_mode = TapeMode::kRecomputeActivations;
   return Print(flags, BenchTrainStep(options));
+}
+
+Status RunRoofline(const BenchFlags& flags) {
+  RooflineBenchOptions options = flags.roofline;
+  options.base = flags.base;
+  // Before the minutes of measuring: a file that cannot be written.
+  ASSIGN_OR_RETURN(const auto picture, AtomicFileWriter::Create(flags.picture));
+  ASSIGN_OR_RETURN(const RooflineResult result, BenchRoofline(options));
+  RETURN_IF_ERROR(picture->Write(result.svg));
+  RETURN_IF_ERROR(picture->Commit());
+  return Print(flags, result.report);
 }
 
 void AddBaseFlags(CLI::App& command, BenchFlags& flags) {
@@ -127,6 +143,27 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   decode->add_option("--repeats", flags->decode.repeats)->check(count)->capture_default_str();
 
+  CLI::App* roofline =
+      AddMeasurement(bench, flags, "roofline", "Reading and writing below the machine's roofs",
+                     exit_code, RunRoofline);
+  AddBaseFlags(*roofline, *flags);
+  roofline->add_option("--out", flags->picture, "the picture, an SVG file")->required();
+  roofline->add_option("--tokens", flags->roofline.token_counts, "lengths of the texts read")
+      ->delimiter(',')
+      ->check(count)
+      ->capture_default_str();
+  roofline->add_option("--batch", flags->roofline.batch_sizes, "sequences written at once")
+      ->delimiter(',')
+      ->check(count)
+      ->capture_default_str();
+  roofline->add_option("--context", flags->roofline.context_tokens, "tokens in the cache before")
+      ->check(count)
+      ->capture_default_str();
+  roofline->add_option("--steps", flags->roofline.steps, "of a decode")
+      ->check(count)
+      ->capture_default_str();
+  roofline->add_option("--repeats", flags->roofline.repeats)->check(count)->capture_default_str();
+
   CLI::App* handoff =
       AddMeasurement(bench, flags, "handoff", "Latency of the second stage, by hand-off and length",
                      exit_code, [](const BenchFlags& f) {
@@ -175,6 +212,10 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
   step->add_flag("--activation-checkpointing", flags->activation_checkpointing,
                  "keep each layer's input only, run the layer again in the backward");
   step->add_option("--tokens", flags->train_step.token_count, "text tokens of a sample")
+      ->check(count)
+      ->capture_default_str();
+  step->add_option("--input-b", flags->train_step.input_b_tokens,
+                   "of them, the second stage's own input")
       ->check(count)
       ->capture_default_str();
   step->add_option("--batch", flags->train_step.batch_size)->check(count)->capture_default_str();

@@ -2,6 +2,7 @@
 // (random numbers cost what real ones do).
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +21,8 @@ struct BenchBaseOptions {
   std::optional<BlockType> weights;    // matrices converted to these blocks; Q8_0 or Q4_0
   std::string scratch = "/tmp";        // where a random base is written for the time of the run
   std::string backend = "cpu";
-  int thread_count = 0;  // 0: one per hardware thread
+  int thread_count = 0;                     // 0: one per hardware thread
+  int64_t memory_bytes = int64_t{1} << 30;  // read to measure the memory's bandwidth
 
   const std::string& Name() const { return model.empty() ? shape : model; }
 };

@@ -34,6 +34,7 @@ class BenchTest : public testing::Test {
     ASSERT_TRUE(InitBase(TinyConfig(), DType::kF32, 1, folder_).ok());
     options_.base.model = folder_;
     options_.base.thread_count = 1;
+    options_.base.memory_bytes = 1 << 20;
     options_.lengths = {64, 96};
     options_.prompt_length = 32;
     options_.shared_tokens = 32;
@@ -146,13 +147,21 @@ TEST_F(BenchTest, KvMemoryOfSharedKvGrowsByPromptsOnly) {
   }
 }
 
-TEST_F(BenchTest, PrefillFlopsCountEveryMatrixOfTheConfig) {
-  // One token: two operations a matrix element, four an attended pair and head element, one row of
-  // logits.
-  const double layer = 16 * 16 * 2 + 16 * 8 * 2 + 3 * 16 * 24;
-  EXPECT_DOUBLE_EQ(PrefillFlops(TinyConfig(), 1), 2 * 2 * layer + 4 * 2 * 16 + 2 * 50 * 16);
-  EXPECT_DOUBLE_EQ(PrefillFlops(TinyConfig(), 3),
-                   3 * 2 * 2 * layer + (1 + 2 + 3) * 4 * 2 * 16 + 2 * 50 * 16);
+TEST_F(BenchTest, PrefillAndDecodeReportARowForEachSize) {
+  const auto prefill = BenchPrefill({.base = options_.base, .token_counts = {5, 40}, .repeats = 1});
+  ASSERT_TRUE(prefill.ok()) << prefill.status().message();
+  ASSERT_EQ(prefill->rows.size(), 2u);
+  EXPECT_EQ(Count(*prefill, 1, "tokens"), 40);
+  const auto decode = BenchDecode({.base = options_.base,
+                                   .context_tokens = 40,
+                                   .token_count = 3,
+                                   .batch_sizes = {1, 2},
+                                   .repeats = 1});
+  ASSERT_TRUE(decode.ok()) << decode.status().message();
+  ASSERT_EQ(decode->rows.size(), 2u);
+  EXPECT_EQ(Count(*decode, 1, "batch"), 2);
+  EXPECT_EQ(BenchPrefill({.base = options_.base, .token_counts = {0}}).status().message(),
+            "bench: tokens: want 1 to 1000000, found 0");
 }
 
 TEST_F(BenchTest, RandomBaseIsRemovedAndTheCallersStays) {

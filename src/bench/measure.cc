@@ -1,5 +1,7 @@
 #include "bench/measure.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/check.h"
@@ -10,6 +12,11 @@ std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, Rng& rng) {
   std::vector<int32_t> tokens(count);
   for (int32_t& token : tokens) token = static_cast<int32_t>(rng.Uniform(vocab_size));
   return tokens;
+}
+
+Status WantCount(const char* name, int64_t count) {
+  if (count >= 1 && count <= 1'000'000) return Status::Ok();
+  return InvalidArgument(fmt::format("bench: {}: want 1 to 1000000, found {}", name, count));
 }
 
 Spread SpreadOf(std::vector<double> values) {

@@ -5,10 +5,14 @@
 #include <vector>
 
 #include "core/rng.h"
+#include "core/status.h"
 
 namespace onepass {
 
 std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, Rng& rng);
+
+// A number of tokens, sequences or runs that a measurement was asked for, by its name.
+Status WantCount(const char* name, int64_t count);
 
 struct Spread {
   double median = 0;

@@ -5,13 +5,15 @@
 #include <vector>
 
 #include "bench/bench_base.h"
+#include "bench/measure.h"
 #include "bench/report.h"
+#include "bench/work.h"
 #include "core/status.h"
-#include "model/config.h"
 
 namespace onepass {
 
-// The machine's own limits: peak f32 GFLOP/s of one and of all threads, memory bandwidth.
+// The machine's own limits: peak f32 GFLOP/s and int8 Gop/s of one and of all threads, memory
+// bandwidth.
 Result<BenchReport> BenchMachine(int thread_count);
 
 struct PrefillBenchOptions {
@@ -19,7 +21,9 @@ struct PrefillBenchOptions {
   std::vector<int64_t> token_counts = {512};
   int repeats = 5;  // timed, after one that is not
 };
-// tokens/s, GFLOP/s and share of the measured peak, a row for each token count.
+// tokens/s, Gop/s and share of the measured peaks, a row for each token count. peak_share is the
+// time that the operations take at the peaks (f32 ones at f32's, products of quantised weights at
+// int8's) over the time that they took.
 Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options);
 
 struct DecodeBenchOptions {
@@ -29,12 +33,18 @@ struct DecodeBenchOptions {
   std::vector<int64_t> batch_sizes = {1, 8};
   int repeats = 3;
 };
-// tokens/s of each sequence and of all, and the share of the memory bandwidth that reading the
-// weights once a step takes; a row for each batch size.
+// tokens/s of all sequences, and the share of the memory bandwidth that reading the weights and the
+// visible KV once a step takes; a row for each batch size.
 Result<BenchReport> BenchDecode(const DecodeBenchOptions& options);
 
-// Floating-point operations (a multiply-add is two) of a prefill of T tokens that attend to each
-// other and of one row of logits.
-double PrefillFlops(const ModelConfig& config, int64_t token_count);
+// One measured kind of work.
+struct TimedWork {
+  Work work;
+  Spread seconds;
+};
+// Prefills of one text of random tokens.
+Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats);
+// A decode step of `batch` sequences.
+Result<TimedWork> TimeDecode(Base& base, int64_t batch, const DecodeBenchOptions& options);
 
 }  // namespace onepass

@@ -14,6 +14,10 @@ namespace onepass {
 // operations a second (a multiply-add is two). The best of several short trials: about 0.2 s.
 double MeasurePeakGflops(ThreadPool& pool);
 
+// The same of 8-bit integers as the products of quantised weights multiply them: unsigned by signed
+// bytes with VNNI, else bytes widened to 16 bits; the sums are 32 bits wide.
+double MeasurePeakInt8Gops(ThreadPool& pool);
+
 // Bytes a second, in 10^9, that all threads together read from memory: each streams its part of
 // `bytes` of memory, which should be well above the last cache. The best of several passes.
 double MeasureMemoryBandwidth(ThreadPool& pool, int64_t bytes = int64_t{1} << 30);

@@ -1,0 +1,266 @@
+#include "bench/roofline.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/utf8.h"
+#include "model/checkpoint.h"
+
+namespace onepass {
+namespace {
+
+struct Element {
+  std::string name;
+  std::map<std::string, std::string> attributes;
+
+  double Number(const std::string& attribute) const { return std::stod(attributes.at(attribute)); }
+};
+
+bool IsName(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == ':';
+  });
+}
+
+// No '<' and '&' but as the five entities.
+bool IsEscaped(std::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '<') return false;
+    if (text[i] != '&') continue;
+    const std::string_view rest = text.substr(i);
+    if (!rest.starts_with("&lt;") && !rest.starts_with("&gt;") && !rest.starts_with("&amp;") &&
+        !rest.starts_with("&quot;") && !rest.starts_with("&apos;")) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// The elements of a well-formed XML document (no declarations, comments, CDATA), in the order in
+// which they open; none: it is not well-formed.
+std::optional<std::vector<Element>> ParseXml(std::string_view text) {
+  if (!IsUtf8(text)) return std::nullopt;
+  std::vector<Element> elements;
+  std::vector<std::string> open;
+  while (true) {
+    const size_t tag = text.find('<');
+    if (!IsEscaped(text.substr(0, tag))) return std::nullopt;
+    if (tag == std::string_view::npos) break;
+    if (open.empty() && !elements.empty()) return std::nullopt;  // two roots
+    text.remove_prefix(tag + 1);
+    const size_t end = text.find('>');
+    if (end == std::string_view::npos) return std::nullopt;
+    std::string_view inside = text.substr(0, end);
+    text.remove_prefix(end + 1);
+    if (inside.starts_with('/')) {
+      if (open.empty() || open.back() != inside.substr(1)) return std::nullopt;
+      open.pop_back();
+      continue;
+    }
+    const bool is_empty = inside.ends_with('/');
+    if (is_empty) inside.remove_suffix(1);
+    Element element;
+    element.name = inside.substr(0, inside.find(' '));
+    if (!IsName(element.name)) return std::nullopt;
+    inside.remove_prefix(element.name.size());
+    while (!inside.empty()) {
+      const size_t equals = inside.find("=\"");
+      if (inside[0] != ' ' || equals == std::string_view::npos) return std::nullopt;
+      const std::string name(inside.substr(1, equals - 1));
+      inside.remove_prefix(equals + 2);
+      const size_t quote = inside.find('"');
+      if (!IsName(name) || quote == std::string_view::npos) return std::nullopt;
+      if (!IsEscaped(inside.substr(0, quote))) return std::nullopt;
+      if (!element.attributes.emplace(name, inside.substr(0, quote)).second) return std::nullopt;
+      inside.remove_prefix(quote + 1);
+    }
+    if (!is_empty) open.push_back(element.name);
+    elements.push_back(std::move(element));
+  }
+  if (!open.empty() || elements.empty()) return std::nullopt;
+  return elements;
+}
+
+// The centres of the marks of points, in their order.
+std::vector<std::pair<double, double>> MarksOf(const std::vector<Element>& elements) {
+  std::vector<std::pair<double, double>> marks;
+  for (size_t i = 0; i + 2 < elements.size(); ++i) {
+    if (elements[i].name != "g") continue;
+    const Element& mark = elements[i + 2];  // behind its title
+    if (mark.name == "circle") {
+      marks.emplace_back(mark.Number("cx"), mark.Number("cy"));
+    } else {
+      marks.emplace_back(mark.Number("x") + mark.Number("width") / 2,
+                         mark.Number("y") + mark.Number("height") / 2);
+    }
+  }
+  return marks;
+}
+
+Element ById(const std::vector<Element>& elements, const std::string& id) {
+  for (const Element& element : elements) {
+    const auto found = element.attributes.find("id");
+    if (found != element.attributes.end() && found->second == id) return element;
+  }
+  ADD_FAILURE() << "no element " << id;
+  return {};
+}
+
+Roofline Example() {
+  return {.title = "example",
+          .peaks = {.gflops = 200, .int8_gops = 800, .gb_per_s = 20},
+          .points = {{.weights = "BF16",
+                      .name = "prefill 512",
+                      .value = "700 tok/s",
+                      .is_prefill = true,
+                      .ops_per_byte = 500,
+                      .gops = 100,
+                      .share = 0.5},
+                     {.weights = "Q8_0",
+                      .name = "decode x 1",
+                      .value = "150 tok/s",
+                      .is_prefill = false,
+                      .ops_per_byte = 2,
+                      .gops = 30,
+                      .share = 0.75}}};
+}
+
+constexpr double kRounding = 0.02;  // coordinates have two digits behind the point
+
+TEST(RooflineSvg, IsWellFormedWhateverTheNamesAre) {
+  Roofline roofline = Example();
+  ASSERT_TRUE(ParseXml(RooflineSvg(roofline)));
+  roofline.title = "a<b> & \"c\" \x01\x1F \xFF\xC3 \xEF\xBF\xBF é";
+  roofline.points[0].name = "</svg>";
+  roofline.points[1].weights = "&";
+  const std::string svg = RooflineSvg(roofline);
+  EXPECT_TRUE(ParseXml(svg)) << svg;
+  EXPECT_THAT(svg, testing::HasSubstr("a&lt;b&gt; &amp; &quot;c&quot; ?? ?? ? é"));
+  roofline.points.clear();
+  EXPECT_TRUE(ParseXml(RooflineSvg(roofline)));
+}
+
+TEST(RooflineSvg, PointsLieWhereTheirNumbersSay) {
+  Roofline roofline = Example();
+  // Equal factors are equal distances, whatever the decade; more is right and up.
+  roofline.points.resize(1, Example().points[0]);
+  for (const double factor : {0.01, 0.1, 1.5}) {
+    roofline.points.push_back(Example().points[0]);
+    roofline.points.back().ops_per_byte *= factor;
+    roofline.points.back().gops *= factor;
+    roofline.points.back().is_prefill = factor < 1;
+  }
+  const auto elements = ParseXml(RooflineSvg(roofline));
+  ASSERT_TRUE(elements);
+  const auto marks = MarksOf(*elements);
+  ASSERT_EQ(marks.size(), 4u);
+  const double decade_x = marks[0].first - marks[2].first;
+  const double decade_y = marks[0].second - marks[2].second;
+  EXPECT_GT(decade_x, 20);
+  EXPECT_LT(decade_y, -20);
+  EXPECT_NEAR(marks[0].first - marks[1].first, 2 * decade_x, 2 * kRounding);
+  EXPECT_NEAR(marks[0].second - marks[1].second, 2 * decade_y, 2 * kRounding);
+  EXPECT_NEAR(marks[3].first - marks[0].first, std::log10(1.5) * decade_x, 2 * kRounding);
+  EXPECT_NEAR(marks[3].second - marks[0].second, std::log10(1.5) * decade_y, 2 * kRounding);
+}
+
+TEST(RooflineSvg, RoofsPassThroughWorkThatReachesThem) {
+  Roofline roofline = Example();
+  roofline.points[0].gops = 200;  // f32's peak
+  roofline.points[1].ops_per_byte = 3;
+  roofline.points[1].gops = 60;  // all that 20 GB/s allow
+  roofline.points.push_back(roofline.points[0]);
+  roofline.points[2].gops = 800;  // int8's peak
+  const auto elements = ParseXml(RooflineSvg(roofline));
+  ASSERT_TRUE(elements);
+  const auto marks = MarksOf(*elements);
+  ASSERT_EQ(marks.size(), 3u);
+  const Element f32 = ById(*elements, "roof-f32");
+  const Element int8 = ById(*elements, "roof-int8");
+  const Element memory = ById(*elements, "roof-memory");
+  EXPECT_NEAR(f32.Number("y1"), marks[0].second, kRounding);
+  EXPECT_NEAR(f32.Number("y2"), marks[0].second, kRounding);
+  EXPECT_NEAR(int8.Number("y1"), marks[2].second, kRounding);
+  EXPECT_LT(f32.Number("x1"), marks[0].first);
+  EXPECT_GT(f32.Number("x2"), marks[0].first);
+  // Memory's roof, and where the flat ones leave it.
+  const auto height_at = [&](double x) {
+    const double part = (x - memory.Number("x1")) / (memory.Number("x2") - memory.Number("x1"));
+    return memory.Number("y1") + part * (memory.Number("y2") - memory.Number("y1"));
+  };
+  EXPECT_NEAR(height_at(marks[1].first), marks[1].second, 2 * kRounding);
+  EXPECT_NEAR(height_at(f32.Number("x1")), f32.Number("y1"), 2 * kRounding);
+  EXPECT_NEAR(height_at(int8.Number("x1")), int8.Number("y1"), 2 * kRounding);
+}
+
+TEST(RooflineSvg, SaysValuesAndUnits) {
+  const std::string svg = RooflineSvg(Example());
+  for (const char* text :
+       {"BF16, prefill 512: 700 tok/s, 50%", "Q8_0, decode x 1: 150 tok/s, 75%", "f32 200 Gop/s",
+        "int8 800 Gop/s", "memory 20.0 GB/s", "(op/B)", "(Gop/s)"}) {
+    EXPECT_THAT(svg, testing::HasSubstr(text));
+  }
+}
+
+TEST(BenchRoofline, MeasuresADenseBaseInThreeTypesOfWeights) {
+  ModelConfig config;
+  config.architecture = "llama";
+  config.vocab_size = 64;
+  config.width = 32;
+  config.layers = 1;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 8;
+  config.feed_forward = 64;
+  config.max_positions = 256;
+  config.tied_head = true;
+  const std::string folder = testing::TempDir() + "/roofline_test_base";
+  ASSERT_TRUE(InitBase(config, DType::kBF16, 1, folder).ok());
+  RooflineBenchOptions options{.base = {.model = folder,
+                                        .scratch = testing::TempDir(),
+                                        .thread_count = 1,
+                                        .memory_bytes = 1 << 20},
+                               .token_counts = {7},
+                               .batch_sizes = {1, 2},
+                               .context_tokens = 5,
+                               .steps = 2,
+                               .repeats = 1};
+  auto result = BenchRoofline(options);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  ASSERT_EQ(result->report.rows.size(), 9u);
+  const auto text = [&](size_t row, size_t column) {
+    return std::get<std::string>(result->report.rows[row][column]);
+  };
+  EXPECT_EQ(text(0, 0), "BF16");
+  EXPECT_EQ(text(0, 1), "prefill 7");
+  EXPECT_EQ(text(3, 0), "Q8_0");
+  EXPECT_EQ(text(5, 1), "decode x 2");
+  EXPECT_EQ(text(6, 0), "Q4_0");
+  const auto elements = ParseXml(result->svg);
+  ASSERT_TRUE(elements);
+  EXPECT_EQ(MarksOf(*elements).size(), 9u);
+
+  options.base.weights = BlockType::kQ8_0;
+  result = BenchRoofline(options);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  ASSERT_EQ(result->report.rows.size(), 3u);
+  EXPECT_EQ(text(0, 0), "Q8_0");
+
+  options.repeats = 0;
+  EXPECT_EQ(BenchRoofline(options).status().message(),
+            "bench: repeats: want 1 to 1000000, found 0");
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace onepass

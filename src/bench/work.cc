@@ -1,0 +1,89 @@
+#include "bench/work.h"
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/machine.h"
+
+namespace onepass {
+namespace {
+
+// A weight as the CPU backend computes with it.
+struct HeldWeight {
+  bool is_integer = false;
+  double bytes = 0;
+};
+
+HeldWeight Held(const Checkpoint& checkpoint, const TensorSpec& spec, double elements) {
+  if (const BlockTensor* blocks = checkpoint.blocks(spec.name)) {
+    if (blocks->type == BlockType::kQ8_0 || blocks->type == BlockType::kQ4_0) {
+      return {.is_integer = true, .bytes = static_cast<double>(blocks->bytes.size())};
+    }
+    return {.is_integer = false, .bytes = elements * sizeof(float)};
+  }
+  const bool is_matrix = spec.shape.size() == 2;
+  const bool is_bf16 = is_matrix && checkpoint.tensor(spec.name).dtype == DType::kBF16;
+  return {.is_integer = false, .bytes = elements * (is_bf16 ? 2 : sizeof(float))};
+}
+
+// Products of `rows` tokens with every matrix, of which `logit_rows` go through the head, and one
+// pass over all weights.
+Work WeightWork(const Checkpoint& checkpoint, double rows, double logit_rows) {
+  const std::string embedding = "model.embed_tokens.weight";
+  const bool tied = checkpoint.config().tied_head;
+  Work work;
+  for (const TensorSpec& spec : ExpectedTensors(checkpoint.config())) {
+    if (spec.name == embedding && !tied) continue;  // only some rows are read
+    double elements = 1;
+    for (const int64_t extent : spec.shape) elements *= static_cast<double>(extent);
+    const HeldWeight held = Held(checkpoint, spec, elements);
+    work.bytes += held.bytes;
+    if (spec.shape.size() != 2) continue;
+    const bool is_head = spec.name == (tied ? embedding : "lm_head.weight");
+    (held.is_integer ? work.integer_ops : work.flops) +=
+        2 * elements * (is_head ? logit_rows : rows);
+  }
+  return work;
+}
+
+// Scores and weighted sums of one query over one key, in all layers and heads.
+double PairFlops(const ModelConfig& config) {
+  return 4 * static_cast<double>(config.layers * config.heads * config.head_dim);
+}
+
+}  // namespace
+
+Peaks MeasurePeaks(ThreadPool& pool, int64_t memory_bytes) {
+  return {.gflops = MeasurePeakGflops(pool),
+          .int8_gops = MeasurePeakInt8Gops(pool),
+          .gb_per_s = memory_bytes > 0 ? MeasureMemoryBandwidth(pool, memory_bytes) : 0};
+}
+
+Peaks LargerOf(const Peaks& a, const Peaks& b) {
+  return {.gflops = std::max(a.gflops, b.gflops),
+          .int8_gops = std::max(a.int8_gops, b.int8_gops),
+          .gb_per_s = std::max(a.gb_per_s, b.gb_per_s)};
+}
+
+double Work::ComputeSeconds(const Peaks& peaks) const {
+  return 1e-9 * (flops / peaks.gflops + integer_ops / peaks.int8_gops);
+}
+
+Work PrefillWork(const Checkpoint& checkpoint, int64_t token_count, const KvLayout& layout) {
+  const double t = static_cast<double>(token_count);
+  Work work = WeightWork(checkpoint, t, 1);
+  work.flops += t * (t + 1) / 2 * PairFlops(checkpoint.config());  // token i sees i + 1 keys
+  work.bytes += t * static_cast<double>(layout.TokenBytes());
+  return work;
+}
+
+Work DecodeWork(const Checkpoint& checkpoint, int64_t batch, double visible,
+                const KvLayout& layout) {
+  const double sequences = static_cast<double>(batch);
+  Work work = WeightWork(checkpoint, sequences, sequences);
+  work.flops += sequences * visible * PairFlops(checkpoint.config());
+  work.bytes += sequences * visible * static_cast<double>(layout.TokenBytes());
+  return work;
+}
+
+}  // namespace onepass

@@ -1,0 +1,105 @@
+#include "bench/work.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+
+#include "core/thread_pool.h"
+#include "model/convert.h"
+
+namespace onepass {
+namespace {
+
+ModelConfig SmallConfig(bool tied_head) {
+  ModelConfig config;
+  config.architecture = "llama";
+  config.vocab_size = 50;
+  config.width = 32;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 8;
+  config.feed_forward = 64;
+  config.max_positions = 256;
+  config.tied_head = tied_head;
+  return config;
+}
+
+// Elements of the matrices of a layer, of the head, and of all norms.
+constexpr double kLayer = 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64;
+constexpr double kHead = 50 * 32;
+constexpr double kNorms = (2 * 2 + 1) * 32;
+// Operations of a query and a key: scores and sum, two layers of four heads of 8.
+constexpr double kPair = 4 * 2 * 4 * 8;
+
+class WorkTest : public testing::Test {
+ protected:
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::shared_ptr<const Checkpoint> Make(DType dtype, bool tied_head = false) {
+    EXPECT_TRUE(InitBase(SmallConfig(tied_head), dtype, 1, folder_ + "/dense").ok());
+    auto checkpoint = Checkpoint::Open(folder_ + "/dense");
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    return *checkpoint;
+  }
+  std::shared_ptr<const Checkpoint> MakeBlocks(BlockType type) {
+    ThreadPool pool(1);
+    EXPECT_TRUE(ConvertBase(*Make(DType::kF32), {.weights = type, .head = type},
+                            folder_ + "/blocks", pool, {})
+                    .ok());
+    auto checkpoint = Checkpoint::Open(folder_ + "/blocks");
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    return *checkpoint;
+  }
+
+  const std::string folder_ = testing::TempDir() + "/work_test";
+  const KvLayout layout_ = SmallConfig(false).Layout(32, DType::kF32);
+  const double kv_token_ = 2 * 2 * 2 * 8 * 4;  // K and V, layers, heads, their size, bytes
+};
+
+TEST_F(WorkTest, OperationsCountEveryMatrixAndEveryAttendedPair) {
+  const auto checkpoint = Make(DType::kF32);
+  const Work one = PrefillWork(*checkpoint, 1, layout_);
+  EXPECT_DOUBLE_EQ(one.flops, 2 * 2 * kLayer + kPair + 2 * kHead);
+  const Work three = PrefillWork(*checkpoint, 3, layout_);
+  EXPECT_DOUBLE_EQ(three.flops, 3 * 2 * 2 * kLayer + (1 + 2 + 3) * kPair + 2 * kHead);
+  const Work step = DecodeWork(*checkpoint, 3, 10.5, layout_);
+  EXPECT_DOUBLE_EQ(step.flops, 3 * (2 * 2 * kLayer + 10.5 * kPair + 2 * kHead));
+  EXPECT_EQ(one.integer_ops + three.integer_ops + step.integer_ops, 0);
+}
+
+TEST_F(WorkTest, BytesAreWhatTheBackendHoldsAndTheVisibleKv) {
+  const double elements = 2 * kLayer + kHead;
+  EXPECT_DOUBLE_EQ(DecodeWork(*Make(DType::kF32), 2, 7, layout_).bytes,
+                   4 * (elements + kNorms) + 2 * 7 * kv_token_);
+  EXPECT_DOUBLE_EQ(PrefillWork(*Make(DType::kBF16), 7, layout_).bytes,
+                   2 * elements + 4 * kNorms + 7 * kv_token_);
+  // F16 is widened when it is loaded.
+  EXPECT_DOUBLE_EQ(PrefillWork(*Make(DType::kF16), 7, layout_).bytes,
+                   4 * (elements + kNorms) + 7 * kv_token_);
+  // A head of its own leaves the embedding out; a tied one is the embedding.
+  EXPECT_DOUBLE_EQ(PrefillWork(*Make(DType::kF32, /*tied_head=*/true), 7, layout_).bytes,
+                   4 * (elements + kNorms) + 7 * kv_token_);
+}
+
+TEST_F(WorkTest, ProductsWithBlocksAreIntegersAndAttentionIsNot) {
+  for (const auto& [type, block_bytes] :
+       {std::pair(BlockType::kQ8_0, 34.0), std::pair(BlockType::kQ4_0, 18.0)}) {
+    const auto checkpoint = MakeBlocks(type);
+    const Work work = PrefillWork(*checkpoint, 3, layout_);
+    EXPECT_DOUBLE_EQ(work.integer_ops, 3 * 2 * 2 * kLayer + 2 * kHead);
+    EXPECT_DOUBLE_EQ(work.flops, (1 + 2 + 3) * kPair);
+    EXPECT_DOUBLE_EQ(work.bytes,
+                     (2 * kLayer + kHead) * block_bytes / 32 + 4 * kNorms + 3 * kv_token_);
+  }
+}
+
+TEST(Work, TimeAtThePeaksAddsBothKindsOfOperations) {
+  const Peaks peaks{.gflops = 100, .int8_gops = 400, .gb_per_s = 10};
+  EXPECT_DOUBLE_EQ((Work{.flops = 50e9, .integer_ops = 100e9, .bytes = 0}).ComputeSeconds(peaks),
+                   0.75);
+}
+
+}  // namespace
+}  // namespace onepass
