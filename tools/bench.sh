@@ -1,36 +1,85 @@
 #!/usr/bin/env bash
-# Every measurement of `onepass bench`, one after the other, as text here and as JSON lines in
-# out/bench/bench.jsonl. Takes some minutes; wants a machine that does nothing else.
-#   SHAPE=smollm2-135m RUNS=10 LENGTHS=250,500,1000,3000 tools/bench.sh
+# Every measurement of docs/performance.md in one go: out/bench/*.json, out/bench/roofline.svg, and
+# out/bench/tables.md, the tables ready to paste. Wants a machine that does nothing else.
+#   tools/bench.sh [PATH-TO-llama-bench MODELS]      MODELS: a folder of GGUF files; without them no
+#                                                    column of llama.cpp
+# Variables: SHAPE (smollm2-135m), RUNS (of each hand-off, 10), LENGTHS (of the text handed over,
+#   250,500,1000,3000), PREFILL (512,3000), ROUNDS (of the comparison, 3), OUT (out/bench), THREADS
+#   (0: all), ONEPASS (the release build's program). A trial that takes a minute or so:
+#     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 tools/bench.sh
+# Of models above 400 MB only the shortest prefill is compared.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-onepass=${ONEPASS:-build/release/apps/onepass/onepass}
+export ONEPASS=${ONEPASS:-build/release/apps/onepass/onepass}
 shape=${SHAPE:-smollm2-135m}
 runs=${RUNS:-10}
 lengths=${LENGTHS:-250,500,1000,3000}
-mkdir -p out/bench
-: > out/bench/bench.jsonl
+prefill=${PREFILL:-512,3000}
+rounds=${ROUNDS:-3}
+tokens=${TOKENS:-1224} # of a training sample
+threads=${THREADS:-0}
+out=${OUT:-out/bench}
 
+fail() {
+  echo "bench: $1" >&2
+  exit 2
+}
+[ $# = 0 ] || [ $# = 2 ] || fail "usage: tools/bench.sh [PATH-TO-llama-bench MODELS]"
+[ -x "$ONEPASS" ] || fail "want a program, found none ($ONEPASS)"
+models=()
+if [ $# = 2 ]; then
+  [ -x "$1" ] || fail "want a program, found none ($1)"
+  for model in "$2"/*.gguf; do
+    [ -e "$model" ] || fail "want GGUF files, found none ($2)"
+    models+=("$model")
+  done
+fi
+mkdir -p "$out"
+rm -f "$out"/*.json "$out"/roofline.svg "$out"/tables.md
+
+# measure FILE ARGUMENTS: `onepass bench ARGUMENTS` goes to FILE.json.
 measure() {
-  echo "== onepass bench $*"
-  "$onepass" bench "$@" --json >out/bench/last.json
-  cat out/bench/last.json >>out/bench/bench.jsonl
-  python3 - out/bench/last.json <<'PYTHON'
-import json, sys
-report = json.load(open(sys.argv[1]))
-rows = report.pop("rows", [])
-for key, value in report.items():
-    print(f"{key}: {value}")
-if rows:
-    print("\t".join(rows[0]))
-for row in rows:
-    print("\t".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-PYTHON
+  local name=$1
+  shift
+  echo "$(date +%T) onepass bench $*"
+  "$ONEPASS" bench "$@" --threads "$threads" --json >"$out/$name.json.new"
+  mv "$out/$name.json.new" "$out/$name.json"
 }
 
-measure machine
-measure prefill --shape "$shape" --tokens 128,512,1024
-measure decode --shape "$shape"
-measure handoff --shape "$shape" --tokens "$lengths" --runs "$runs"
-measure kv-memory --shape "$shape" --tokens "$lengths"
-measure train-step --shape "$shape"
+# compare FILE PREFILL MODEL...
+compare() {
+  local name=$1 sizes=$2 flags=()
+  shift 2
+  [ $# -gt 0 ] || return 0
+  [ "$threads" = 0 ] || flags=(--threads "$threads")
+  echo "$(date +%T) compare with llama.cpp: $*"
+  tools/compare_llamacpp.sh "$llama_bench" "$@" --prefill "$sizes" --rounds "$rounds" \
+    --json "$out/$name.json" "${flags[@]}"
+}
+
+longest=${lengths##*,}
+input_b=$((tokens * 500 / 1224))
+measure machine machine
+measure roofline roofline --shape "$shape" --tokens "$prefill" --out "$out/roofline.svg"
+if [ ${#models[@]} -gt 0 ]; then
+  llama_bench=$1
+  small=() large=()
+  for model in "${models[@]}"; do
+    if [ "$(stat -Lc %s "$model")" -le 400000000 ]; then small+=("$model"); else large+=("$model"); fi
+  done
+  compare compare "$prefill" "${small[@]}"
+  compare compare-large "${prefill%%,*}" "${large[@]}"
+fi
+measure handoff handoff --shape "$shape" --tokens "$lengths" --runs "$runs"
+# One token of own input, beside a decode step behind as much KV: prompt, shared input and text.
+measure handoff-one-token handoff --shape "$shape" --tokens "$longest" --runs "$runs" --input 1
+measure decode-deep decode --shape "$shape" --context $((longest + 132)) --batch 1 --tokens 16
+measure kv-memory kv-memory --shape "$shape" --tokens "$lengths"
+# The second prompt stands behind 700 of 1224 tokens.
+measure train-inline train-step --shape "$shape" --placement inline --tokens "$tokens" \
+  --input-b "$input_b"
+measure train-front train-step --shape "$shape" --placement front --tokens "$tokens"
+python3 tools/bench_tables.py "$out" >"$out/tables.md.new"
+mv "$out/tables.md.new" "$out/tables.md"
+cat "$out/tables.md"
+echo "$(date +%T) done: $out/tables.md, $out/roofline.svg"

@@ -4,8 +4,9 @@
     python tools/gguf_from_folder.py FOLDER OUT.gguf [--type F32|F16|BF16|Q8_0|Q4_0]
 
 Matrices in the type asked for, vectors in F32; query and key weights of llama and mistral in GGUF's
-order of rows; a tokenizer.json's vocabulary, merges and special tokens, where there is one. For
-tests and small models: everything is in memory. Needs gguf, numpy, safetensors, torch.
+order of rows; a tokenizer.json's vocabulary, merges and special tokens, where there is one, else a
+note that there is none, as other programs want it. For tests and small models: all that is written
+is in memory. Needs gguf, numpy, safetensors, torch.
 """
 import argparse
 import json
@@ -49,11 +50,13 @@ def interleaved(tensor, heads):
 
 
 def read_tensors(folder):
+    """{name: a function that gives the tensor in F32}."""
     tensors = {}
     for path in sorted(folder.glob("model*.safetensors")):
-        with safe_open(path, "pt") as file:
-            for name in file.keys():
-                tensors[name] = file.get_tensor(name).to(torch.float32).numpy()
+        file = safe_open(path, "pt")
+        for name in file.keys():
+            tensors[name] = (
+                lambda file=file, name=name: file.get_tensor(name).to(torch.float32).numpy())
     return tensors
 
 
@@ -151,7 +154,7 @@ def add_tokenizer(writer, config, tokenizer):
     writer.add_add_bos_token("SpecialToken" in template)
 
 
-def write_gguf(folder, out, kind="F32"):
+def write_gguf(folder, out, kind="F32", note_no_vocabulary=False):
     config = json.loads((folder / "config.json").read_text())
     architecture = "qwen2" if config["model_type"] == "qwen2" else "llama"
     heads = config["num_attention_heads"]
@@ -166,10 +169,13 @@ def write_gguf(folder, out, kind="F32"):
             add(config[key])
     if (folder / "tokenizer.json").exists():
         add_tokenizer(writer, config, json.loads((folder / "tokenizer.json").read_text()))
+    elif note_no_vocabulary:
+        writer.add_tokenizer_model("no_vocab")
     tensors = read_tensors(folder)
     if config.get("tie_word_embeddings") and "model.embed_tokens.weight" not in tensors:
         tensors["model.embed_tokens.weight"] = tensors.pop("lm_head.weight")
-    for name, tensor in tensors.items():
+    for name, read in tensors.items():
+        tensor = read()
         if architecture == "llama" and (".q_proj." in name or ".k_proj." in name):
             tensor = interleaved(tensor, heads if ".q_proj." in name else kv_heads)
         tensor = np.ascontiguousarray(tensor)
@@ -190,7 +196,7 @@ def main():
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--type", default="F32", choices=["F32", "F16", "BF16", "Q8_0", "Q4_0"])
     arguments = parser.parse_args()
-    write_gguf(arguments.folder, arguments.out, arguments.type)
+    write_gguf(arguments.folder, arguments.out, arguments.type, note_no_vocabulary=True)
 
 
 if __name__ == "__main__":

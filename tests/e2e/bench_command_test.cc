@@ -15,6 +15,7 @@ TEST(BenchCommand, JsonOfEveryModelMeasurementHasItsRows) {
         "--placement inline",
         "prefill --tokens 8,16 --repeats 1",
         "decode --context 8 --tokens 2 --batch 1,2 --repeats 1",
+        "roofline --tokens 8 --context 8 --steps 2 --repeats 1 --out /dev/null",
         "handoff --tokens 20 --prompt-length 4 --shared 4 --runs 1", "kv-memory --tokens 20"}) {
     const Outcome outcome = RunOnepass("bench " + arguments + " --shape tiny --json");
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
@@ -32,6 +33,15 @@ TEST(BenchCommand, TheMachineIsMeasuredWithoutABase) {
   ASSERT_TRUE(json.is_object()) << outcome.output;
   EXPECT_EQ(json["bench"], "machine");
   EXPECT_FALSE(json["instruction_set"].get<std::string>().empty());
+  for (const char* peak : {"peak_gflops", "peak_int8_gops", "memory_gb_per_s"}) {
+    EXPECT_GT(json[peak].get<double>(), 0) << peak;
+  }
+}
+
+TEST(BenchCommand, ARooflineThatCannotBeWrittenIsRefusedBeforeMeasuring) {
+  const Outcome outcome = RunOnepass("bench roofline --model /no-base --out /no-folder/x.svg");
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.output.find("/no-folder/x.svg"), std::string::npos) << outcome.output;
 }
 
 TEST(BenchCommand, AnUnknownShapeNamesTheKnownOnes) {
@@ -46,7 +56,7 @@ TEST(BenchCommand, WrongUsageEndsWithTwo) {
   EXPECT_EQ(RunOnepass("bench nothing").exit_code, 2);
   for (const char* wrong :
        {"prefill --tokens 0", "prefill --backend gpu", "decode --batch 1,0", "decode --repeats 0",
-        "handoff --runs 0", "kv-memory --tokens -1", "train-step --placement behind"}) {
+        "handoff --runs 0", "kv-memory --tokens -1", "roofline", "train-step --placement behind"}) {
     EXPECT_EQ(RunOnepass(std::string("bench ") + wrong).exit_code, 2) << wrong;
   }
 }

@@ -16,9 +16,8 @@ struct Outcome {
   std::string output;  // stdout and stderr
 };
 
-// `arguments` as a shell reads them.
-inline Outcome RunOnepass(const std::string& arguments) {
-  FILE* pipe = ::popen((std::string(ONEPASS_BINARY) + " " + arguments + " 2>&1").c_str(), "r");
+inline Outcome RunShell(const std::string& command) {
+  FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
   ONEPASS_CHECK(pipe != nullptr, "popen");
   Outcome outcome;
   std::array<char, 4096> block;
@@ -28,6 +27,11 @@ inline Outcome RunOnepass(const std::string& arguments) {
   const int status = ::pclose(pipe);
   if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
   return outcome;
+}
+
+// `arguments` as a shell reads them.
+inline Outcome RunOnepass(const std::string& arguments) {
+  return RunShell(std::string(ONEPASS_BINARY) + " " + arguments);
 }
 
 }  // namespace onepass
