@@ -16,6 +16,7 @@
 #include "core/status.h"
 #include "core/thread_pool.h"
 #include "tensor/blocks.h"
+#include "tensor/narrow_row.h"
 #include "tensor/tensor.h"
 
 namespace onepass {
@@ -29,17 +30,31 @@ class PreparedWeight {
   virtual int64_t bytes() const = 0;  // memory it holds beside the file's mapping
 };
 
-// `count` consecutive tokens of visible KV, all heads, one layer. Head g's rows start at
-// k + g * head_stride; row r of a head at + r * D. Same for v.
+// `count` consecutive tokens of visible KV, all heads, one layer. In elements of dtype, head g's
+// rows start at k + g * head_stride; row r of a head at + r * StoredElements(dtype, D), stored as
+// tensor/narrow_row.h says. Same for v.
 template <class Real>
 struct KvRun {
-  const Real* k = nullptr;
-  const Real* v = nullptr;
+  const void* k = nullptr;
+  const void* v = nullptr;
   int64_t head_stride = 0;
   int64_t count = 0;
-  // Where the backward adds gradients, in the same layout; null where the KV is a constant.
+  // Where the backward adds gradients, in the same layout; null where the KV is a constant, which
+  // that of another type than Real always is.
   Real* dk = nullptr;
   Real* dv = nullptr;
+  DType dtype = DTypeOf<Real>::kValue;  // or BF16, or I8
+
+  // Row r of head g.
+  const std::byte* k_row(int64_t g, int64_t r, int64_t head_dim) const {
+    return static_cast<const std::byte*>(k) + RowOffset(g, r, head_dim);
+  }
+  const std::byte* v_row(int64_t g, int64_t r, int64_t head_dim) const {
+    return static_cast<const std::byte*>(v) + RowOffset(g, r, head_dim);
+  }
+  int64_t RowOffset(int64_t g, int64_t r, int64_t head_dim) const {
+    return (g * head_stride + r * StoredElements(dtype, head_dim)) * SizeOf(dtype);
+  }
 };
 
 // One sequence of a ragged attention call. Its queries are rows [query_begin, query_begin +
@@ -60,21 +75,6 @@ struct AttentionShape {
   double scale = 0;      // 1 / sqrt(D)
 };
 
-// Where and how RoPE turns: pairs (i, i + D/2) of each head by position * inv_freq[i] (the
-// "rotate half" form of Hugging Face's Llama).
-struct RopeTable {
-  std::span<const double> inv_freq;  // [D / 2]
-};
-
-template <class Real>
-class Ops {
- public:
-  virtual ~Ops() = default;
-  virtual const char* name() const = 0;
-  virtual ThreadPool& pool() = 0;
-
-  // kUnsupported: a shape that Attention cannot run here.
-  virtual Status Supports(const AttentionShape& shape) const = 0;
 // The rows [T, K] that products read: x as it is, or made of x while it is read, row by row, which
 // saves a pass over memory and a turn of the threads.
 template <class Real>
@@ -97,6 +97,21 @@ struct MatMulOutput {
   bool accumulate = false;
 };
 
+// Where and how RoPE turns: pairs (i, i + D/2) of each head by position * inv_freq[i] (the
+// "rotate half" form of Hugging Face's Llama).
+struct RopeTable {
+  std::span<const double> inv_freq;  // [D / 2]
+};
+
+template <class Real>
+class Ops {
+ public:
+  virtual ~Ops() = default;
+  virtual const char* name() const = 0;
+  virtual ThreadPool& pool() = 0;
+
+  // kUnsupported: a shape that Attention cannot run here.
+  virtual Status Supports(const AttentionShape& shape) const = 0;
 
   // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The tensor's bytes
   // must outlive the result. kUnsupported: another dtype.

@@ -85,6 +85,12 @@ void CheckAttention(const View<const Real>& q, const AttentionShape& shape,
                   "Attention: a sequence's queries are rows of q");
     ONEPASS_CHECK(sequence.query_count <= KeyCount(sequence),
                   "Attention: a sequence's own tokens are among its keys");
+    for (const KvRun<Real>& run : sequence.runs) {
+      const bool is_own = run.dtype == DTypeOf<Real>::kValue;
+      const bool is_narrow = run.dtype == DType::kBF16 || run.dtype == DType::kI8;
+      ONEPASS_CHECK(is_own || (is_narrow && run.dk == nullptr && run.dv == nullptr),
+                    "Attention: KV is of the op's own type or, without gradients, BF16 or I8");
+    }
   }
 }
 

@@ -17,6 +17,29 @@ TEST(KvLayout, BytesFollowTheShape) {
   EXPECT_EQ(layout.TokenBytes(), 2 * 2 * 3 * 4 * 4);
 }
 
+TEST(KvLayout, NarrowTypesTakeTheBytesOfTheirRows) {
+  KvLayout layout = SmallLayout();
+  const int64_t row_count = 2 * 2 * 3 * 8;  // layers, K and V, heads, tokens
+  EXPECT_EQ(layout.PageBytes(), row_count * 4 * 4);
+  layout.dtype = DType::kBF16;
+  EXPECT_EQ(layout.PageBytes(), row_count * 4 * 2);
+  layout.dtype = DType::kI8;
+  EXPECT_EQ(layout.PageBytes(), row_count * (4 + 4));  // and the scale
+  EXPECT_EQ(layout.TokenBytes() * 8, layout.PageBytes());
+}
+
+TEST(KvType, HasAUsersName) {
+  for (const char* name : {"f32", "bf16", "int8"}) {
+    const Result<DType> dtype = ParseKvType(name);
+    ASSERT_TRUE(dtype.ok());
+    EXPECT_EQ(KvTypeName(*dtype), name);
+    EXPECT_TRUE(CheckKvType(*dtype).ok());
+  }
+  EXPECT_EQ(ParseKvType("f64").status().message(),
+            "kv: want one of f32, bf16, int8, found \"f64\"");
+  EXPECT_EQ(CheckKvType(DType::kF16).message(), "kv: want f32, bf16 or int8, found F16");
+}
+
 TEST(PagePool, AllocatesAllOrNone) {
   PagePool pool(SmallLayout(), 3);
   Result<PageList> two = pool.Allocate(9);
@@ -70,6 +93,26 @@ TEST(Segment, GrowsByPagesAndKeepsItsTokens) {
   EXPECT_EQ(segment.tokens().back(), -1);
   EXPECT_EQ(segment.v_plane<float>(1, 1) - segment.k_plane<float>(1, 1),
             pool.layout().PlaneElements());
+}
+
+TEST(Segment, PlanesOfEveryTypeFillTheirPagesWithoutOverlap) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+    KvLayout layout = SmallLayout();
+    layout.dtype = dtype;
+    PagePool pool(layout, 2);
+    Segment segment(pool, 0, {});
+    ASSERT_TRUE(segment.Extend(std::vector<int32_t>(16, 1)).ok());
+    EXPECT_EQ(segment.bytes(), 2 * layout.PageBytes());
+    for (int64_t page = 0; page < 2; ++page) {
+      const std::byte* next = segment.k_bytes(page, 0);
+      for (int64_t layer = 0; layer < 2; ++layer) {
+        EXPECT_EQ(segment.k_bytes(page, layer), next);
+        EXPECT_EQ(segment.v_bytes(page, layer), next += layout.PlaneBytes());
+        next += layout.PlaneBytes();
+      }
+      EXPECT_EQ(next - segment.k_bytes(page, 0), layout.PageBytes());
+    }
+  }
 }
 
 TEST(Segment, TruncatingMakesRoomInThePagesThatItHas) {

@@ -57,6 +57,8 @@ class PagePool {
     ONEPASS_CHECK(DTypeOf<Real>::kValue == layout_.dtype, "a page read as another type");
     return reinterpret_cast<Real*>(page_bytes(id));
   }
+  // The same whatever the type: PageBytes() bytes.
+  std::byte* page_bytes(int32_t id) const;
 
   int64_t pages_used() const;
   int64_t pages_peak() const;  // since the last ResetPeak
@@ -67,7 +69,6 @@ class PagePool {
  private:
   friend class PageList;
   void Return(const std::vector<int32_t>& ids);
-  std::byte* page_bytes(int32_t id) const;
 
   const KvLayout layout_;
   const int64_t page_count_;

@@ -21,9 +21,9 @@ std::string_view NameOf(SegmentKind kind);
 struct Provenance {
   SegmentKind kind = SegmentKind::kSharedInput;
   int32_t stage = -1;  // owner's index in the chain; -1: nobody (shared input)
-  // Hash of everything that the KV depends on: kind, tokens or prompt vectors, start position and
-  // the hashes of the segments in its view. Within one pool, which serves one base, equal hashes
-  // mean equal KV.
+  // Hash of everything that the KV depends on: kind, tokens or prompt vectors, start position, the
+  // type it is stored in and the hashes of the segments in its view. Of one base equal hashes mean
+  // equal KV.
   uint64_t content_hash = 0;
 };
 
@@ -68,7 +68,7 @@ class Segment {
   // Sets the hash when everything is known; before sealing only.
   void set_content_hash(uint64_t hash) { provenance_.content_hash = hash; }
 
-  // K or V rows of one layer in one page: [G][page_tokens][D].
+  // K or V rows of one layer in one page: [G][page_tokens][row].
   template <class Real>
   Real* k_plane(int64_t page_index, int64_t layer) const {
     return pool_->page<Real>(pages_.id(page_index)) + layer * 2 * pool_->layout().PlaneElements();
@@ -76,6 +76,13 @@ class Segment {
   template <class Real>
   Real* v_plane(int64_t page_index, int64_t layer) const {
     return k_plane<Real>(page_index, layer) + pool_->layout().PlaneElements();
+  }
+  // The same as bytes, whatever the type.
+  std::byte* k_bytes(int64_t page_index, int64_t layer) const {
+    return pool_->page_bytes(pages_.id(page_index)) + layer * 2 * pool_->layout().PlaneBytes();
+  }
+  std::byte* v_bytes(int64_t page_index, int64_t layer) const {
+    return k_bytes(page_index, layer) + pool_->layout().PlaneBytes();
   }
 
  private:

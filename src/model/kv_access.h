@@ -45,10 +45,11 @@ class AttentionInputs {
     }
     for (int64_t page = 0; page * layout.page_tokens < token_count; ++page) {
       KvRun<Real> run{
-          .k = segment.k_plane<Real>(page, layer),
-          .v = segment.v_plane<Real>(page, layer),
+          .k = segment.k_bytes(page, layer),
+          .v = segment.v_bytes(page, layer),
           .head_stride = layout.HeadStride(),
-          .count = std::min(layout.page_tokens, token_count - page * layout.page_tokens)};
+          .count = std::min(layout.page_tokens, token_count - page * layout.page_tokens),
+          .dtype = layout.dtype};
       if (gradient != nullptr) {
         run.dk = gradient + page * layout.PageElements() + layer * 2 * layout.PlaneElements();
         run.dv = run.dk + layout.PlaneElements();
@@ -61,7 +62,22 @@ class AttentionInputs {
   std::vector<AttentionSequence<Real>> sequences_;
 };
 
-// Copies rows [count, G D] of K or V between a row-major buffer and a plane of pages.
+// Writes rows [count, G D] of K or V to planes of pages, as the layout's type stores them.
+// plane(page) gives the first byte of [G][page_tokens][row].
+template <class Real, class Plane>
+void StoreKvRows(const ItemRecord& item, const KvLayout& layout, View<const Real> rows,
+                 Plane plane) {
+  const int64_t row_bytes = layout.RowBytes();
+  for (int64_t i = 0; i < item.count; ++i) {
+    const int64_t token = item.begin + i;
+    std::byte* to = plane(token / layout.page_tokens) + token % layout.page_tokens * row_bytes;
+    for (int64_t g = 0; g < layout.kv_heads; ++g, to += layout.page_tokens * row_bytes) {
+      StoreRow(layout.dtype, rows.row(i) + g * layout.head_dim, layout.head_dim, to);
+    }
+  }
+}
+
+// Copies rows [count, G D] of gradients of K or V between a row-major buffer and a plane of pages.
 // plane(page) gives the first element of [G][page_tokens][D].
 template <class Real, class Plane, class Copy>
 void ForEachKvRow(const ItemRecord& item, const KvLayout& layout, View<Real> rows, Plane plane,

@@ -73,18 +73,13 @@ void Transformer<Real>::Embed(std::span<const int32_t> ids, View<Real> out) cons
 template <class Real>
 void Transformer<Real>::Impl::WriteKv(int64_t layer, std::span<const ItemRecord> items,
                                       View<const Real> k_rows, View<const Real> v_rows) {
-  const auto to_page = [](const Real* row, Real* page, int64_t n_elements) {
-    std::copy_n(row, n_elements, page);
-  };
   int64_t row = 0;
   for (const ItemRecord& item : items) {
     const KvLayout& layout = item.tail->pool().layout();
-    ForEachKvRow(
-        item, layout, k_rows.Rows(row, item.count),
-        [&](int64_t p) { return item.tail->k_plane<Real>(p, layer); }, to_page);
-    ForEachKvRow(
-        item, layout, v_rows.Rows(row, item.count),
-        [&](int64_t p) { return item.tail->v_plane<Real>(p, layer); }, to_page);
+    StoreKvRows<Real>(item, layout, k_rows.Rows(row, item.count),
+                      [&](int64_t page) { return item.tail->k_bytes(page, layer); });
+    StoreKvRows<Real>(item, layout, v_rows.Rows(row, item.count),
+                      [&](int64_t page) { return item.tail->v_bytes(page, layer); });
     row += item.count;
   }
 }
@@ -166,9 +161,11 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
     ONEPASS_CHECK(
         item.tail != nullptr && item.new_count > 0 && item.new_count <= item.tail->token_count(),
         "new tokens must be in the tail");
-    ONEPASS_CHECK(item.tail->pool().layout() ==
-                      c.Layout(item.tail->pool().layout().page_tokens, DTypeOf<Real>::kValue),
+    const KvLayout& layout = item.tail->pool().layout();
+    ONEPASS_CHECK(layout == c.Layout(layout.page_tokens, layout.dtype),
                   "the pool's layout is another model's");
+    ONEPASS_CHECK(tape == nullptr || layout.dtype == DTypeOf<Real>::kValue,
+                  "KV that takes gradients is stored in the model's own type");
     records.push_back({.view = item.view == nullptr ? KvView() : *item.view,
                        .tail = item.tail,
                        .begin = item.tail->token_count() - item.new_count,

@@ -74,5 +74,9 @@ template <>
 struct DTypeOf<F16> {
   static constexpr DType kValue = DType::kF16;
 };
+template <>
+struct DTypeOf<int8_t> {
+  static constexpr DType kValue = DType::kI8;
+};
 
 }  // namespace onepass

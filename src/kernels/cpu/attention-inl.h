@@ -78,17 +78,56 @@ inline void LoadVisible(const QueryBlock& block, float* visible) {
   }
 }
 
+// Rows of BF16 or I8 (tensor/narrow_row.h) become rows of f32, kStride apart.
+HWY_INLINE void WidenRows(DType dtype, const std::byte* from, int64_t rows, int64_t head_dim,
+                          float* HWY_RESTRICT to) {
+  const DF d;
+  const int64_t whole = head_dim / kLanes * kLanes;
+  const int64_t row_bytes = StoredElements(dtype, head_dim) * SizeOf(dtype);
+  if (dtype == DType::kBF16) {
+    const hn::Rebind<uint16_t, DF> d16;
+    for (int64_t r = 0; r < rows; ++r, from += row_bytes, to += kStride) {
+      const auto* HWY_RESTRICT row = reinterpret_cast<const uint16_t*>(from);
+      for (int64_t e = 0; e < whole; e += kLanes) {
+        const auto bits = hn::PromoteTo(DU(), hn::LoadU(d16, row + e));
+        hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to + e);
+      }
+      for (int64_t e = whole; e < head_dim; ++e) to[e] = ToFloat(BF16{row[e]});
+    }
+    return;
+  }
+  const hn::RebindToSigned<DF> d32;
+  const hn::Rebind<int8_t, DF> d8;
+  for (int64_t r = 0; r < rows; ++r, from += row_bytes, to += kStride) {
+    const auto* HWY_RESTRICT row = reinterpret_cast<const int8_t*>(from);
+    float scale;
+    std::memcpy(&scale, row + head_dim, sizeof(scale));
+    const VF scales = hn::Set(d, scale);
+    for (int64_t e = 0; e < whole; e += kLanes) {
+      const VF quants = hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, row + e)));
+      hn::StoreU(hn::Mul(quants, scales), d, to + e);
+    }
+    for (int64_t e = whole; e < head_dim; ++e) to[e] = static_cast<float>(row[e]) * scale;
+  }
+}
+
 // The next `count` keys of a head and their values, as [count][kStride].
 inline void LoadKeys(RunCursor& cursor, int64_t kv_head, int64_t head_dim, int64_t count,
                      float* HWY_RESTRICT keys, float* HWY_RESTRICT values) {
-  cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t at, int64_t rows) {
-    const int64_t offset = kv_head * run.head_stride + from * head_dim;
+  cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t at, int64_t rows) HWY_ATTR {
+    const std::byte* k = run.k_row(kv_head, from, head_dim);
+    const std::byte* v = run.v_row(kv_head, from, head_dim);
+    if (run.dtype != DType::kF32) {
+      WidenRows(run.dtype, k, rows, head_dim, keys + at * kStride);
+      WidenRows(run.dtype, v, rows, head_dim, values + at * kStride);
+      return;
+    }
     const size_t row_bytes = static_cast<size_t>(head_dim) * sizeof(float);
     for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(keys + (at + r) * kStride, run.k + offset + r * head_dim, row_bytes);
+      std::memcpy(keys + (at + r) * kStride, k + r * row_bytes, row_bytes);
     }
     for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(values + (at + r) * kStride, run.v + offset + r * head_dim, row_bytes);
+      std::memcpy(values + (at + r) * kStride, v + r * row_bytes, row_bytes);
     }
   });
 }

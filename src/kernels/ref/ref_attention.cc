@@ -1,6 +1,7 @@
 // Attention of the oracle: every score of a row at once, then softmax, as in a textbook.
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <vector>
 
 #include "kernels/ref/ref_ops.h"
@@ -18,19 +19,36 @@ struct Key {
   Real* dv;
 };
 
+// The visible keys of a head, in order. Those of another type than Real are dequantised.
 template <class Real>
-std::vector<Key<Real>> KeysOfHead(const AttentionSequence<Real>& sequence, int64_t kv_head,
-                                  int64_t head_dim) {
-  std::vector<Key<Real>> keys;
-  for (const KvRun<Real>& run : sequence.runs) {
-    for (int64_t r = 0; r < run.count; ++r) {
-      const int64_t at = kv_head * run.head_stride + r * head_dim;
-      keys.push_back({run.k + at, run.v + at, run.dk == nullptr ? nullptr : run.dk + at,
-                      run.dv == nullptr ? nullptr : run.dv + at});
+class KeysOfHead {
+ public:
+  KeysOfHead(const AttentionSequence<Real>& sequence, int64_t kv_head, int64_t head_dim) {
+    for (const KvRun<Real>& run : sequence.runs) {
+      for (int64_t r = 0; r < run.count; ++r) {
+        const int64_t at = kv_head * run.head_stride + r * head_dim;
+        keys_.push_back({ValuesOf(run.dtype, run.k_row(kv_head, r, head_dim), head_dim),
+                         ValuesOf(run.dtype, run.v_row(kv_head, r, head_dim), head_dim),
+                         run.dk == nullptr ? nullptr : run.dk + at,
+                         run.dv == nullptr ? nullptr : run.dv + at});
+      }
     }
   }
-  return keys;
-}
+
+  int64_t count() const { return static_cast<int64_t>(keys_.size()); }
+  const Key<Real>& operator[](int64_t i) const { return keys_[i]; }
+
+ private:
+  const Real* ValuesOf(DType dtype, const void* row, int64_t count) {
+    if (dtype == DTypeOf<Real>::kValue) return static_cast<const Real*>(row);
+    std::vector<float> values(count);
+    LoadRow(dtype, row, count, values.data());
+    return dequantised_.emplace_back(values.begin(), values.end()).data();
+  }
+
+  std::vector<Key<Real>> keys_;
+  std::deque<std::vector<Real>> dequantised_;
+};
 
 template <class Real>
 double Dot(const Real* a, const Real* b, int64_t count) {
@@ -50,9 +68,9 @@ void RefOps<Real>::Attention(View<const Real> q, const AttentionShape& shape,
   const int64_t group = shape.heads / shape.kv_heads;
   for (const AttentionSequence<Real>& sequence : sequences) {
     for (int64_t h = 0; h < shape.heads; ++h) {
-      const std::vector<Key<Real>> keys = KeysOfHead(sequence, h / group, d);
-      const int64_t before = static_cast<int64_t>(keys.size()) - sequence.query_count;
-      std::vector<double> scores(keys.size());
+      const KeysOfHead<Real> keys(sequence, h / group, d);
+      const int64_t before = keys.count() - sequence.query_count;
+      std::vector<double> scores(keys.count());
       std::vector<double> sums(d);
       for (int64_t i = 0; i < sequence.query_count; ++i) {
         const int64_t t = sequence.query_begin + i;
@@ -91,10 +109,10 @@ void RefOps<Real>::AttentionBackward(View<const Real> q, const AttentionShape& s
     const int64_t queries = sequence.query_count;
     std::vector<double> dq_sums(queries * group * d);
     for (int64_t g = 0; g < shape.kv_heads; ++g) {
-      const std::vector<Key<Real>> keys = KeysOfHead(sequence, g, d);
-      const int64_t before = static_cast<int64_t>(keys.size()) - queries;
+      const KeysOfHead<Real> keys(sequence, g, d);
+      const int64_t before = keys.count() - queries;
       std::fill(dq_sums.begin(), dq_sums.end(), 0.0);
-      for (int64_t j = 0; j < static_cast<int64_t>(keys.size()); ++j) {
+      for (int64_t j = 0; j < keys.count(); ++j) {
         const Key<Real>& key = keys[j];
         std::fill(dk.begin(), dk.end(), 0.0);
         std::fill(dv.begin(), dv.end(), 0.0);

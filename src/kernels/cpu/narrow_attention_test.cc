@@ -1,0 +1,198 @@
+// Attention over KV in BF16 and I8: the oracle against itself on what the rows stand for, the CPU
+// backend against the oracle, and its promises.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "kernels/narrow_keys_for_test.h"
+#include "kernels/registry.h"
+
+namespace onepass {
+namespace {
+
+using testing::Block;
+using testing::Keys;
+using testing::NarrowKeys;
+using testing::RelativeError;
+using testing::SameBits;
+
+constexpr uint64_t kSeed = 90210;
+constexpr DType kTypes[] = {DType::kBF16, DType::kI8};
+
+std::unique_ptr<Ops<float>> Cpu(int threads) {
+  return std::move(MakeOps("cpu", {.thread_count = threads})).value();
+}
+
+AttentionShape Shape(int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .scale = 1 / std::sqrt(static_cast<double>(head_dim))};
+}
+
+struct Problem {
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t queries;
+  std::vector<int64_t> runs;
+};
+
+std::vector<Problem> Problems() {
+  std::vector<Problem> problems;
+  for (const int64_t head_dim : {2, 6, 8, 12, 16, 32, 64, 80, 128, 256}) {
+    problems.push_back({4, 2, head_dim, 33, {33}});
+    problems.push_back({3, 1, head_dim, 1, {32, 32, 7}});
+  }
+  problems.push_back({9, 3, 64, 17, {1, 63, 0, 3, 64, 17, 100}});
+  problems.push_back({8, 1, 32, 100, {300}});
+  return problems;
+}
+
+struct Answer {
+  Answer(int64_t rows, const AttentionShape& shape)
+      : out(rows, shape.heads * shape.head_dim, 1, 1), lse(rows, shape.heads, 1, 1) {}
+  Block<float> out;
+  Block<float> lse;
+};
+
+Answer Attend(Ops<float>& ops, const AttentionShape& shape, const Block<float>& q, int64_t queries,
+              std::span<const KvRun<float>> runs) {
+  Answer answer(q.view().rows(), shape);
+  const AttentionSequence<float> sequence{0, queries, runs};
+  ops.Attention(q.view(), shape, {&sequence, 1}, answer.out.view(), answer.lse.view());
+  return answer;
+}
+
+TEST(NarrowAttention, TheOracleReadsTheValuesThatRowsStandFor) {
+  Rng rng(kSeed);
+  auto ref = MakeRefOpsFloat();
+  for (const Problem& p : Problems()) {
+    const AttentionShape shape = Shape(p.heads, p.kv_heads, p.head_dim);
+    const Keys<float> keys(p.kv_heads, p.head_dim, p.runs, rng);
+    const auto q = Block<float>(p.queries, p.heads * p.head_dim).Fill(rng);
+    for (const DType dtype : kTypes) {
+      const NarrowKeys narrow(keys, dtype, p.kv_heads, p.head_dim, p.runs);
+      const Keys<float> values = narrow.Dequantised();
+      const Answer mine = Attend(*ref, shape, q, p.queries, narrow.runs<float>());
+      const Answer wanted = Attend(*ref, shape, q, p.queries, values.runs());
+      EXPECT_TRUE(SameBits(mine.out.view(), wanted.out.view())) << NameOf(dtype);
+      EXPECT_TRUE(SameBits(mine.lse.view(), wanted.lse.view())) << NameOf(dtype);
+    }
+  }
+}
+
+TEST(NarrowAttention, CpuEqualsReference) {
+  Rng rng(kSeed + 1);
+  auto cpu = Cpu(2);
+  auto ref = MakeRefOpsDouble();
+  for (const Problem& p : Problems()) {
+    const AttentionShape shape = Shape(p.heads, p.kv_heads, p.head_dim);
+    const Keys<float> keys(p.kv_heads, p.head_dim, p.runs, rng);
+    const auto q = Block<float>(p.queries, p.heads * p.head_dim, 3, 1).Fill(rng);
+    for (const DType dtype : kTypes) {
+      SCOPED_TRACE(std::string(NameOf(dtype)) + " H=" + std::to_string(p.heads) +
+                   " G=" + std::to_string(p.kv_heads) + " D=" + std::to_string(p.head_dim) +
+                   " T=" + std::to_string(p.queries) + " seed=" + std::to_string(kSeed + 1));
+      const NarrowKeys narrow(keys, dtype, p.kv_heads, p.head_dim, p.runs);
+      const Answer mine = Attend(*cpu, shape, q, p.queries, narrow.runs<float>());
+      const auto q_ref = q.As<double>();
+      Block<double> out(p.queries, p.heads * p.head_dim);
+      Block<double> lse(p.queries, p.heads);
+      const std::vector<KvRun<double>> runs = narrow.runs<double>();
+      const AttentionSequence<double> sequence{0, p.queries, runs};
+      ref->Attention(q_ref.view(), shape, {&sequence, 1}, out.view(), lse.view());
+      EXPECT_LT(RelativeError(mine.out.view(), out.view()), 3e-6);
+      EXPECT_LT(RelativeError(mine.lse.view(), lse.view()), 3e-6);
+      // And to the bit what attention in f32 makes of the same values.
+      const Keys<float> values = narrow.Dequantised();
+      const Answer wide = Attend(*cpu, shape, q, p.queries, values.runs());
+      EXPECT_TRUE(SameBits(mine.out.view(), wide.out.view()));
+      EXPECT_TRUE(SameBits(mine.lse.view(), wide.lse.view()));
+    }
+  }
+}
+
+TEST(NarrowAttention, RunsChunksAndThreadsChangeNoBit) {
+  Rng rng(kSeed + 2);
+  const AttentionShape shape = Shape(6, 2, 24);
+  const int64_t count = 230;
+  const Keys<float> keys(2, 24, std::vector<int64_t>{count}, rng);
+  const auto q = Block<float>(count, 6 * 24).Fill(rng);
+  auto cpu = Cpu(1);
+  auto cpu_3 = Cpu(3);
+  for (const DType dtype : kTypes) {
+    const NarrowKeys whole(keys, dtype, 2, 24, std::vector<int64_t>{count});
+    const Answer wanted = Attend(*cpu, shape, q, count, whole.runs<float>());
+    for (const std::vector<int64_t>& cuts :
+         {std::vector<int64_t>{1, 229}, {32, 32, 32, 32, 32, 32, 32, 6}, {0, 100, 0, 7, 123, 0}}) {
+      const NarrowKeys cut(keys, dtype, 2, 24, cuts);
+      const Answer answer = Attend(*cpu_3, shape, q, count, cut.runs<float>());
+      EXPECT_TRUE(SameBits(answer.out.view(), wanted.out.view()));
+      EXPECT_TRUE(SameBits(answer.lse.view(), wanted.lse.view()));
+    }
+    for (const int64_t chunk : {1, 37}) {
+      Answer parts(count, shape);
+      for (int64_t begin = 0; begin < count; begin += chunk) {
+        const int64_t size = std::min(chunk, count - begin);
+        KvRun<float> run = whole.runs<float>()[0];
+        run.count = begin + size;
+        const AttentionSequence<float> part{begin, size, {&run, 1}};
+        cpu->Attention(q.view(), shape, {&part, 1}, parts.out.view(), parts.lse.view());
+      }
+      EXPECT_TRUE(SameBits(parts.out.view(), wanted.out.view())) << "chunk " << chunk;
+      EXPECT_TRUE(SameBits(parts.lse.view(), wanted.lse.view())) << "chunk " << chunk;
+    }
+  }
+}
+
+// One view may hold runs of every type.
+TEST(NarrowAttention, GradientsPassConstantsOfAnyType) {
+  Rng rng(kSeed + 3);
+  auto cpu = Cpu(2);
+  auto ref = MakeRefOpsFloat();
+  const AttentionShape shape = Shape(4, 2, 12);
+  const std::vector<int64_t> old_runs = {40, 9};
+  const Keys<float> old_keys(2, 12, old_runs, rng);
+  Keys<float> own(2, 12, std::vector<int64_t>{30}, rng);
+  Keys<float> own_ref = own.Recut<float>(std::vector<int64_t>{30});
+  const auto q = Block<float>(30, 48).Fill(rng);
+  const auto dout = Block<float>(30, 48).Fill(rng);
+  std::vector<KvRun<float>> runs;
+  const NarrowKeys bf16(old_keys, DType::kBF16, 2, 12, old_runs);
+  const NarrowKeys int8(old_keys, DType::kI8, 2, 12, old_runs);
+  for (const NarrowKeys* narrow : {&bf16, &int8}) {
+    for (const KvRun<float>& run : narrow->runs<float>()) runs.push_back(run);
+  }
+  Block<float> dq[2] = {{30, 48}, {30, 48}};
+  int i = 0;
+  for (Ops<float>* ops : {cpu.get(), ref.get()}) {
+    std::vector<KvRun<float>> all = runs;
+    all.push_back(i == 0 ? own.run(0) : own_ref.run(0));
+    Answer answer = Attend(*ops, shape, q, 30, all);
+    const AttentionSequence<float> sequence{0, 30, all};
+    ops->AttentionBackward(q.view(), shape, {&sequence, 1}, answer.out.view(), answer.lse.view(),
+                           dout.view(), dq[i++].view());
+  }
+  EXPECT_LT(RelativeError(dq[0].view(), dq[1].view()), 6e-6);
+  EXPECT_LT(RelativeError(own.All(2).view(), own_ref.All(2).view()), 6e-6);
+  EXPECT_LT(RelativeError(own.All(3).view(), own_ref.All(3).view()), 6e-6);
+}
+
+TEST(NarrowAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
+  Rng rng(kSeed + 4);
+  auto cpu = Cpu(1);
+  Keys<float> keys(1, 8, std::vector<int64_t>{90}, rng);
+  *keys.At(0, 0, 70, 3) = NAN;
+  const auto q = Block<float>(30, 16).Fill(rng);
+  for (const DType dtype : kTypes) {
+    const NarrowKeys narrow(keys, dtype, 1, 8, std::vector<int64_t>{90});
+    const Answer answer = Attend(*cpu, Shape(2, 1, 8), q, 30, narrow.runs<float>());
+    EXPECT_FALSE(std::isnan(answer.out.view()(9, 0)));  // sees keys up to 69
+    EXPECT_TRUE(std::isnan(answer.out.view()(10, 0)));
+    EXPECT_TRUE(std::isnan(answer.out.view()(29, 15)));
+  }
+}
+
+}  // namespace
+}  // namespace onepass
