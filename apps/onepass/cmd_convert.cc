@@ -12,7 +12,7 @@
 #include "core/file.h"
 #include "eval/base_error.h"
 #include "model/convert.h"
-#include "world/formats.h"
+#include "world_text.h"
 
 namespace onepass {
 namespace {
@@ -38,19 +38,6 @@ void ShowProgress(const char* what, int64_t done, int64_t total) {
   if (!is_terminal) return;
   std::fprintf(stderr, "\r\033[K%s: %lld/%lld%s", what, static_cast<long long>(done),
                static_cast<long long>(total), done == total ? "\r\033[K" : "");
-}
-
-// Texts of the generated world: what a base is judged on where no other text is given.
-std::string WorldText(int64_t bytes) {
-  Rng rng(1);
-  std::string text;
-  while (std::ssize(text) < bytes) {
-    for (const FormatPart& part : MakeFormatSample({.split = Split::kTest}, rng).parts) {
-      text += part.text;
-    }
-    text += "\n";
-  }
-  return text;
 }
 
 Status RefuseFullFolder(const Flags& flags) {

@@ -22,6 +22,7 @@ struct Flags {
   std::string seeds;
   std::string out;
   std::string on_error = "stop";
+  std::string kv = "f32";
   int64_t n = -1;
   BaseOptions base;
 };
@@ -47,6 +48,7 @@ Status Run(const Flags& flags, bool* faulty) {
   CompareOptions options;
   options.out = flags.out;
   options.base = flags.base;
+  ASSIGN_OR_RETURN(options.kv_dtype, ParseKvType(flags.kv));
   options.on_progress = ShowProgress;
   options.on_error = flags.on_error == "skip" ? OnError::kSkip : OnError::kStop;
   options.on_skipped = [faulty](const Status& fault) {
@@ -77,6 +79,10 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   eval->add_option("--on-error", flags->on_error,
                    "a faulty record: stop, or skip it for all methods")
       ->check(CLI::IsMember({"skip", "stop"}))
+      ->capture_default_str();
+  eval->add_option("--kv", flags->kv,
+                   "what KV is stored in, for methods that do not say: f32, bf16 or int8")
+      ->check(ParsedBy(ParseKvType))
       ->capture_default_str();
   eval->add_option("--backend", flags->base.backend, "kernels")
       ->check(CLI::IsMember({"cpu", "ref"}))

@@ -79,6 +79,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
   // Pages of one token: exactly what a token costs.
   const int64_t kv_f32 = c.Layout(1, DType::kF32).TokenBytes();
   const int64_t kv_bf16 = c.Layout(1, DType::kBF16).TokenBytes();
+  const int64_t kv_int8 = c.Layout(1, DType::kI8).TokenBytes();
   TokenizerInfo tokenizer;
   // A file without a tokenizer is a base all the same.
   const bool has_tokenizer = base->gguf() != nullptr
@@ -96,7 +97,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
                 {"dtype", std::string(base->stored_type())},
                 {"weight_bytes", weight_bytes},
                 {"config", Json::parse(ConfigToJson(c, base->dtype()))},
-                {"kv_bytes_per_token", {{"F32", kv_f32}, {"BF16", kv_bf16}}},
+                {"kv_bytes_per_token", {{"F32", kv_f32}, {"BF16", kv_bf16}, {"INT8", kv_int8}}},
                 {"tokenizer", nullptr},
                 {"fingerprint", base->Fingerprint()}};
     if (has_tokenizer) {
@@ -129,8 +130,8 @@ Status InspectBase(const std::string& dir, bool as_json) {
                                        Grouped(tokenizer.vocab_size), Grouped(tokenizer.merges),
                                        Grouped(tokenizer.added_tokens))
                          : "none"},
-       {"KV a token",
-        fmt::format("{} bytes in F32, {} in BF16", Grouped(kv_f32), Grouped(kv_bf16))},
+       {"KV a token", fmt::format("{} bytes in F32, {} in BF16, {} in INT8", Grouped(kv_f32),
+                                  Grouped(kv_bf16), Grouped(kv_int8))},
        {"fingerprint", base->Fingerprint()}});
   return Status::Ok();
 }

@@ -20,6 +20,7 @@ struct RunFlags {
   std::string base;
   std::string handoff;
   std::string explain;
+  std::string kv = "f32";
   std::string on_error = "stop";
   std::vector<std::string> prompts;
   RunFileOptions files;
@@ -72,6 +73,7 @@ Status Run(const RunFlags& flags, bool* faulty) {
   if (!flags.handoff.empty()) {
     ASSIGN_OR_RETURN(options.handoff, ParseHandoff(flags.handoff));
   }
+  ASSIGN_OR_RETURN(options.kv_dtype, ParseKvType(flags.kv));
   ASSIGN_OR_RETURN(const std::unique_ptr<Base> base, LoadBase(spec.base, flags.backend));
   ASSIGN_OR_RETURN(const std::unique_ptr<ChainRunner> runner,
                    ChainRunner::Create(*base, spec, options));
@@ -118,6 +120,9 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
       ->check(CLI::IsMember({"text", "json"}));
   command->add_option("--handoff", flags->handoff, "For every stage, in place of the chain's own")
       ->check(CLI::IsMember({"text", "text-cached", "kv"}));
+  command->add_option("--kv", flags->kv, "What KV is stored in: f32, bf16 or int8")
+      ->check(ParsedBy(ParseKvType))
+      ->capture_default_str();
   command->add_option("--batch", flags->runner.batch, "Records in lockstep")
       ->check(CLI::Range(1, 4096));
   command->add_option("--limit", flags->files.limit, "Only the first N records (0: all)")

@@ -105,15 +105,16 @@ std::string SegmentName(const ChainSpec& spec, const PlannedSegment& segment) {
 
 std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFacts& facts) {
   const std::vector<Row> rows = Rows(spec, plan, facts);
-  std::string text =
-      "chain " + spec.name + ", prompts " + std::string(NameOf(plan.placement)) + "\n";
+  const bool any_bytes = facts.layout.layers > 0;
+  std::string text = "chain " + spec.name + ", prompts " + std::string(NameOf(plan.placement));
+  if (any_bytes) text += ", KV in " + std::string(KvTypeName(facts.layout.dtype));
+  text += "\n";
   for (int stage = 0; stage < std::ssize(plan.stages); ++stage) {
     text += "  stage " + std::to_string(stage) + " " + spec.stages[stage].name + ": hand-off " +
             std::string(NameOf(plan.stages[stage].handoff)) + ", writes " +
             Names(rows, plan.stages[stage].writes) + "\n";
   }
 
-  const bool any_bytes = facts.layout.layers > 0;
   std::vector<std::vector<std::string>> table = {
       {"id", "segment", "written by", "tokens", "starts at", "sees, besides itself", "dies after"}};
   if (any_bytes) table.front().push_back("KV bytes");
@@ -200,7 +201,10 @@ std::string ExplainPlanJson(const ChainSpec& spec, const Plan& plan, const Expla
     row["kv_bytes"] = known(rows[id].bytes);
     json["segments"].push_back(std::move(row));
   }
-  if (facts.layout.layers > 0) json["kv_bytes_per_token"] = facts.layout.TokenBytes();
+  if (facts.layout.layers > 0) {
+    json["kv_type"] = KvTypeName(facts.layout.dtype);
+    json["kv_bytes_per_token"] = facts.layout.TokenBytes();
+  }
   return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 

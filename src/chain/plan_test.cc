@@ -260,6 +260,13 @@ TEST(Explain, KnownLengthsGivePositionsAndBytes) {
   const std::string json = ExplainPlanJson(spec, plan, facts);
   EXPECT_THAT(json, HasSubstr(R"("id":3,"name":"I[a]")"));
   EXPECT_THAT(json, HasSubstr(R"("tokens":6,"start":26,"kv_bytes":512})"));
+  EXPECT_THAT(text, HasSubstr("prompts front, KV in f32\n"));
+  // Of int8: rows of four quants and a scale.
+  facts.layout.dtype = DType::kI8;
+  EXPECT_THAT(ExplainPlan(spec, plan, facts), HasSubstr("prompts front, KV in int8\n"));
+  const std::string narrow = ExplainPlanJson(spec, plan, facts);
+  EXPECT_THAT(narrow, HasSubstr(R"("tokens":6,"start":26,"kv_bytes":256})"));
+  EXPECT_THAT(narrow, HasSubstr(R"("kv_type":"int8","kv_bytes_per_token":32)"));
 }
 
 }  // namespace

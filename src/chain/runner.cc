@@ -26,7 +26,7 @@ Status RunnerOptions::Validate() const {
   if (page_tokens < 1 || page_tokens > 4096) {
     return InvalidArgument("page_tokens: want 1 to 4096, found " + std::to_string(page_tokens));
   }
-  return Status::Ok();
+  return CheckKvType(kv_dtype);
 }
 
 int64_t RecordResult::TokensComputed() const {
@@ -106,7 +106,7 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
 
   // A record holds at most its line of positions and, at a text hand-off, once more what is read
   // again.
-  const KvLayout layout = config.Layout(options_.page_tokens, DType::kF32);
+  const KvLayout layout = config.Layout(options_.page_tokens, options_.kv_dtype);
   const int64_t segment_count = static_cast<int64_t>(plan_.segments.size());
   int64_t prompt_tokens = 0;
   for (const SoftPrompt& prompt : prompts_) {

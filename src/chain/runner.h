@@ -26,6 +26,7 @@ struct RunnerOptions {
   bool cold = false;
   int64_t max_kv_bytes = 0;  // 0: enough for a batch that fills the context, or 2^20 pages
   int64_t page_tokens = 16;
+  DType kv_dtype = DType::kF32;  // what KV is stored in: F32, BF16 or I8
 
   Status Validate() const;
 };

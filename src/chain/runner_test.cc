@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
+#include "chain/explain.h"
 #include "chain/tiny_chain_for_test.h"
 
 namespace onepass {
@@ -14,6 +16,7 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
+constexpr DType kKvTypes[] = {DType::kF32, DType::kBF16, DType::kI8};
 constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
 constexpr uint64_t kSeed = 7;
 
@@ -67,12 +70,14 @@ std::vector<float> KvOf(const Segment& segment) {
     for (int64_t head = 0; head < layout.kv_heads; ++head) {
       for (int64_t token = 0; token < segment.token_count(); ++token) {
         const int64_t at =
-            head * layout.HeadStride() + token % layout.page_tokens * layout.head_dim;
+            (head * layout.page_tokens + token % layout.page_tokens) * layout.RowBytes();
         const int64_t page = token / layout.page_tokens;
-        const float* k = segment.k_plane<float>(page, layer) + at;
-        const float* v = segment.v_plane<float>(page, layer) + at;
-        values.insert(values.end(), k, k + layout.head_dim);
-        values.insert(values.end(), v, v + layout.head_dim);
+        std::vector<float> row(layout.head_dim);
+        for (const std::byte* plane :
+             {segment.k_bytes(page, layer), segment.v_bytes(page, layer)}) {
+          LoadRow(layout.dtype, plane + at, layout.head_dim, row.data());
+          values.insert(values.end(), row.begin(), row.end());
+        }
       }
     }
   }
@@ -158,11 +163,12 @@ std::vector<int> ByPosition(const Plan& plan, const Held& held) {
 // with `changed` (or -1) replaced by other content for its readers only.
 class Recomputation {
  public:
-  Recomputation(Base& base, const Plan& plan, const Held& held, std::vector<SoftPrompt> prompts)
+  Recomputation(Base& base, const Plan& plan, const Held& held, std::vector<SoftPrompt> prompts,
+                DType kv_dtype = DType::kF32)
       : plan_(plan),
         held_(held),
         prompts_(std::move(prompts)),
-        pool_(base.config().Layout(16, DType::kF32), 4096),
+        pool_(base.config().Layout(16, kv_dtype), 4096),
         engine_(base, pool_) {
     order_ = ByPosition(plan, held);
     fresh_.resize(plan.segments.size());
@@ -214,20 +220,104 @@ class Recomputation {
 
 TEST_F(RunnerTest, KvHandoffEqualsFullRecomputationBitwiseOnRef) {
   for (const Placement placement : kPlacements) {
-    const auto runner = Make(ThreeStages(placement));
-    Held held;
-    RunOne(*runner, Records()[2], &held);
-    Recomputation recomputation(*base_, runner->plan(), held, Prompts());
-    ASSERT_EQ(recomputation.order().size(), runner->plan().segments.size());
-    int64_t next = 0;
-    for (const int id : recomputation.order()) {
-      EXPECT_EQ(held[id]->start_position(), next) << "positions are one running index";
-      next = held[id]->end_position();
-      EXPECT_EQ(KvOf(*held[id]), KvOf(*recomputation.fresh(id)))
-          << NameOf(placement) << " segment " << id;
-      EXPECT_EQ(held[id]->provenance().content_hash,
-                recomputation.fresh(id)->provenance().content_hash);
+    for (const DType kv_dtype : kKvTypes) {
+      const auto runner = Make(ThreeStages(placement), {.kv_dtype = kv_dtype});
+      Held held;
+      RunOne(*runner, Records()[2], &held);
+      Recomputation recomputation(*base_, runner->plan(), held, Prompts(), kv_dtype);
+      ASSERT_EQ(recomputation.order().size(), runner->plan().segments.size());
+      int64_t next = 0;
+      for (const int id : recomputation.order()) {
+        EXPECT_EQ(held[id]->start_position(), next) << "positions are one running index";
+        next = held[id]->end_position();
+        EXPECT_EQ(KvOf(*held[id]), KvOf(*recomputation.fresh(id)))
+            << NameOf(placement) << " segment " << id << " in " << KvTypeName(kv_dtype);
+        EXPECT_EQ(held[id]->provenance().content_hash,
+                  recomputation.fresh(id)->provenance().content_hash);
+      }
     }
+  }
+}
+
+// A row's conversion depends on the row alone, and the cpu's rows on no batch.
+TEST_F(RunnerTest, NarrowKvHandoffEqualsFullRecomputationBitwiseOnCpu) {
+  UseBackend("cpu");
+  for (const Placement placement : kPlacements) {
+    for (const DType kv_dtype : {DType::kBF16, DType::kI8}) {
+      const auto runner = Make(ThreeStages(placement), {.kv_dtype = kv_dtype});
+      Held held;
+      RunOne(*runner, Records()[2], &held);
+      Recomputation recomputation(*base_, runner->plan(), held, Prompts(), kv_dtype);
+      for (const int id : recomputation.order()) {
+        EXPECT_EQ(KvOf(*held[id]), KvOf(*recomputation.fresh(id)))
+            << NameOf(placement) << " segment " << id << " in " << KvTypeName(kv_dtype);
+      }
+    }
+  }
+}
+
+TEST_F(RunnerTest, NarrowKvIsNearTheKvInF32) {
+  for (const char* backend : {"ref", "cpu"}) {
+    UseBackend(backend);
+    const auto wide = Make(ThreeStages(Placement::kFront));
+    Held held;
+    RunOne(*wide, Records()[2], &held);
+    for (const DType kv_dtype : {DType::kBF16, DType::kI8}) {
+      // The tokens of the f32 run, whatever this type would have written.
+      Recomputation narrow(*base_, wide->plan(), held, Prompts(), kv_dtype);
+      for (const int id : narrow.order()) {
+        const std::vector<float> exact = KvOf(*held[id]);
+        const std::vector<float> near = KvOf(*narrow.fresh(id));
+        ASSERT_EQ(exact.size(), near.size());
+        double error = 0;
+        double size = 0;
+        for (size_t i = 0; i < exact.size(); ++i) {
+          error += std::pow(exact[i] - near[i], 2);
+          size += std::pow(exact[i], 2);
+        }
+        EXPECT_GT(error, 0);
+        EXPECT_LT(std::sqrt(error / size), 0.01) << backend << " in " << KvTypeName(kv_dtype);
+        EXPECT_NE(held[id]->provenance().content_hash, narrow.fresh(id)->provenance().content_hash);
+      }
+    }
+  }
+}
+
+// For each stage the bytes of the segments that live in it, the plan's own prediction.
+TEST_F(RunnerTest, PeakBytesAreThoseThatThePlanPredictsOfTheType) {
+  for (const Placement placement : kPlacements) {
+    for (const DType kv_dtype : kKvTypes) {
+      const auto runner = Make(ThreeStages(placement), {.page_tokens = 4, .kv_dtype = kv_dtype});
+      ASSERT_EQ(runner->pool().layout(), base_->config().Layout(4, kv_dtype));
+      const RecordResult result = RunOne(*runner, Records()[0]);
+      EXPECT_EQ(result.peak_kv_bytes, runner->pool().bytes_peak());
+      Held held;
+      RunOne(*runner, Records()[0], &held);
+      ExplainFacts facts{.prompt_lengths = {5, 3, 4}, .layout = runner->pool().layout()};
+      for (const SegmentRef& segment : held) facts.token_counts.push_back(segment->token_count());
+      const nlohmann::json plan =
+          nlohmann::json::parse(ExplainPlanJson(runner->spec(), runner->plan(), facts));
+      int64_t predicted = 0;
+      for (int stage = 0; stage < 3; ++stage) {
+        int64_t bytes = 0;
+        for (const nlohmann::json& row : plan["segments"]) {
+          const bool lives = row["written_by"] <= stage && stage <= row["dies_after"];
+          if (lives) bytes += row["kv_bytes"].get<int64_t>();
+        }
+        predicted = std::max(predicted, bytes);
+      }
+      EXPECT_EQ(result.peak_kv_bytes, predicted) << KvTypeName(kv_dtype);
+      EXPECT_EQ(plan["kv_bytes_per_token"], base_->config().Layout(1, kv_dtype).TokenBytes());
+    }
+  }
+}
+
+TEST_F(RunnerTest, KvIsStoredInWhatInferenceMayChooseOnly) {
+  for (const DType dtype : {DType::kF64, DType::kF16, DType::kU8}) {
+    const auto runner =
+        ChainRunner::Create(*base_, ThreeStages(Placement::kFront), Prompts(), {.kv_dtype = dtype});
+    EXPECT_EQ(runner.status().message(),
+              "kv: want f32, bf16 or int8, found " + std::string(NameOf(dtype)));
   }
 }
 
@@ -356,10 +446,14 @@ TEST_F(RunnerTest, ABatchWritesTheTokensOfItsRecordsAlone) {
   for (const char* backend : {"ref", "cpu"}) {
     UseBackend(backend);
     for (const Placement placement : kPlacements) {
-      for (const Handoff handoff : kHandoffs) {
+      for (const auto& [handoff, kv_dtype] :
+           {std::pair{Handoff::kText, DType::kF32}, std::pair{Handoff::kTextCached, DType::kF32},
+            std::pair{Handoff::kKv, DType::kF32}, std::pair{Handoff::kText, DType::kI8},
+            std::pair{Handoff::kKv, DType::kBF16}, std::pair{Handoff::kKv, DType::kI8}}) {
         const std::vector<Record> records = Records();
-        const auto alone = Make(ThreeStages(placement), {.handoff = handoff});
-        const auto batched = Make(ThreeStages(placement), {.handoff = handoff, .batch = 3});
+        const auto alone = Make(ThreeStages(placement), {.handoff = handoff, .kv_dtype = kv_dtype});
+        const auto batched =
+            Make(ThreeStages(placement), {.handoff = handoff, .batch = 3, .kv_dtype = kv_dtype});
         const std::vector<RecordResult> one = alone->Run(records);
         const std::vector<RecordResult> many = batched->Run(records);
         for (size_t i = 0; i < records.size(); ++i) {
@@ -377,11 +471,13 @@ TEST_F(RunnerTest, ABatchWritesTheTokensOfItsRecordsAlone) {
 }
 
 TEST_F(RunnerTest, ColdEqualsWarmTokenForToken) {
-  for (const char* backend : {"ref", "cpu"}) {
+  for (const auto& [backend, kv_dtype] :
+       {std::pair{"ref", DType::kF32}, std::pair{"cpu", DType::kF32},
+        std::pair{"cpu", DType::kBF16}, std::pair{"cpu", DType::kI8}}) {
     UseBackend(backend);
     const std::vector<Record> records = Records();
-    const auto warm = Make(ThreeStages(Placement::kFront));
-    const auto cold = Make(ThreeStages(Placement::kFront), {.cold = true});
+    const auto warm = Make(ThreeStages(Placement::kFront), {.kv_dtype = kv_dtype});
+    const auto cold = Make(ThreeStages(Placement::kFront), {.cold = true, .kv_dtype = kv_dtype});
     const std::vector<RecordResult> warm_results = warm->Run(records);
     const std::vector<RecordResult> cold_results = cold->Run(records);
     for (size_t i = 0; i < records.size(); ++i) {
@@ -390,7 +486,7 @@ TEST_F(RunnerTest, ColdEqualsWarmTokenForToken) {
       }
       EXPECT_EQ(cold_results[i].TokensComputed(), warm_results[i].TokensComputed() + 5 + 3 + 4);
       // A fresh process, this record first.
-      const auto fresh = Make(ThreeStages(Placement::kFront));
+      const auto fresh = Make(ThreeStages(Placement::kFront), {.kv_dtype = kv_dtype});
       EXPECT_EQ(RunOne(*fresh, records[i]).stages[2].tokens, warm_results[i].stages[2].tokens);
     }
   }

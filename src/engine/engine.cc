@@ -14,10 +14,11 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Everything that a segment's KV depends on (segment.h): its view, position and content.
+// Everything that a segment's KV depends on (segment.h): its view, position, content and type.
 uint64_t ContentHash(const Segment& segment, const KvView& view, View<const float> vectors) {
   uint64_t hash = HashCombine(static_cast<uint64_t>(segment.provenance().kind),
                               static_cast<uint64_t>(segment.start_position()));
+  hash = HashCombine(hash, static_cast<uint64_t>(segment.pool().layout().dtype));
   for (const SegmentRef& s : view.segments()) {
     hash = HashCombine(hash, s->provenance().content_hash);
   }

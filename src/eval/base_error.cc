@@ -86,7 +86,7 @@ Status BaseErrorOptions::Validate() const {
   if (window_tokens < 2 || max_tokens < 2) {
     return InvalidArgument("compare: want windows and texts of at least 2 tokens");
   }
-  return Status::Ok();
+  return CheckKvType(other_kv_dtype).WithPrefix("compare");
 }
 
 Result<BaseError> CompareBases(
@@ -108,7 +108,8 @@ Result<BaseError> CompareBases(
   const int64_t window =
       std::min({options.window_tokens, std::ssize(ids), reference.config().max_positions});
   PagePool pool(reference.config().Layout(kPageTokens, DType::kF32), window / kPageTokens + 1);
-  PagePool other_pool(other.config().Layout(kPageTokens, DType::kF32), window / kPageTokens + 1);
+  PagePool other_pool(other.config().Layout(kPageTokens, options.other_kv_dtype),
+                      window / kPageTokens + 1);
   Sums sums;
   for (int64_t begin = 0; begin + 1 < std::ssize(ids); begin += window) {
     const int64_t count = std::min(window, std::ssize(ids) - begin);

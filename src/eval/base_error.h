@@ -1,5 +1,5 @@
 // How far a base computes from another of the same vocabulary, on a text: what it costs to keep the
-// weights in fewer bits.
+// weights in fewer bits, or, with the same base twice, the KV.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,8 @@ namespace onepass {
 struct BaseErrorOptions {
   int64_t window_tokens = 512;  // each window begins anew; its first token is not scored
   int64_t max_tokens = 4096;    // of the text; what is left is not read
+  DType other_kv_dtype =
+      DType::kF32;  // what the other base's KV is stored in; the reference's: F32
 
   Status Validate() const;
 };

@@ -121,6 +121,7 @@ Result<AnsweredRun> RunMethod(Setting& setting, size_t index, uint64_t seed) {
   ASSIGN_OR_RETURN(Base* const base, BaseOf(setting, spec.base));
   RunnerOptions options;
   options.handoff = method.handoff;
+  options.kv_dtype = method.kv_dtype.value_or(setting.options.kv_dtype);
   ASSIGN_OR_RETURN(const std::unique_ptr<ChainRunner> runner,
                    ChainRunner::Create(*base, spec, options));
   const int64_t count = std::ssize(setting.records);
@@ -239,7 +240,12 @@ Result<std::vector<MethodResult>> Compare(const SuiteSpec& suite, const CompareO
   }
   std::vector<MethodResult> results;
   std::vector<std::string> samples(suite.methods.size());
-  for (const MethodSpec& method : suite.methods) results.push_back({method.method, suite.task, {}});
+  for (const MethodSpec& method : suite.methods) {
+    results.push_back({.method = method.method,
+                       .task = suite.task,
+                       .runs = {},
+                       .kv_dtype = method.kv_dtype.value_or(options.kv_dtype)});
+  }
   for (const AnsweredRun& run : runs) {
     ASSIGN_OR_RETURN(const MethodRun sum, Summarise(setting, run, &samples[run.method]));
     results[run.method].runs.push_back(sum);

@@ -18,6 +18,7 @@ namespace onepass {
 struct CompareOptions {
   std::string out;  // folder for results.json and samples_<method>.jsonl; empty: no files
   BaseOptions base;
+  DType kv_dtype = DType::kF32;  // what KV is stored in, for methods that do not say
   OnError on_error = OnError::kStop;
   // With kSkip: the fault of each record that is left out. May be empty.
   std::function<void(const Status& fault)> on_skipped;

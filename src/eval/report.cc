@@ -46,6 +46,7 @@ std::string ResultsToJson(const std::vector<MethodResult>& results) {
     nlohmann::ordered_json row;
     row["method"] = result.method;
     row["task"] = result.task;
+    row["kv"] = KvTypeName(result.kv_dtype);
     row["n"] = result.runs.front().n;
     row["skipped"] = result.runs.front().skipped;
     row["em"] = Rounded(Mean(result, &MethodRun::em));

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kv/layout.h"
+
 namespace onepass {
 
 // One method on one set of questions with one seed's prompts.
@@ -25,11 +27,12 @@ struct MethodRun {
 struct MethodResult {
   std::string method;
   std::string task;
-  std::vector<MethodRun> runs;  // one a seed, at least one
+  std::vector<MethodRun> runs;   // one a seed, at least one
+  DType kv_dtype = DType::kF32;  // what KV was stored in
 };
 
-// A list of {method, task, n, skipped, em, f1, ms, handoff_ms, recomputed_tokens, peak_kv_bytes}: means over
-// the seeds (the peak: the largest), with {seeds, em_spread, f1_spread, em_by_seed, f1_by_seed}
+// A list of {method, task, kv, n, skipped, em, f1, ms, handoff_ms, recomputed_tokens,
+// peak_kv_bytes}: means over the seeds (the peak: the largest), with {seeds, em_spread, f1_spread, em_by_seed, f1_by_seed}
 // beside them. Spread is the sample standard deviation.
 std::string ResultsToJson(const std::vector<MethodResult>& results);
 

@@ -25,6 +25,7 @@ TEST(Report, JsonHoldsMeansSpreadsAndTheLargestPeak) {
   const nlohmann::json& row = json[0];
   EXPECT_EQ(row["method"], "chain");
   EXPECT_EQ(row["task"], "toy");
+  EXPECT_EQ(row["kv"], "f32");
   EXPECT_EQ(row["n"], 5);
   EXPECT_EQ(row["skipped"], 2);
   EXPECT_EQ(row["em"], 85.0);

@@ -47,6 +47,14 @@ Status ReadMethod(const YamlNode& node, const std::string& file, size_t index, M
       map.Fail(handoff->line, "handoff", parsed.status().message());
     }
   }
+  if (const YamlNode* kv = map.Scalar("kv")) {
+    const Result<DType> parsed = ParseKvType(kv->scalar);
+    if (parsed.ok()) {
+      out->kv_dtype = *parsed;
+    } else {
+      map.Fail(kv->line, "kv", parsed.status().message());
+    }
+  }
   map.Text("answer", &out->answer);
   map.Text("after", &out->after);
   if (const YamlNode* prompts = map.Child("prompts", YamlNode::Kind::kMap)) {

@@ -12,6 +12,7 @@
 #include "chain/spec.h"
 #include "core/status.h"
 #include "eval/metrics.h"
+#include "kv/layout.h"
 
 namespace onepass {
 
@@ -20,6 +21,7 @@ struct MethodSpec {
   std::string method;              // its name in the report; letters, digits, '-' and '_'
   std::string chain;               // the chain's YAML, resolved against the suite's
   std::optional<Handoff> handoff;  // for every stage, instead of the chain's
+  std::optional<DType> kv_dtype;   // what KV is stored in, instead of the comparison's
   std::map<std::string, std::string> prompts;  // by stage, below SuiteSpec::prompts
   std::string answer;  // the stage whose output holds the answer; default: the last
   std::string after;   // the answer follows the last of this string; empty: all of it

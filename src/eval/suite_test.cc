@@ -21,6 +21,7 @@ methods:
   - method: chain
     chain: chain.yaml
     handoff: text
+    kv: int8
     prompts: {A: a, B: b}
     answer: B
   - method: distill
@@ -49,6 +50,8 @@ TEST(Suite, SaysWhatItsFileSays) {
   EXPECT_EQ(PromptFolder(*suite, chain.prompts.at("B"), 7), "models/7/b");
   EXPECT_EQ(suite->methods[1].after, "\n");
   EXPECT_FALSE(suite->methods[1].handoff.has_value());
+  EXPECT_EQ(chain.kv_dtype, DType::kI8);
+  EXPECT_FALSE(suite->methods[1].kv_dtype.has_value());
 }
 
 TEST(Suite, FaultsNameFileLineAndKey) {
@@ -59,6 +62,8 @@ TEST(Suite, FaultsNameFileLineAndKey) {
   EXPECT_THAT(Fault(head + "{method: m, chain: c, hand: kv}\n"), HasSubstr("hand"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c, handoff: kvv}\n"),
               HasSubstr("d/s.yaml:3: methods[0].handoff: want text, text-cached or kv"));
+  EXPECT_THAT(Fault(head + "{method: m, chain: c, kv: f16}\n"),
+              HasSubstr("d/s.yaml:3: methods[0].kv: kv: want one of f32, bf16, int8, found"));
   EXPECT_THAT(Fault(head + "{method: ../m, chain: c}\n"), HasSubstr("want letters, digits"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c}\n  - {method: m, chain: c}\n"),
               HasSubstr("methods[1].method: \"m\" stands twice"));

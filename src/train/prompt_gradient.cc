@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "chain/guard.h"
@@ -193,6 +194,11 @@ template <class Real>
 Result<BatchLoss> PromptGradient<Real>::Run(std::span<const TrainSample* const> samples,
                                             View<const Real> prompt, Real scale, View<Real> dprompt,
                                             std::vector<Real>* target_losses) {
+  if (const DType dtype = pool_->layout().dtype; dtype != DTypeOf<Real>::kValue) {
+    return InvalidArgument("training: want KV in " +
+                           std::string(KvTypeName(DTypeOf<Real>::kValue)) + ", found " +
+                           std::string(KvTypeName(dtype)));
+  }
   Pass pass;
   pass.tape = Tape<Real>(tape_mode_);
   pass.samples = samples;

@@ -210,6 +210,30 @@ TEST_F(ChainRunTest, ExplainShowsThePlanAndRunsNothing) {
   ExpectNothingWritten();
 }
 
+TEST_F(ChainRunTest, KvTakesTheBytesOfItsTypeAndTheTokensStaySteady) {
+  const std::string run = "chain.yaml --input in.jsonl --output ";
+  std::vector<int64_t> peaks;
+  for (const std::string type : {"f32", "bf16", "int8"}) {
+    ASSERT_EQ(Run(run + type + "_out.jsonl --kv " + type), 0) << stderr_;
+    ASSERT_EQ(Run(run + "out.jsonl --batch 3 --cold --kv " + type), 0) << stderr_;
+    const std::vector<json> one = Lines(type + "_out.jsonl");
+    const std::vector<json> many = Lines();
+    for (size_t i = 0; i < one.size(); ++i) {
+      for (int stage = 0; stage < 2; ++stage) {
+        EXPECT_EQ(one[i]["stages"][stage]["token_ids"], many[i]["stages"][stage]["token_ids"]);
+      }
+    }
+    peaks.push_back(one[0]["peak_kv_bytes"]);
+    ASSERT_EQ(Run("chain.yaml --explain --kv " + type), 0) << stderr_;
+    EXPECT_THAT(stdout_, StartsWith("chain pair, prompts front, KV in " + type + "\n"));
+  }
+  // Rows of 8: 32 bytes, 16, and 8 with a scale of 4.
+  EXPECT_EQ(peaks[1] * 2, peaks[0]);
+  EXPECT_EQ(peaks[2] * 8, peaks[0] * 3);
+  EXPECT_EQ(Run(run + "out.jsonl --kv f16"), 2);
+  EXPECT_THAT(stderr_, HasSubstr("kv: want one of f32, bf16, int8, found \"f16\""));
+}
+
 TEST_F(ChainRunTest, LimitAndOtherPromptsAreTaken) {
   ASSERT_EQ(Run("chain.yaml --input in.jsonl --output out.jsonl --limit 2"), 0) << stderr_;
   EXPECT_EQ(Lines().size(), 2u);

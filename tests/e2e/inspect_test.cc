@@ -40,6 +40,8 @@ TEST_F(InspectTest, ShowsTheBaseThatInitBaseWrote) {
   EXPECT_EQ(base["dtype"], "BF16");
   EXPECT_EQ(base["weight_bytes"], 2 * 18592);
   EXPECT_EQ(base["kv_bytes_per_token"]["F32"], 2 * 2 * 2 * 8 * 4);  // K and V, L, G, D, bytes
+  EXPECT_EQ(base["kv_bytes_per_token"]["BF16"], 2 * 2 * 2 * 8 * 2);
+  EXPECT_EQ(base["kv_bytes_per_token"]["INT8"], 2 * 2 * 2 * (8 + 4));  // and a scale
   EXPECT_EQ(base["tokenizer"], nullptr);
   const Outcome table = RunOnepass("inspect " + At("a"));
   EXPECT_THAT(table.output, HasSubstr(base["fingerprint"].get<std::string>()));

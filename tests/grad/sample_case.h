@@ -100,6 +100,19 @@ class SampleCase {
     return last_.loss_sum / static_cast<double>(last_.target_count);
   }
 
+  // What a run with KV stored in `dtype` ends with; with or without a gradient.
+  Status RunWithKvIn(DType dtype, bool want_gradient) {
+    PagePool pool(model_->config().Layout(4, dtype), 256);
+    PromptGradient<Real> gradient(*model_, pool, plan_, tape_, lengths_);
+    gradient.SetConstantPrompt(1 - stage_, View<const Real>(prompts_[1 - stage_].view()));
+    const TrainSample* sample = &samples_[0];
+    Buffer<Real> dprompt(prompt().rows(), prompt().cols());
+    return gradient
+        .Run({&sample, 1}, View<const Real>(prompt().view()), Real(1),
+             want_gradient ? dprompt.view() : View<Real>())
+        .status();
+  }
+
   Buffer<Real>& prompt() { return prompts_[stage_]; }
   const BatchLoss& last() const { return last_; }
   const TapePlan& tape() const { return tape_; }

@@ -62,6 +62,18 @@ TEST_P(SampleGradient, RefInFloatIsCloseToPyTorch) {
   ExpectGoldens(goldens_, Name(), sample, 3e-5);
 }
 
+TEST_P(SampleGradient, TrainingRefusesNarrowKv) {
+  const auto ops = MakeRefOpsFloat();
+  SampleCase<float> sample(goldens_, case_, *ops, false);
+  for (const bool want_gradient : {true, false}) {
+    EXPECT_TRUE(sample.RunWithKvIn(DType::kF32, want_gradient).ok());
+    EXPECT_EQ(sample.RunWithKvIn(DType::kBF16, want_gradient).message(),
+              "training: want KV in f32, found bf16");
+    EXPECT_EQ(sample.RunWithKvIn(DType::kI8, want_gradient).message(),
+              "training: want KV in f32, found int8");
+  }
+}
+
 TEST_P(SampleGradient, CpuIsCloseToPyTorch) {
   const auto ops = Must(MakeOps("cpu", {.thread_count = 2}));
   SampleCase<float> sample(goldens_, case_, *ops, false);
