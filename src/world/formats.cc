@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -167,16 +166,6 @@ FormatSample Quote(const FormatOptions& options, Rng& rng) {
   return Single(layout.Prompt(text, OneStepQuestion(scene.told[wanted], rng).text, rng), output, 1);
 }
 
-FormatSample About(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, rng);
-  const std::string name = rng.Pick(scene.told).subject;
-  std::vector<Fact> facts;
-  std::copy_if(scene.told.begin(), scene.told.end(), std::back_inserter(facts),
-               [&](const Fact& fact) { return fact.subject == name; });
-  const Layout layout(Ask::kAbout, rng);
-  return Single(layout.Prompt(scene.text, name, rng), WriteSummary(facts), 1);
-}
-
 FormatSample Restate(const FormatOptions& options, Rng& rng) {
   Scene scene = DrawScene(options, rng);
   if (scene.told.size() > 4) scene.told.resize(static_cast<size_t>(rng.UniformInt(1, 4)));
@@ -208,7 +197,7 @@ std::string StoryText(const MoveStory& story) {
 
 // A story with its questions of one and two steps; three are left for others to learn.
 MoveStory DrawStory(const FormatOptions& options, Rng& rng) {
-  MoveStory story = DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 4 * options.level)), rng);
+  MoveStory story = DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 2 * options.level)), rng);
   std::erase_if(story.questions,
                 [](const MoveQuestion& question) { return question.support.size() > 2; });
   return story;
@@ -267,20 +256,19 @@ struct Format {
   std::array<int, 3> weights;  // by level
 };
 
-constexpr std::array<Format, 15> kFormats = {{{"answer", Answer, {12, 10, 8}},
-                                              {"answer-facts", AnswerFacts, {14, 16, 20}},
-                                              {"answer-turns", AnswerTurns, {40, 20, 15}},
+constexpr std::array<Format, 14> kFormats = {{{"answer", Answer, {12, 12, 16}},
+                                              {"answer-facts", AnswerFacts, {14, 18, 18}},
+                                              {"answer-turns", AnswerTurns, {40, 20, 10}},
                                               {"facts", Facts, {6, 16, 12}},
-                                              {"facts-turns", FactsTurns, {20, 18, 13}},
-                                              {"steps", Steps, {2, 2, 3}},
+                                              {"facts-turns", FactsTurns, {20, 16, 8}},
+                                              {"steps", Steps, {2, 3, 4}},
                                               {"complete", Complete, {6, 3, 2}},
-                                              {"quote", Quote, {2, 2, 2}},
-                                              {"about", About, {1, 2, 3}},
-                                              {"restate", Restate, {2, 2, 4}},
-                                              {"copy", Copy, {4, 2, 3}},
-                                              {"move-answer", MoveAnswer, {2, 2, 3}},
-                                              {"move-quote", MoveQuote, {1, 2, 4}},
-                                              {"move-turns", MoveTurns, {2, 3, 7}},
+                                              {"quote", Quote, {2, 2, 3}},
+                                              {"restate", Restate, {2, 3, 5}},
+                                              {"copy", Copy, {4, 3, 4}},
+                                              {"move-answer", MoveAnswer, {2, 3, 4}},
+                                              {"move-quote", MoveQuote, {1, 3, 5}},
+                                              {"move-turns", MoveTurns, {2, 4, 8}},
                                               {"bare", Bare, {0, 0, 1}}}};
 
 const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {

@@ -1,14 +1,15 @@
 // The plain formats on which the base is pretrained: an instruction in words (mostly first), then a
-// text and a question under varied labels and in either order, then the output.
+// text and a question under varied labels and in either order (the question first in a quarter of
+// them), then the output.
 //
-// The mix at level 3, of 100 parts: answering a question about a text 8, from a few facts 20,
-// several questions about one text 15; extracting the supporting facts of a question 12, of several
-// questions 13; the answers of both steps 3; completing a sentence 2, quoting the sentence that
-// answers 2, all that a text says of someone 3, restating 4, copying 3, a bare text 1; stories of
-// moves.h 14. Two-step questions are asked of a few facts or together with their facts, never of a
-// long text for the answer alone: finding facts and reasoning over facts are both well known, doing
-// both silently is not. Facts followed by the answer are never asked for in one output: that is for
-// a chain, or a prompt, to learn. Level 1 is mostly several questions about a few plain sentences.
+// The mix at level 3, of 100 parts: answering a question about a text 16, from a few facts 18,
+// several questions about one text 10; extracting the supporting facts of a question 12, of several
+// questions 8; the answers of both steps 4; completing a sentence 2, quoting the sentence that
+// answers 3, restating 5, copying 4, a bare text 1; stories of moves.h 17. Two-step questions are
+// asked of a few facts or together with their facts, never of a long text for the answer alone:
+// finding facts and reasoning over facts are both well known, doing both silently is not. Facts
+// followed by the answer are never asked for in one output: that is for a chain, or a prompt, to
+// learn. Level 1 is mostly several questions about a few plain sentences.
 // Never the chain's own layouts, which have no instruction and no label: question, documents,
 // <bos>, summary; or question, summary, <bos>, answer.
 #pragma once

@@ -25,9 +25,6 @@ constexpr std::string_view kComplete[] = {"Complete the sentence.",
                                           "Write the end of the sentence."};
 constexpr std::string_view kQuote[] = {"Copy the sentence that answers the question.",
                                        "Quote the text where it answers the question."};
-constexpr std::string_view kAbout[] = {"List all facts about this name.",
-                                       "Write down what the text says of the name.",
-                                       "Sum up the text about this name."};
 constexpr std::string_view kRestate[] = {"Restate each fact plainly.",
                                          "Write the text in plain words.",
                                          "Turn each sentence into a plain fact."};
@@ -37,7 +34,6 @@ constexpr std::string_view kCopy[] = {"Copy the text.", "Repeat the text word fo
 constexpr std::string_view kNone[] = {""};
 constexpr std::string_view kTextLabels[] = {"Text:", "Documents:", "Passage:", "Read this:", ""};
 constexpr std::string_view kQuestionLabels[] = {"Question:", "Q:", "Asked:", "Query:", ""};
-constexpr std::string_view kNameLabels[] = {"Name:", "About:"};
 constexpr std::string_view kSentenceLabels[] = {"Sentence:", "Start:"};
 constexpr std::string_view kAnswerLabels[] = {"Answer:", "A:", "Reply:", "=>", "<bos>", ""};
 constexpr std::string_view kFactsLabels[] = {"Facts:", "Notes:", "Help:", "=>", "<bos>", ""};
@@ -65,8 +61,6 @@ AskWords WordsOf(Ask ask) {
       return {kComplete, kSentenceLabels, kNone};
     case Ask::kQuote:
       return {kQuote, kQuestionLabels, kPlainLabels};
-    case Ask::kAbout:
-      return {kAbout, kNameLabels, kFactsLabels};
     case Ask::kRestate:
       return {kRestate, kNone, kPlainLabels};
     case Ask::kCopy:
@@ -81,7 +75,7 @@ std::span<const std::string_view> InstructionsOf(Ask ask) { return WordsOf(ask).
 
 Layout::Layout(Ask ask, Rng& rng) : ask_(ask) {
   const AskWords words = WordsOf(ask);
-  question_first_ = rng.Chance(0.6);
+  question_first_ = rng.Chance(0.25);
   instruction_last_ = rng.Chance(0.1);
   instruction_ = rng.Pick(words.instructions);
   text_label_ = rng.Pick(kTextLabels);

@@ -20,7 +20,6 @@ enum class Ask {
   kSteps,
   kComplete,
   kQuote,
-  kAbout,
   kRestate,
   kCopy
 };
