@@ -118,6 +118,8 @@ def stream(tokenizer, args: argparse.Namespace, progress: dict) -> Iterator[worl
         samples += world_data.record_rows(tokenizer.get_vocab_size(), count, rng)
         if level > 0:
             rows = world_data.generate(args.generator, "pretrain", "pretrain", args.chunk, seed, level)
+            for name in args.more:
+                rows += world_data.generate(args.generator, "pretrain", "pretrain", int(args.chunk * args.more_share), seed, level, name)
             encoded = world_data.encode(tokenizer, rows, args.text_weight)
             thin_text(encoded, args.text_keep, rng)
             samples += world_data.join_some(encoded, args.join_share if level == 3 else 0.0, rng)
@@ -253,6 +255,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--text-weight", type=float, default=0.1)
     parser.add_argument("--text-keep", type=float, default=0.3, help="share of plain-text tokens whose loss is computed")
     parser.add_argument("--join-share", type=float, default=0.1)
+    parser.add_argument("--more", nargs="*", default=[], metavar="FORMAT", help="formats that come more often than in the mix")
+    parser.add_argument("--more-share", type=float, default=0.1, help="samples of each of these, as a share of the mix")
     parser.add_argument("--chunk", type=int, default=4096, help="samples generated at a time")
     parser.add_argument("--micro-tokens", type=int, default=2048)
     parser.add_argument("--batch-tokens", type=int, nargs="+", default=[4096, 8192, 8192, 16384, 16384])

@@ -31,11 +31,13 @@ class Batch:
     weights: Tensor  # [B, T], of predicting ids[:, t]; 0 on padding
 
 
-def generate(command: str, task: str, split: str, count: int, seed: int, level: int) -> list[dict]:
-    """Runs `onepass data world` and reads its lines. No file is kept."""
+def generate(command: str, task: str, split: str, count: int, seed: int, level: int, only_format: str = "") -> list[dict]:
+    """Runs `onepass data world` and reads its lines. No file is kept. only_format: empty for the mix."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "samples.jsonl"
         flags = {"--task": task, "--split": split, "--count": count, "--seed": seed, "--level": level, "--out": path}
+        if only_format:
+            flags["--format"] = only_format
         arguments = shlex.split(command) + [str(x) for pair in flags.items() for x in pair]
         subprocess.run(arguments, check=True)
         return [json.loads(line) for line in path.read_text().splitlines()]

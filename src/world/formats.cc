@@ -83,7 +83,8 @@ FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& opti
   if (ask == Ask::kFacts) output = WriteSummary(question.support);
   if (ask == Ask::kSteps && question.support.size() == 2)
     output = ' ' + question.support[0].object + ',' + output;
-  const Layout layout(ask, rng);
+  Layout layout(ask, rng);
+  if (ask != Ask::kFacts) layout.PutTextFirst();
   return Single(layout.Prompt(scene.text, question.text, rng), output,
                 static_cast<int>(question.support.size()));
 }
@@ -166,9 +167,15 @@ FormatSample Quote(const FormatOptions& options, Rng& rng) {
   return Single(layout.Prompt(text, OneStepQuestion(scene.told[wanted], rng).text, rng), output, 1);
 }
 
+// The first few of the facts.
+void KeepSome(Scene& scene, Rng& rng) {
+  const size_t count = static_cast<size_t>(rng.UniformInt(1, 3));
+  if (scene.told.size() > count) scene.told.resize(count);
+}
+
 FormatSample Restate(const FormatOptions& options, Rng& rng) {
   Scene scene = DrawScene(options, rng);
-  if (scene.told.size() > 4) scene.told.resize(static_cast<size_t>(rng.UniformInt(1, 4)));
+  KeepSome(scene, rng);
   const Layout layout(Ask::kRestate, rng);
   return Single(layout.Prompt(WritePassage(scene.told, rng), "", rng), WriteSummary(scene.told), 0);
 }
@@ -176,7 +183,8 @@ FormatSample Restate(const FormatOptions& options, Rng& rng) {
 FormatSample Copy(const FormatOptions& options, Rng& rng) {
   FormatOptions short_options = options;
   short_options.level = 1;
-  const Scene scene = DrawScene(short_options, rng);
+  Scene scene = DrawScene(short_options, rng);
+  KeepSome(scene, rng);
   const std::string text = WritePassage(scene.told, rng);
   const Layout layout(Ask::kCopy, rng);
   return Single(layout.Prompt(text, "", rng), text, 0);
@@ -213,7 +221,8 @@ const MoveQuestion& PickMoveQuestion(const MoveStory& story, Rng& rng) {
 FormatSample MoveAnswer(const FormatOptions& options, Rng& rng) {
   const MoveStory story = DrawStory(options, rng);
   const MoveQuestion& question = PickMoveQuestion(story, rng);
-  const Layout layout(Ask::kAnswer, rng);
+  Layout layout(Ask::kAnswer, rng);
+  layout.PutTextFirst();
   // The whole story for one-step questions; for the others mostly only what they need.
   const bool whole = question.support.size() == 1 || rng.Chance(0.25);
   const std::string text = whole ? StoryText(story) : Sentences(story, question.support);
@@ -256,19 +265,19 @@ struct Format {
   std::array<int, 3> weights;  // by level
 };
 
-constexpr std::array<Format, 14> kFormats = {{{"answer", Answer, {12, 12, 16}},
+constexpr std::array<Format, 14> kFormats = {{{"answer", Answer, {12, 12, 14}},
                                               {"answer-facts", AnswerFacts, {14, 18, 18}},
                                               {"answer-turns", AnswerTurns, {40, 20, 10}},
                                               {"facts", Facts, {6, 16, 12}},
                                               {"facts-turns", FactsTurns, {20, 16, 8}},
-                                              {"steps", Steps, {2, 3, 4}},
+                                              {"steps", Steps, {2, 3, 5}},
                                               {"complete", Complete, {6, 3, 2}},
                                               {"quote", Quote, {2, 2, 3}},
-                                              {"restate", Restate, {2, 3, 5}},
-                                              {"copy", Copy, {4, 3, 4}},
+                                              {"restate", Restate, {2, 3, 4}},
+                                              {"copy", Copy, {4, 3, 3}},
                                               {"move-answer", MoveAnswer, {2, 3, 4}},
-                                              {"move-quote", MoveQuote, {1, 3, 5}},
-                                              {"move-turns", MoveTurns, {2, 4, 8}},
+                                              {"move-quote", MoveQuote, {1, 3, 6}},
+                                              {"move-turns", MoveTurns, {2, 4, 10}},
                                               {"bare", Bare, {0, 0, 1}}}};
 
 const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {

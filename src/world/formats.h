@@ -1,11 +1,11 @@
 // The plain formats on which the base is pretrained: an instruction in words (mostly first), then a
-// text and a question under varied labels and in either order (the question first in a quarter of
-// them), then the output.
+// text and a question under varied labels, then the output. The question stands first in a quarter
+// of the samples that ask for facts or have a few facts for a text; behind the text in all others.
 //
-// The mix at level 3, of 100 parts: answering a question about a text 16, from a few facts 18,
+// The mix at level 3, of 100 parts: answering a question about a text 14, from a few facts 18,
 // several questions about one text 10; extracting the supporting facts of a question 12, of several
-// questions 8; the answers of both steps 4; completing a sentence 2, quoting the sentence that
-// answers 3, restating 5, copying 4, a bare text 1; stories of moves.h 17. Two-step questions are
+// questions 8; the answers of both steps 5; completing a sentence 2, quoting the sentence that
+// answers 3, restating 4, copying 3, a bare text 1; stories of moves.h 20. Two-step questions are
 // asked of a few facts or together with their facts, never of a long text for the answer alone:
 // finding facts and reasoning over facts are both well known, doing both silently is not. Facts
 // followed by the answer are never asked for in one output: that is for a chain, or a prompt, to
