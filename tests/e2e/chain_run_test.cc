@@ -214,9 +214,9 @@ TEST_F(ChainRunTest, KvTakesTheBytesOfItsTypeAndTheTokensStaySteady) {
   const std::string run = "chain.yaml --input in.jsonl --output ";
   std::vector<int64_t> peaks;
   for (const std::string type : {"f32", "bf16", "int8"}) {
-    ASSERT_EQ(Run(run + type + "_out.jsonl --kv " + type), 0) << stderr_;
+    ASSERT_EQ(Run(run + type + ".jsonl --kv " + type), 0) << stderr_;
     ASSERT_EQ(Run(run + "out.jsonl --batch 3 --cold --kv " + type), 0) << stderr_;
-    const std::vector<json> one = Lines(type + "_out.jsonl");
+    const std::vector<json> one = Lines(type + ".jsonl");
     const std::vector<json> many = Lines();
     for (size_t i = 0; i < one.size(); ++i) {
       for (int stage = 0; stage < 2; ++stage) {
