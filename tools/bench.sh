@@ -5,10 +5,13 @@
 #                                                    column of llama.cpp
 # Variables: SHAPE (smollm2-135m), RUNS (of each hand-off, 10), LENGTHS (of the text handed over,
 #   250,500,1000,3000), PREFILL (512,3000), ROUNDS (of the comparison, 3), OUT (out/bench), THREADS
-#   (0: all), ONEPASS (the release build's program). A trial that takes a minute or so:
+#   (0: all), PARTS (machine roofline compare handoff memory train), ONEPASS (the release build's
+#   program). Parts that are not run keep their files, so that a long run can be cut in pieces. A
+#   trial of seconds:
 #     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 tools/bench.sh
-# Of models above 400 MB only the shortest prefill is compared.
+# Of models above 400 MB only the shortest prefill is compared, in two rounds.
 set -euo pipefail
+[ $# = 2 ] && set -- "$(realpath -m "$1")" "$(realpath -m "$2")"
 cd "$(dirname "$0")/.."
 export ONEPASS=${ONEPASS:-build/release/apps/onepass/onepass}
 shape=${SHAPE:-smollm2-135m}
@@ -19,12 +22,17 @@ rounds=${ROUNDS:-3}
 tokens=${TOKENS:-1224} # of a training sample
 threads=${THREADS:-0}
 out=${OUT:-out/bench}
+parts=${PARTS:-machine roofline compare handoff memory train}
 
 fail() {
   echo "bench: $1" >&2
   exit 2
 }
 [ $# = 0 ] || [ $# = 2 ] || fail "usage: tools/bench.sh [PATH-TO-llama-bench MODELS]"
+for part in $parts; do
+  [[ " machine roofline compare handoff memory train " == *" $part "* ]] ||
+    fail "PARTS: want machine, roofline, compare, handoff, memory or train, found $part"
+done
 [ -x "$ONEPASS" ] || fail "want a program, found none ($ONEPASS)"
 models=()
 if [ $# = 2 ]; then
@@ -35,7 +43,9 @@ if [ $# = 2 ]; then
   done
 fi
 mkdir -p "$out"
-rm -f "$out"/*.json "$out"/roofline.svg "$out"/tables.md
+
+# wanted PART: whether it is one of PARTS.
+wanted() { [[ " $parts " == *" $1 "* ]]; }
 
 # measure FILE ARGUMENTS: `onepass bench ARGUMENTS` goes to FILE.json.
 measure() {
@@ -46,39 +56,51 @@ measure() {
   mv "$out/$name.json.new" "$out/$name.json"
 }
 
-# compare FILE PREFILL MODEL...
+# compare FILE PREFILL ROUNDS REPEATS MODEL...
 compare() {
-  local name=$1 sizes=$2 flags=()
-  shift 2
+  local name=$1 sizes=$2 turns=$3 repeats=$4 flags=()
+  shift 4
+  rm -f "$out/$name.json"
   [ $# -gt 0 ] || return 0
   [ "$threads" = 0 ] || flags=(--threads "$threads")
   echo "$(date +%T) compare with llama.cpp: $*"
-  tools/compare_llamacpp.sh "$llama_bench" "$@" --prefill "$sizes" --rounds "$rounds" \
-    --json "$out/$name.json" "${flags[@]}"
+  tools/compare_llamacpp.sh "$llama_bench" "$@" --prefill "$sizes" --rounds "$turns" \
+    --repeats "$repeats" --json "$out/$name.json" "${flags[@]}"
 }
 
 longest=${lengths##*,}
 input_b=$((tokens * 500 / 1224))
-measure machine machine
-measure roofline roofline --shape "$shape" --tokens "$prefill" --out "$out/roofline.svg"
-if [ ${#models[@]} -gt 0 ]; then
-  llama_bench=$1
+if wanted machine; then
+  measure machine machine
+fi
+if wanted roofline; then
+  measure roofline roofline --shape "$shape" --tokens "$prefill" --out "$out/roofline.svg"
+fi
+if wanted compare; then
+  llama_bench=${1:-}
   small=() large=()
   for model in "${models[@]}"; do
     if [ "$(stat -Lc %s "$model")" -le 400000000 ]; then small+=("$model"); else large+=("$model"); fi
   done
-  compare compare "$prefill" "${small[@]}"
-  compare compare-large "${prefill%%,*}" "${large[@]}"
+  compare compare "$prefill" "$rounds" 3 "${small[@]}"
+  compare compare-large "${prefill%%,*}" $((rounds < 2 ? rounds : 2)) 1 "${large[@]}"
 fi
-measure handoff handoff --shape "$shape" --tokens "$lengths" --runs "$runs"
-# One token of own input, beside a decode step behind as much KV: prompt, shared input and text.
-measure handoff-one-token handoff --shape "$shape" --tokens "$longest" --runs "$runs" --input 1
-measure decode-deep decode --shape "$shape" --context $((longest + 132)) --batch 1 --tokens 16
-measure kv-memory kv-memory --shape "$shape" --tokens "$lengths"
-# The second prompt stands behind 700 of 1224 tokens.
-measure train-inline train-step --shape "$shape" --placement inline --tokens "$tokens" \
-  --input-b "$input_b"
-measure train-front train-step --shape "$shape" --placement front --tokens "$tokens"
+if wanted handoff; then
+  measure handoff handoff --shape "$shape" --tokens "$lengths" --runs "$runs"
+  # One token of own input, beside a decode step behind as much KV: prompt, shared input and text.
+  measure handoff-one-token handoff --shape "$shape" --tokens "$longest" --input 1 \
+    --runs $((runs < 3 ? runs : 3))
+  measure decode-deep decode --shape "$shape" --context $((longest + 132)) --batch 1 --tokens 16
+fi
+if wanted memory; then
+  measure kv-memory kv-memory --shape "$shape" --tokens "$lengths"
+fi
+if wanted train; then
+  # The second prompt stands behind 700 of 1224 tokens.
+  measure train-inline train-step --shape "$shape" --placement inline --tokens "$tokens" \
+    --input-b "$input_b"
+  measure train-front train-step --shape "$shape" --placement front --tokens "$tokens"
+fi
 python3 tools/bench_tables.py "$out" >"$out/tables.md.new"
 mv "$out/tables.md.new" "$out/tables.md"
 cat "$out/tables.md"

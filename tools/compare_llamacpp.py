@@ -3,8 +3,8 @@
 
 Prefill of a text of random tokens with one row of logits (llama-bench -p N -n 0), and decode of one
 sequence behind a context (-p 0 -n N -d CONTEXT), both with as many threads. llama-bench first tries
-what it offers on each file and work - attention with and without `-fa`, larger `-ub`, weights
-repacked for the machine and not - and goes into the comparison with its fastest. Then both programs
+what it offers on each file - attention with and without `-fa`, weights repacked for the machine and
+not, for long texts a larger `-ub` - and goes into the comparison with its fastest. Then both programs
 run once a round, the other first in every second round. A round's figure is the median of its own
 repetitions; the table has the median, lowest and highest of the rounds.
 
@@ -20,6 +20,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORTH = 1.01  # another setting must be this much faster
+LONG = 1000  # tokens from which on a text is read once a round
 
 
 class Fault(Exception):
@@ -84,22 +85,26 @@ class LlamaBench:
         except (ValueError, KeyError, IndexError, TypeError):
             raise Fault(f"{self.path}: want JSON with samples_ts, found something else") from None
 
-    def best_settings(self, model, work):
+    def best_settings(self, model, work, known):
+        """known: what was best for a shorter text of the same file, or nothing."""
         kind, size, _ = work
-        flags = dict(self.flags)
+        flags = {flag: values for flag, values in self.flags.items() if flag not in known}
         if kind == "prefill" and size > 512:
             flags["-ub"] = ["512", "2048"]
-        settings = {flag: values[0] for flag, values in flags.items()}
-        best = max(self.speeds(model, work, settings, 2, warm_up=False))
-        for flag, values in flags.items():
-            for value in values[1:]:
-                trial = settings | {flag: value}
-                try:
-                    speed = max(self.speeds(model, work, trial, 2, warm_up=False))
-                except Fault:
-                    continue  # not with this file
-                if speed > WORTH * best:
-                    settings, best = trial, speed
+        settings = known | {flag: values[0] for flag, values in flags.items()}
+        repeats = 1 if size > LONG else 2
+        best, fault = 0, None
+        trials = [{}] + [{flag: value} for flag, values in flags.items() for value in values[1:]]
+        for change in trials:
+            try:
+                speed = max(self.speeds(model, work, settings | change, repeats, warm_up=False))
+            except Fault as found:  # these settings, with this file or machine
+                fault = fault or found
+                continue
+            if speed > WORTH * best:
+                settings, best = settings | change, speed
+        if best == 0:
+            raise fault
         return settings
 
 
@@ -118,15 +123,15 @@ def spread(values):
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def compare(llama, onepass, model, work, options):
-    settings = llama.best_settings(model, work)
+def compare(llama, onepass, model, work, settings, options):
+    repeats = 1 if work[1] > LONG else options.repeats
     theirs, ours, shares = [], [], []
     for turn in range(options.rounds):
         def run_theirs():
-            theirs.append(statistics.median(llama.speeds(model, work, settings, options.repeats)))
+            theirs.append(statistics.median(llama.speeds(model, work, settings, repeats)))
 
         def run_ours():
-            speed, share = our_speed(onepass, model, work, options.threads, options.repeats)
+            speed, share = our_speed(onepass, model, work, options.threads, repeats)
             ours.append(speed)
             shares.append(share)
 
@@ -193,8 +198,13 @@ def main():
         works = [("prefill", size, 0) for size in options.prefill]
         works.append(("decode", options.tokens, options.context))
         for model in options.models:
+            known = {}
             for work in works:
-                rows.append(compare(llama, onepass, model, work, options))
+                is_prefill = work[0] == "prefill"
+                settings = llama.best_settings(model, work, known if is_prefill else {})
+                if is_prefill and not known:
+                    known = settings
+                rows.append(compare(llama, onepass, model, work, settings, options))
                 print(f"{rows[-1]['model']}, {work_name(rows[-1])}: {rows[-1]['ratio']:.2f}",
                       file=sys.stderr)
         if options.json:

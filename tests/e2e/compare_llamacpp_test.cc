@@ -70,6 +70,16 @@ TEST_F(CompareLlamacpp, RatiosAreToItsFastestSettings) {
   EXPECT_THAT(calls.str(), HasSubstr("-p 0 -n 2 -d 8 "));
 }
 
+TEST_F(CompareLlamacpp, SettingsThatItCannotRunAreLeftOut) {
+  std::ofstream(fake_) << "#!/bin/sh\n[ \"$1\" = --help ] && echo '--n-depth --repack' && exit\n"
+                          "case \"$*\" in *'--repack 1'*) kill -SEGV $$ ;; esac\n"
+                          "echo '[{\"samples_ts\": [10]}]'\n";
+  const Outcome outcome =
+      Compare(fake_ + " " + kModel + " --prefill 8 --context 8 --tokens 2 --rounds 1 --threads 1");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("-fa 0 --repack 0"));
+}
+
 TEST_F(CompareLlamacpp, WrongUsageIsOneLineAndTwo) {
   for (const std::string& wrong :
        {std::string(), fake_, "/nope " + std::string(kModel), fake_ + " /nope.gguf",
