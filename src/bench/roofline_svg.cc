@@ -169,7 +169,8 @@ class Picture {
     const double y = Y(peak);
     Add("<line id=\"{}\" class=\"roof\" x1=\"{:.2f}\" y1=\"{:.2f}\" x2=\"{:.0f}\" y2=\"{:.2f}\"/>",
         id, from, y, kLeft + kWidth, y);
-    Add("<text class=\"small\" x=\"{:.2f}\" y=\"{:.2f}\">{}</text>", from + 22, y - 6, label);
+    Add("<text class=\"small\" x=\"{:.2f}\" y=\"{:.2f}\">{}</text>",
+        std::min(from + 22, kLeft + kWidth - 112), y - 6, label);
   }
 
   void AddRoofs() {
