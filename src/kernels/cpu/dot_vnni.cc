@@ -69,7 +69,7 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
     }
 #pragma GCC unroll 8
     for (int q = 0; q < kBits; ++q) {  // 8 steps of four depths, or 4 of twice four
-      if constexpr (kRows <= 2) {  // few rows: the blocks come from memory
+      if constexpr (kRows <= 2) {      // few rows: the blocks come from memory
         _mm_prefetch(weights + q * 128 + kPrefetchBytes, _MM_HINT_T0);
         _mm_prefetch(weights + q * 128 + 64 + kPrefetchBytes, _MM_HINT_T0);
       }
