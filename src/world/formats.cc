@@ -57,13 +57,15 @@ Scene DrawScene(const FormatOptions& options, Rng& rng) {
   return scene;
 }
 
-// Up to `count` questions of mixed steps; at least one, unless the world has no fact.
+// Up to `count` questions of mixed steps, of two steps only where their share is above 0; at least
+// one of any kind, unless the world has no fact.
 std::vector<Question> MixedQuestions(const MicroWorld& world, size_t count, double two_step_share,
                                      Rng& rng) {
   std::vector<Question> one = DrawQuestions(world, 1, rng);
   std::vector<Question> two = DrawQuestions(world, 2, rng);
   std::vector<Question> mixed;
   while (mixed.size() < count && (!one.empty() || !two.empty())) {
+    if (one.empty() && two_step_share == 0 && !mixed.empty()) break;
     std::vector<Question>& from =
         two.empty() || (!one.empty() && !rng.Chance(two_step_share)) ? one : two;
     mixed.push_back(std::move(from.back()));
