@@ -1,5 +1,5 @@
 // Measurements: onepass bench machine | prefill | decode | roofline | handoff | kv-memory |
-// train-step.
+// kv-error | train-step.
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -22,6 +22,7 @@ struct BenchFlags {
   BenchBaseOptions base;
   std::string dtype = "bf16";
   std::string weights;
+  std::string kv = "f32";
   bool json = false;
   PrefillBenchOptions prefill;
   DecodeBenchOptions decode;
@@ -74,6 +75,12 @@ void AddBaseFlags(CLI::App& command, BenchFlags& flags) {
       ->capture_default_str();
 }
 
+void AddKvFlag(CLI::App& command, BenchFlags& flags) {
+  command.add_option("--kv", flags.kv, "what KV is stored in: f32, bf16 or int8")
+      ->check(ParsedBy(ParseKvType))
+      ->capture_default_str();
+}
+
 // A measurement: its own flags were added to the returned command; `work` runs when it is chosen.
 CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, const char* name,
                          const char* description, int* exit_code,
@@ -87,6 +94,8 @@ CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, con
     flags->base.dtype = flags->dtype == "f32"   ? DType::kF32
                         : flags->dtype == "f16" ? DType::kF16
                                                 : DType::kBF16;
+    // Only measurements of inference have the flag.
+    if (const Result<DType> kv = ParseKvType(flags->kv); kv.ok()) flags->base.kv_dtype = *kv;
     if (flags->weights == "q8") flags->base.weights = BlockType::kQ8_0;
     if (flags->weights == "q4") flags->base.weights = BlockType::kQ4_0;
     if (const char* folder = std::getenv("TMPDIR"); folder != nullptr && *folder != '\0') {
@@ -116,6 +125,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                                        return Print(f, BenchPrefill(options));
                                      });
   AddBaseFlags(*prefill, *flags);
+  AddKvFlag(*prefill, *flags);
   prefill
       ->add_option("--tokens", flags->prefill.token_counts,
                    "tokens of the text; several: a row each")
@@ -131,6 +141,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                                       return Print(f, BenchDecode(options));
                                     });
   AddBaseFlags(*decode, *flags);
+  AddKvFlag(*decode, *flags);
   decode->add_option("--context", flags->decode.context_tokens, "tokens in the cache before")
       ->check(count)
       ->capture_default_str();
@@ -180,6 +191,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                                     });
   for (CLI::App* command : {handoff, memory}) {
     AddBaseFlags(*command, *flags);
+    AddKvFlag(*command, *flags);
     command->add_option("--tokens", flags->handoff.lengths, "lengths of the text handed over")
         ->delimiter(',')
         ->check(count)
@@ -198,6 +210,8 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
       ->check(count)
       ->capture_default_str();
   handoff->add_option("--runs", flags->handoff.runs)->check(count)->capture_default_str();
+
+  AddKvErrorCommand(bench, exit_code);
 
   CLI::App* step = AddMeasurement(bench, flags, "train-step",
                                   "A training step with the constant part untaped, and all taped",

@@ -19,6 +19,7 @@ void AddRunCommand(CLI::App& app, int* exit_code);
 void AddTrainCommand(CLI::App& app, int* exit_code);
 void AddEvalCommand(CLI::App& app, int* exit_code);
 void AddBenchCommand(CLI::App& app, int* exit_code);
+void AddKvErrorCommand(CLI::App& bench, int* exit_code);  // bench kv-error
 
 // Prints "onepass: message" to stderr if not ok; the exit code.
 int ReportStatus(const Status& status);

@@ -147,6 +147,22 @@ TEST_F(BenchTest, KvMemoryOfSharedKvGrowsByPromptsOnly) {
   }
 }
 
+TEST_F(BenchTest, KvMemoryIsThatOfItsType) {
+  const auto wide = BenchKvMemory(options_);
+  ASSERT_TRUE(wide.ok()) << wide.status().message();
+  const int64_t wide_token = TinyConfig().Layout(32, DType::kF32).TokenBytes();
+  for (const DType dtype : {DType::kBF16, DType::kI8}) {
+    options_.base.kv_dtype = dtype;
+    const auto narrow = BenchKvMemory(options_);
+    ASSERT_TRUE(narrow.ok()) << narrow.status().message();
+    const int64_t narrow_token = TinyConfig().Layout(32, dtype).TokenBytes();
+    for (size_t row = 0; row < narrow->rows.size(); ++row) {
+      EXPECT_EQ(Count(*narrow, row, "bytes_3_models") * wide_token,
+                Count(*wide, row, "bytes_3_models") * narrow_token);
+    }
+  }
+}
+
 TEST_F(BenchTest, PrefillAndDecodeReportARowForEachSize) {
   const auto prefill = BenchPrefill({.base = options_.base, .token_counts = {5, 40}, .repeats = 1});
   ASSERT_TRUE(prefill.ok()) << prefill.status().message();

@@ -215,13 +215,14 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
     return InvalidArgument(fmt::format("bench: want at most {} positions, found {} ({})",
                                        base->config().max_positions, needed, folder.path()));
   }
-  const KvLayout layout = base->config().Layout(32, DType::kF32);
+  const KvLayout layout = base->config().Layout(32, options.base.kv_dtype);
   PagePool pool(layout, 2 * (needed / layout.page_tokens) + 64);
   Engine engine(*base, pool);
 
   BenchReport report{
       .name = "handoff",
       .facts = {{"base", options.base.Name()},
+                {"kv", std::string(KvTypeName(layout.dtype))},
                 {"backend", std::string(base->ops->name())},
                 {"threads", int64_t{base->ops->pool().thread_count()}},
                 {"prompt_length", options.prompt_length},
@@ -263,12 +264,12 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
 Result<BenchReport> BenchKvMemory(const HandoffBenchOptions& options) {
   RETURN_IF_ERROR(options.Validate());
   ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(options.base));
-  const KvLayout layout = config.Layout(32, DType::kF32);
+  const KvLayout layout = config.Layout(32, options.base.kv_dtype);
   constexpr int kMostModels = 3;
   BenchReport report{
       .name = "kv-memory",
       .facts = {{"base", options.base.Name()},
-                {"kv_dtype", std::string(NameOf(layout.dtype))},
+                {"kv", std::string(KvTypeName(layout.dtype))},
                 {"kv_bytes_per_token", layout.TokenBytes()},
                 {"prompt_length", options.prompt_length},
                 {"shared_tokens", options.shared_tokens}},

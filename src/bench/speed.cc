@@ -8,12 +8,13 @@
 namespace onepass {
 namespace {
 
-KvLayout LayoutOf(const Base& base) { return base.config().Layout(32, DType::kF32); }
+KvLayout LayoutOf(const Base& base, DType kv_dtype) { return base.config().Layout(32, kv_dtype); }
 
 std::vector<std::pair<std::string, BenchCell>> FactsOf(const Base& base,
                                                        const BenchBaseOptions& options) {
   return {{"base", options.Name()},
           {"weights", std::string(base.checkpoint->stored_type())},
+          {"kv", std::string(KvTypeName(options.kv_dtype))},
           {"backend", std::string(base.ops->name())},
           {"threads", int64_t{base.ops->pool().thread_count()}}};
 }
@@ -35,8 +36,8 @@ Result<BenchReport> BenchMachine(int thread_count) {
   return report;
 }
 
-Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats) {
-  const KvLayout layout = LayoutOf(base);
+Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats, DType kv_dtype) {
+  const KvLayout layout = LayoutOf(base, kv_dtype);
   PagePool pool(layout, token_count / layout.page_tokens + 1);
   Engine engine(base, pool);
   Rng rng(1);
@@ -66,7 +67,8 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
   const Peaks before = MeasurePeaks(base->ops->pool(), 0);
   std::vector<TimedWork> runs;
   for (const int64_t count : options.token_counts) {
-    ASSIGN_OR_RETURN(runs.emplace_back(), TimePrefill(*base, count, options.repeats));
+    ASSIGN_OR_RETURN(runs.emplace_back(),
+                     TimePrefill(*base, count, options.repeats, options.base.kv_dtype));
   }
   const Peaks peaks = LargerOf(before, MeasurePeaks(base->ops->pool(), 0));
 
@@ -90,7 +92,7 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
 }
 
 Result<TimedWork> TimeDecode(Base& base, int64_t batch, const DecodeBenchOptions& options) {
-  const KvLayout layout = LayoutOf(base);
+  const KvLayout layout = LayoutOf(base, options.base.kv_dtype);
   const int64_t pages_context = options.context_tokens / layout.page_tokens + 1;
   const int64_t pages_each = options.token_count / layout.page_tokens + 2;
   PagePool pool(layout, batch * (pages_context + pages_each));

@@ -43,7 +43,8 @@ struct TimedWork {
   Spread seconds;
 };
 // Prefills of one text of random tokens.
-Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats);
+Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats,
+                              DType kv_dtype = DType::kF32);
 // A decode step of `batch` sequences.
 Result<TimedWork> TimeDecode(Base& base, int64_t batch, const DecodeBenchOptions& options);
 

@@ -16,7 +16,11 @@ TEST(BenchCommand, JsonOfEveryModelMeasurementHasItsRows) {
         "prefill --tokens 8,16 --repeats 1",
         "decode --context 8 --tokens 2 --batch 1,2 --repeats 1",
         "roofline --tokens 8 --context 8 --steps 2 --repeats 1 --out /dev/null",
-        "handoff --tokens 20 --prompt-length 4 --shared 4 --runs 1", "kv-memory --tokens 20"}) {
+        "prefill --tokens 8,16 --repeats 1 --kv bf16",
+        "decode --context 8 --tokens 2 --batch 1,2 --repeats 1 --kv int8",
+        "handoff --tokens 20 --prompt-length 4 --shared 4 --runs 1", "kv-memory --tokens 20",
+        "handoff --tokens 20 --prompt-length 4 --shared 4 --runs 1 --kv int8",
+        "kv-memory --tokens 20 --kv bf16"}) {
     const Outcome outcome = RunOnepass("bench " + arguments + " --shape tiny --json");
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     const auto json = nlohmann::json::parse(outcome.output, nullptr, false);
@@ -44,6 +48,24 @@ TEST(BenchCommand, ARooflineThatCannotBeWrittenIsRefusedBeforeMeasuring) {
   EXPECT_NE(outcome.output.find("/no-folder/x.svg"), std::string::npos) << outcome.output;
 }
 
+TEST(BenchCommand, KvErrorSaysWhatEachTypeCosts) {
+  const std::string base = std::string(ONEPASS_SOURCE_DIR) + "/models/base";
+  const Outcome outcome = RunOnepass("bench kv-error --model " + base + " --text-tokens 64 --json");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto json = nlohmann::json::parse(outcome.output, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << outcome.output;
+  EXPECT_EQ(json["scored_tokens"], 63);
+  const auto& rows = json["rows"];
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0]["mean_kl_nats"], 0);
+  EXPECT_EQ(rows[0]["same_best_percent"], 100);
+  for (const size_t narrow : {1, 2}) {
+    EXPECT_GT(rows[narrow]["mean_kl_nats"], 0);
+    EXPECT_LT(rows[narrow]["mean_kl_nats"], 0.01);
+    EXPECT_LT(rows[narrow]["bytes_per_token"], rows[narrow - 1]["bytes_per_token"]);
+  }
+}
+
 TEST(BenchCommand, AnUnknownShapeNamesTheKnownOnes) {
   const Outcome outcome = RunOnepass("bench prefill --shape nosuch");
   EXPECT_EQ(outcome.exit_code, 2);
@@ -56,7 +78,8 @@ TEST(BenchCommand, WrongUsageEndsWithTwo) {
   EXPECT_EQ(RunOnepass("bench nothing").exit_code, 2);
   for (const char* wrong :
        {"prefill --tokens 0", "prefill --backend gpu", "decode --batch 1,0", "decode --repeats 0",
-        "handoff --runs 0", "kv-memory --tokens -1", "roofline", "train-step --placement behind"}) {
+        "handoff --runs 0", "kv-memory --tokens -1", "roofline", "train-step --placement behind",
+        "prefill --kv f16", "train-step --kv bf16", "kv-error", "kv-error --model x --window 1"}) {
     EXPECT_EQ(RunOnepass(std::string("bench ") + wrong).exit_code, 2) << wrong;
   }
 }
