@@ -7,6 +7,10 @@
 
 namespace onepass {
 
+// How far ahead blocks that are read once are fetched: past the page, where the processor's own
+// prefetch ends.
+constexpr int kPrefetchBytes = 4096;
+
 // How a group's 32 values of a row of x lie in memory.
 enum class DotLayout {
   kBytes,  // int8, in order

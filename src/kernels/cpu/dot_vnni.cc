@@ -37,10 +37,6 @@ namespace {
 // Rows of the largest tile: its sums of two vectors each fill the registers.
 constexpr int64_t kTileRows = 6;
 
-// How far ahead blocks that are read once are fetched: past the page, where the processor's own
-// prefetch ends.
-constexpr int kPrefetchBytes = 4096;
-
 ONEPASS_VNNI inline __m512i Four(const std::byte* values) {
   int32_t word;
   std::memcpy(&word, values, sizeof(word));

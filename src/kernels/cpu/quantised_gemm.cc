@@ -34,10 +34,6 @@ constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
 // Rows of the largest tile, two vectors wide.
 constexpr int64_t kTileRows = 4;
 
-// How far ahead blocks that are read once are fetched: past the page, where the processor's own
-// prefetch ends.
-constexpr int kPrefetchBytes = 4096;
-
 // A group whose values are all smaller than this counts as zeros: 127 / amax must stay finite.
 constexpr float kSmallest = 1e-35f;
 
@@ -301,22 +297,23 @@ struct Operand {
   DotKernel kernel;
 };
 
-void Multiply(const Operand& p, const ProductItems::Item& item, float* sums, std::byte* unpacked) {
+void Multiply(const Operand& operand, const ProductItems::Item& item, float* sums,
+              std::byte* unpacked) {
   const MatMulOutput<float>& output = *item.output;
   const auto& weight = static_cast<const QuantisedWeight&>(*output.w);
   const bool unpack = weight.bits() == 4 && item.rows >= kUnpackRows;
   DotTask task;
-  task.value_stride = p.x.stride;
-  task.group_stride = p.x.groups;
+  task.value_stride = operand.x.stride;
+  task.group_stride = operand.x.groups;
   task.rows = item.rows;
   task.sums = sums;
-  const int64_t group_bytes = DotRowBytes(p.kernel.layout, kGroup);
-  if (p.x.groups == 0) std::fill_n(sums, item.rows * kPanel, 0.0f);
-  for (int64_t g = 0; g < p.x.groups; g += kDepthGroups) {
-    task.groups = std::min(kDepthGroups, p.x.groups - g);
-    task.values = p.x.values + item.row * p.x.stride + g * group_bytes;
-    task.scales = p.x.scales + item.row * p.x.groups + g;
-    task.corrections = p.x.corrections + item.row * p.x.groups + g;
+  const int64_t group_bytes = DotRowBytes(operand.kernel.layout, kGroup);
+  if (operand.x.groups == 0) std::fill_n(sums, item.rows * kPanel, 0.0f);
+  for (int64_t g = 0; g < operand.x.groups; g += kDepthGroups) {
+    task.groups = std::min(kDepthGroups, operand.x.groups - g);
+    task.values = operand.x.values + item.row * operand.x.stride + g * group_bytes;
+    task.scales = operand.x.scales + item.row * operand.x.groups + g;
+    task.corrections = operand.x.corrections + item.row * operand.x.groups + g;
     task.load_sums = g > 0;
     task.blocks = weight.block(item.panel, g);
     task.bits = weight.bits();
@@ -328,10 +325,10 @@ void Multiply(const Operand& p, const ProductItems::Item& item, float* sums, std
       task.blocks = unpacked;
       task.bits = 8;
     }
-    p.kernel.multiply(task);
+    operand.kernel.multiply(task);
   }
   HWY_DYNAMIC_DISPATCH(WriteOut)
-  (output.y.Rows(p.row_begin + item.row, item.rows), item.panel, sums,
+  (output.y.Rows(operand.row_begin + item.row, item.rows), item.panel, sums,
    output.bias.empty() ? nullptr : output.bias.data(), output.accumulate);
 }
 
@@ -344,19 +341,19 @@ void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput
   const InputRows x(input);
   const int64_t cols = x.cols();
   const int offset = static_cast<const QuantisedWeight&>(*outputs.front().w).offset();
-  Operand p{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)()};
+  Operand operand{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)()};
   const int64_t turns = CeilDiv(x.rows(), kRowBlock);
   scratch.Reserve(pool.thread_count(), cols);
   for (int64_t turn = 0; turn < turns; ++turn) {
-    p.row_begin = turn * x.rows() / turns;
-    const int64_t rows = (turn + 1) * x.rows() / turns - p.row_begin;
-    p.x = Reserve(rows, cols, p.kernel.layout, scratch);
+    operand.row_begin = turn * x.rows() / turns;
+    const int64_t rows = (turn + 1) * x.rows() / turns - operand.row_begin;
+    operand.x = Reserve(rows, cols, operand.kernel.layout, scratch);
     auto quantise = [&](int64_t from, int64_t to, int thread) {
       for (int64_t r = from; r < to; ++r) {
         HWY_DYNAMIC_DISPATCH(QuantiseRow)
-        (x.Row(p.row_begin + r, scratch.Row(thread)), cols, p.kernel.layout, offset,
-         p.x.values + r * p.x.stride, p.x.scales + r * p.x.groups,
-         p.x.corrections + r * p.x.groups);
+        (x.Row(operand.row_begin + r, scratch.Row(thread)), cols, operand.kernel.layout, offset,
+         operand.x.values + r * operand.x.stride, operand.x.scales + r * operand.x.groups,
+         operand.x.corrections + r * operand.x.groups);
       }
     };
     pool.ParallelFor(rows, CeilDiv(kElementsWorthAThread, cols + 1), std::ref(quantise));
@@ -365,7 +362,7 @@ void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput
     ShareItems(items.count(), kWorthAThread / item_work, pool,
                [&](int64_t from, int64_t to, int thread) {
                  for (int64_t i = from; i < to; ++i) {
-                   Multiply(p, items[i], scratch.Sums(thread),
+                   Multiply(operand, items[i], scratch.Sums(thread),
                             reinterpret_cast<std::byte*>(scratch.Block(thread)));
                  }
                });
