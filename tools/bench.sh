@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every measurement of speed and memory in one go: out/bench/*.json, out/bench/roofline.svg, and
+# Every measurement of docs/performance.md in one go: out/bench/*.json, out/bench/roofline.svg, and
 # out/bench/tables.md, the tables ready to paste. Wants a machine that does nothing else.
 #   tools/bench.sh [PATH-TO-llama-bench MODELS]      MODELS: a folder of GGUF files; without them no
 #                                                    column of llama.cpp

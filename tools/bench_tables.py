@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the tables of speed and memory from what tools/bench.sh measured, as Markdown:
+"""Prints the tables of docs/performance.md from what tools/bench.sh measured, as Markdown:
 
     python3 tools/bench_tables.py out/bench
 
