@@ -2,16 +2,7 @@
 #include "kernels/machine_vnni.h"
 
 #include "core/check.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC's own intrinsics begin with registers of undefined content, and it warns of them.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
+#include "kernels/cpu/intrinsics.h"
 
 namespace onepass {
 

@@ -1,4 +1,4 @@
-// What the kernel tests share: seeded random blocks with odd strides and addresses, comparisons,
+// What the kernel tests share: ops, seeded random blocks with odd strides and addresses, comparisons,
 // and attention problems with their KV cut into runs. For tests only.
 #pragma once
 
@@ -6,16 +6,38 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "core/rng.h"
 #include "kernels/ops.h"
+#include "kernels/registry.h"
 #include "tensor/blocks.h"
 #include "tensor/tensor.h"
 
 namespace onepass::testing {
+
+inline std::unique_ptr<Ops<float>> CpuOps(int threads) {
+  return std::move(MakeOps("cpu", {.thread_count = threads})).value();
+}
+
+// Sizes of an attention problem: `queries` queries at the end of keys that lie in runs.
+struct AttentionCase {
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t queries;
+  std::vector<int64_t> runs;
+};
+
+inline AttentionShape ShapeOf(int64_t heads, int64_t kv_heads, int64_t head_dim) {
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .scale = 1 / std::sqrt(static_cast<double>(head_dim))};
+}
 
 // Owns a [rows, cols] block whose rows are cols + padding apart and begin `offset` elements after
 // an aligned address.

@@ -10,31 +10,15 @@
 namespace onepass {
 namespace {
 
+using testing::AttentionCase;
 using testing::Block;
+using testing::CpuOps;
 using testing::Keys;
 using testing::RelativeError;
 using testing::SameBits;
+using testing::ShapeOf;
 
 constexpr uint64_t kSeed = 31337;
-
-std::unique_ptr<Ops<float>> Cpu(int threads) {
-  return std::move(MakeOps("cpu", {.thread_count = threads})).value();
-}
-
-AttentionShape Shape(int64_t heads, int64_t kv_heads, int64_t head_dim) {
-  return {.heads = heads,
-          .kv_heads = kv_heads,
-          .head_dim = head_dim,
-          .scale = 1 / std::sqrt(static_cast<double>(head_dim))};
-}
-
-struct AttentionCase {
-  int64_t heads;
-  int64_t kv_heads;
-  int64_t head_dim;
-  int64_t queries;
-  std::vector<int64_t> runs;
-};
 
 std::vector<AttentionCase> Cases() {
   std::vector<AttentionCase> cases;
@@ -56,13 +40,13 @@ std::vector<AttentionCase> Cases() {
 
 TEST(CpuAttention, ForwardAndBackwardEqualReference) {
   Rng rng(kSeed);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsDouble();
   for (const AttentionCase& c : Cases()) {
     SCOPED_TRACE("H=" + std::to_string(c.heads) + " G=" + std::to_string(c.kv_heads) +
                  " D=" + std::to_string(c.head_dim) + " T=" + std::to_string(c.queries) +
                  " runs=" + std::to_string(c.runs.size()) + " seed=" + std::to_string(kSeed));
-    const AttentionShape shape = Shape(c.heads, c.kv_heads, c.head_dim);
+    const AttentionShape shape = ShapeOf(c.heads, c.kv_heads, c.head_dim);
     const int64_t width = c.heads * c.head_dim;
     Keys<float> keys(c.kv_heads, c.head_dim, c.runs, rng);
     Keys<double> keys_ref = keys.Recut<double>(c.runs);
@@ -94,8 +78,8 @@ TEST(CpuAttention, ForwardAndBackwardEqualReference) {
 
 TEST(CpuAttention, RunsAreOnlyStorage) {
   Rng rng(kSeed + 1);
-  auto cpu = Cpu(2);
-  const AttentionShape shape = Shape(6, 2, 32);
+  auto cpu = CpuOps(2);
+  const AttentionShape shape = ShapeOf(6, 2, 32);
   const std::vector<int64_t> whole = {230};
   Keys<float> keys(2, 32, whole, rng);
   auto q = Block<float>(75, 192).Fill(rng);
@@ -127,9 +111,9 @@ TEST(CpuAttention, RunsAreOnlyStorage) {
 // Decoding token by token, prefilling at once and prefilling in chunks give the same bits.
 TEST(CpuAttention, AQueryIsTheSameToTheBitAloneAndInAnyBatch) {
   Rng rng(kSeed + 2);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   for (auto [heads, kv_heads] : {std::pair<int64_t, int64_t>{4, 4}, {9, 3}, {8, 1}}) {
-    const AttentionShape shape = Shape(heads, kv_heads, 16);
+    const AttentionShape shape = ShapeOf(heads, kv_heads, 16);
     const int64_t width = heads * 16;
     const int64_t count = 210;
     Keys<float> keys(kv_heads, 16, std::vector<int64_t>{count}, rng);
@@ -180,7 +164,7 @@ struct SharedProblem {
   Block<float> dq{158, 96};
 
   void Run(Ops<float>& ops) {
-    const AttentionShape shape = Shape(6, 2, 16);
+    const AttentionShape shape = ShapeOf(6, 2, 16);
     ops.Attention(q.view(), shape, sequences, out.view(), lse.view());
     ops.AttentionBackward(q.view(), shape, sequences, out.view(), lse.view(), dout.view(),
                           dq.view());
@@ -190,7 +174,7 @@ struct SharedProblem {
 TEST(CpuAttention, SequencesOfOneCallMayShareRuns) {
   SharedProblem mine(kSeed + 3);
   SharedProblem oracle(kSeed + 3);
-  mine.Run(*Cpu(2));
+  mine.Run(*CpuOps(2));
   oracle.Run(*MakeRefOpsFloat());
   EXPECT_LT(RelativeError(mine.out.view(), oracle.out.view()), 3e-6);
   EXPECT_LT(RelativeError(mine.dq.view(), oracle.dq.view()), 6e-6);
@@ -205,7 +189,7 @@ TEST(CpuAttention, SequencesOfOneCallMayShareRuns) {
 
 TEST(CpuAttention, ConstantRunsTakeNoGradient) {
   SharedProblem mine(kSeed + 4);
-  mine.Run(*Cpu(2));
+  mine.Run(*CpuOps(2));
   for (int64_t j = 21; j < 91; ++j) {
     EXPECT_EQ(*mine.prompt.At(2, 0, j, 0), 0);
     EXPECT_EQ(*mine.prompt.At(3, 1, j, 5), 0);
@@ -215,10 +199,10 @@ TEST(CpuAttention, ConstantRunsTakeNoGradient) {
 
 TEST(CpuAttention, ThreadsChangeNoBit) {
   SharedProblem one(kSeed + 5);
-  one.Run(*Cpu(1));
+  one.Run(*CpuOps(1));
   for (int threads : {2, 4}) {
     SharedProblem many(kSeed + 5);
-    many.Run(*Cpu(threads));
+    many.Run(*CpuOps(threads));
     EXPECT_TRUE(SameBits(many.out.view(), one.out.view()));
     EXPECT_TRUE(SameBits(many.lse.view(), one.lse.view()));
     EXPECT_TRUE(SameBits(many.dq.view(), one.dq.view()));
@@ -231,8 +215,8 @@ TEST(CpuAttention, ThreadsChangeNoBit) {
 
 TEST(CpuAttention, HugeScoresNeitherOverflowNorVanish) {
   Rng rng(kSeed + 6);
-  auto cpu = Cpu(1);
-  const AttentionShape shape = Shape(1, 1, 8);
+  auto cpu = CpuOps(1);
+  const AttentionShape shape = ShapeOf(1, 1, 8);
   Keys<float> keys(1, 8, std::vector<int64_t>{130}, rng);
   for (int64_t j = 0; j < 130; ++j) {
     for (int64_t e = 0; e < 8; ++e) *keys.At(0, 0, j, e) *= 1000;
@@ -248,8 +232,8 @@ TEST(CpuAttention, HugeScoresNeitherOverflowNorVanish) {
 
 TEST(CpuAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
   Rng rng(kSeed + 7);
-  auto cpu = Cpu(1);
-  const AttentionShape shape = Shape(2, 1, 8);
+  auto cpu = CpuOps(1);
+  const AttentionShape shape = ShapeOf(2, 1, 8);
   Keys<float> keys(1, 8, std::vector<int64_t>{90}, rng);
   *keys.At(0, 0, 70, 3) = NAN;
   auto q = Block<float>(30, 16).Fill(rng);
@@ -262,15 +246,15 @@ TEST(CpuAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
 }
 
 TEST(CpuAttention, NoSequencesAndNoQueriesAreFine) {
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   Block<float> nothing(0, 16), lse(0, 2);
-  cpu->Attention(nothing.view(), Shape(2, 1, 8), {}, nothing.view(), lse.view());
-  cpu->AttentionBackward(nothing.view(), Shape(2, 1, 8), {}, nothing.view(), lse.view(),
+  cpu->Attention(nothing.view(), ShapeOf(2, 1, 8), {}, nothing.view(), lse.view());
+  cpu->AttentionBackward(nothing.view(), ShapeOf(2, 1, 8), {}, nothing.view(), lse.view(),
                          nothing.view(), nothing.view());
   Rng rng(1);
   Keys<float> keys(1, 8, std::vector<int64_t>{5}, rng);
   const AttentionSequence<float> sequence{0, 0, keys.runs()};
-  cpu->Attention(nothing.view(), Shape(2, 1, 8), {&sequence, 1}, nothing.view(), lse.view());
+  cpu->Attention(nothing.view(), ShapeOf(2, 1, 8), {&sequence, 1}, nothing.view(), lse.view());
   EXPECT_EQ(*keys.At(2, 0, 0, 0), 0);
 }
 

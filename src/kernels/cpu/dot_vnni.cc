@@ -7,17 +7,8 @@
 
 #include "core/check.h"
 #include "kernels/cpu/dot.h"
+#include "kernels/cpu/intrinsics.h"
 #include "kernels/cpu/quantised.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC's own intrinsics begin with registers of undefined content, and it warns of them.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
 
 namespace onepass {
 namespace {

@@ -21,6 +21,7 @@
 #define ONEPASS_KERNELS_CPU_GEMM_TASK_
 namespace onepass {
 
+// What all items of one product share: a run of rows, packed in blocks of the depth.
 struct GemmTask {
   const float* packed = nullptr;  // [depth blocks][rows][kStride]
   int64_t row_begin = 0;          // of the packed rows in y
@@ -146,8 +147,7 @@ void Part(const GemmTask& task, const ProductItems::Item& item, float* sums, flo
                    sums, block, k > 0);
     }
   }
-  WriteOut(output.y.Rows(task.row_begin + item.row, item.rows), item.panel, sums,
-           output.bias.empty() ? nullptr : output.bias.data(), output.accumulate);
+  WriteOut(output, task.row_begin + item.row, item.rows, item.panel, sums);
 }
 
 void GemmParts(const GemmTask& task, const ProductItems& items, int64_t begin, int64_t end,
@@ -203,11 +203,10 @@ void Run(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> o
   task.depth = rows.cols();
   const int64_t blocks = std::max<int64_t>(1, CeilDiv(task.depth, kDepthBlock));
   task.depth_block = std::max<int64_t>(1, RoundUp(CeilDiv(task.depth, blocks), depth_multiple));
-  const int64_t turns = CeilDiv(rows.rows(), kRowBlock);
   scratch.Reserve(pool.thread_count(), task.depth);
-  for (int64_t turn = 0; turn < turns; ++turn) {
-    task.row_begin = turn * rows.rows() / turns;
-    task.rows = (turn + 1) * rows.rows() / turns - task.row_begin;
+  ForEachRowBlock(rows.rows(), [&](int64_t row_begin, int64_t row_count) {
+    task.row_begin = row_begin;
+    task.rows = row_count;
     float* packed = scratch.Packed(CeilDiv(task.depth, task.depth_block) * task.rows * kStride);
     if (task.depth > 0) {
       Pack(rows, task.row_begin, task.rows, task.depth_block, packed, scratch, pool);
@@ -219,7 +218,7 @@ void Run(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> o
                [&](int64_t begin, int64_t end, int thread) {
                  parts(task, items, begin, end, scratch.Sums(thread), scratch.Block(thread));
                });
-  }
+  });
 }
 
 void RunBackward(View<const float> dy, const PreparedWeight& w, bool is_quantised, View<float> dx,

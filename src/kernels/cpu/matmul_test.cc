@@ -11,16 +11,13 @@ namespace onepass {
 namespace {
 
 using testing::Block;
+using testing::CpuOps;
 using testing::RelativeError;
 using testing::SameBits;
 using testing::StoredBlocks;
 using testing::StoredWeight;
 
 constexpr uint64_t kSeed = 20240611;
-
-std::unique_ptr<Ops<float>> Cpu(int threads) {
-  return std::move(MakeOps("cpu", {.thread_count = threads})).value();
-}
 
 struct MatMulCase {
   int64_t t;
@@ -52,7 +49,7 @@ std::vector<MatMulCase> Cases() {
 
 TEST(CpuMatMul, EqualsReference) {
   Rng rng(kSeed);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   for (const MatMulCase& c : Cases()) {
     SCOPED_TRACE(Describe(c));
@@ -78,7 +75,7 @@ TEST(CpuMatMul, EqualsReference) {
 
 TEST(CpuMatMul, BackwardEqualsReferenceFromTheSamePackedWeight) {
   Rng rng(kSeed + 1);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   for (const MatMulCase& c : Cases()) {
     SCOPED_TRACE(Describe(c));
@@ -96,7 +93,7 @@ TEST(CpuMatMul, BackwardEqualsReferenceFromTheSamePackedWeight) {
 
 TEST(CpuMatMul, ARowIsTheSameToTheBitAloneAndInAnyBatch) {
   Rng rng(kSeed + 2);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   for (DType dtype : {DType::kF32, DType::kBF16}) {
     const StoredWeight stored(100, 700, dtype, rng);
     const auto w = std::move(cpu->Prepare(stored.tensor())).value();
@@ -124,7 +121,7 @@ TEST(CpuMatMul, ARowIsTheSameToTheBitAloneAndInAnyBatch) {
 TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
   Rng rng(kSeed + 5);
   constexpr int64_t kDepth = 320;
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   const StoredWeight bf16(70, kDepth, DType::kBF16, rng);
   const StoredWeight f32(33, kDepth, DType::kF32, rng);
@@ -200,7 +197,7 @@ TEST(CpuMatMul, ThreadsChangeNoBit) {
     Block<float> y1(t, 257);
     Block<float> dx1(t, 300);
     for (int threads : {1, 2, 4}) {
-      auto cpu = Cpu(threads);
+      auto cpu = CpuOps(threads);
       const auto w = std::move(cpu->Prepare(stored.tensor())).value();
       Block<float> y(t, 257);
       Block<float> dx(t, 300);
@@ -218,7 +215,7 @@ TEST(CpuMatMul, ThreadsChangeNoBit) {
 
 TEST(CpuMatMul, PaddingOutsideTheViewStaysUntouched) {
   Rng rng(kSeed + 4);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   const StoredWeight stored(37, 29, DType::kF32, rng);
   const auto w = std::move(cpu->Prepare(stored.tensor())).value();
   auto x = Block<float>(15, 29).Fill(rng);
@@ -234,7 +231,7 @@ TEST(CpuMatMul, PaddingOutsideTheViewStaysUntouched) {
 }
 
 TEST(CpuMatMul, RefusesOtherTypesNamingThem) {
-  auto cpu = Cpu(1);
+  auto cpu = CpuOps(1);
   Rng rng(kSeed);
   const StoredWeight stored(2, 2, DType::kF64, rng);
   const auto result = cpu->Prepare(stored.tensor());

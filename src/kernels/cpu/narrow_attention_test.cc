@@ -10,43 +10,27 @@
 namespace onepass {
 namespace {
 
+using testing::AttentionCase;
 using testing::Block;
+using testing::CpuOps;
 using testing::Keys;
 using testing::NarrowKeys;
 using testing::RelativeError;
 using testing::SameBits;
+using testing::ShapeOf;
 
 constexpr uint64_t kSeed = 90210;
 constexpr DType kTypes[] = {DType::kBF16, DType::kI8};
 
-std::unique_ptr<Ops<float>> Cpu(int threads) {
-  return std::move(MakeOps("cpu", {.thread_count = threads})).value();
-}
-
-AttentionShape Shape(int64_t heads, int64_t kv_heads, int64_t head_dim) {
-  return {.heads = heads,
-          .kv_heads = kv_heads,
-          .head_dim = head_dim,
-          .scale = 1 / std::sqrt(static_cast<double>(head_dim))};
-}
-
-struct Problem {
-  int64_t heads;
-  int64_t kv_heads;
-  int64_t head_dim;
-  int64_t queries;
-  std::vector<int64_t> runs;
-};
-
-std::vector<Problem> Problems() {
-  std::vector<Problem> problems;
+std::vector<AttentionCase> Cases() {
+  std::vector<AttentionCase> cases;
   for (const int64_t head_dim : {2, 6, 8, 12, 16, 32, 64, 80, 128, 256}) {
-    problems.push_back({4, 2, head_dim, 33, {33}});
-    problems.push_back({3, 1, head_dim, 1, {32, 32, 7}});
+    cases.push_back({4, 2, head_dim, 33, {33}});
+    cases.push_back({3, 1, head_dim, 1, {32, 32, 7}});
   }
-  problems.push_back({9, 3, 64, 17, {1, 63, 0, 3, 64, 17, 100}});
-  problems.push_back({8, 1, 32, 100, {300}});
-  return problems;
+  cases.push_back({9, 3, 64, 17, {1, 63, 0, 3, 64, 17, 100}});
+  cases.push_back({8, 1, 32, 100, {300}});
+  return cases;
 }
 
 struct Answer {
@@ -67,15 +51,15 @@ Answer Attend(Ops<float>& ops, const AttentionShape& shape, const Block<float>& 
 TEST(NarrowAttention, TheOracleReadsTheValuesThatRowsStandFor) {
   Rng rng(kSeed);
   auto ref = MakeRefOpsFloat();
-  for (const Problem& p : Problems()) {
-    const AttentionShape shape = Shape(p.heads, p.kv_heads, p.head_dim);
-    const Keys<float> keys(p.kv_heads, p.head_dim, p.runs, rng);
-    const auto q = Block<float>(p.queries, p.heads * p.head_dim).Fill(rng);
+  for (const AttentionCase& c : Cases()) {
+    const AttentionShape shape = ShapeOf(c.heads, c.kv_heads, c.head_dim);
+    const Keys<float> keys(c.kv_heads, c.head_dim, c.runs, rng);
+    const auto q = Block<float>(c.queries, c.heads * c.head_dim).Fill(rng);
     for (const DType dtype : kTypes) {
-      const NarrowKeys narrow(keys, dtype, p.kv_heads, p.head_dim, p.runs);
+      const NarrowKeys narrow(keys, dtype, c.kv_heads, c.head_dim, c.runs);
       const Keys<float> values = narrow.Dequantised();
-      const Answer mine = Attend(*ref, shape, q, p.queries, narrow.runs<float>());
-      const Answer wanted = Attend(*ref, shape, q, p.queries, values.runs());
+      const Answer mine = Attend(*ref, shape, q, c.queries, narrow.runs<float>());
+      const Answer wanted = Attend(*ref, shape, q, c.queries, values.runs());
       EXPECT_TRUE(SameBits(mine.out.view(), wanted.out.view())) << NameOf(dtype);
       EXPECT_TRUE(SameBits(mine.lse.view(), wanted.lse.view())) << NameOf(dtype);
     }
@@ -84,29 +68,29 @@ TEST(NarrowAttention, TheOracleReadsTheValuesThatRowsStandFor) {
 
 TEST(NarrowAttention, CpuEqualsReference) {
   Rng rng(kSeed + 1);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsDouble();
-  for (const Problem& p : Problems()) {
-    const AttentionShape shape = Shape(p.heads, p.kv_heads, p.head_dim);
-    const Keys<float> keys(p.kv_heads, p.head_dim, p.runs, rng);
-    const auto q = Block<float>(p.queries, p.heads * p.head_dim, 3, 1).Fill(rng);
+  for (const AttentionCase& c : Cases()) {
+    const AttentionShape shape = ShapeOf(c.heads, c.kv_heads, c.head_dim);
+    const Keys<float> keys(c.kv_heads, c.head_dim, c.runs, rng);
+    const auto q = Block<float>(c.queries, c.heads * c.head_dim, 3, 1).Fill(rng);
     for (const DType dtype : kTypes) {
-      SCOPED_TRACE(std::string(NameOf(dtype)) + " H=" + std::to_string(p.heads) +
-                   " G=" + std::to_string(p.kv_heads) + " D=" + std::to_string(p.head_dim) +
-                   " T=" + std::to_string(p.queries) + " seed=" + std::to_string(kSeed + 1));
-      const NarrowKeys narrow(keys, dtype, p.kv_heads, p.head_dim, p.runs);
-      const Answer mine = Attend(*cpu, shape, q, p.queries, narrow.runs<float>());
+      SCOPED_TRACE(std::string(NameOf(dtype)) + " H=" + std::to_string(c.heads) +
+                   " G=" + std::to_string(c.kv_heads) + " D=" + std::to_string(c.head_dim) +
+                   " T=" + std::to_string(c.queries) + " seed=" + std::to_string(kSeed + 1));
+      const NarrowKeys narrow(keys, dtype, c.kv_heads, c.head_dim, c.runs);
+      const Answer mine = Attend(*cpu, shape, q, c.queries, narrow.runs<float>());
       const auto q_ref = q.As<double>();
-      Block<double> out(p.queries, p.heads * p.head_dim);
-      Block<double> lse(p.queries, p.heads);
+      Block<double> out(c.queries, c.heads * c.head_dim);
+      Block<double> lse(c.queries, c.heads);
       const std::vector<KvRun<double>> runs = narrow.runs<double>();
-      const AttentionSequence<double> sequence{0, p.queries, runs};
+      const AttentionSequence<double> sequence{0, c.queries, runs};
       ref->Attention(q_ref.view(), shape, {&sequence, 1}, out.view(), lse.view());
       EXPECT_LT(RelativeError(mine.out.view(), out.view()), 3e-6);
       EXPECT_LT(RelativeError(mine.lse.view(), lse.view()), 3e-6);
       // And to the bit what attention in f32 makes of the same values.
       const Keys<float> values = narrow.Dequantised();
-      const Answer wide = Attend(*cpu, shape, q, p.queries, values.runs());
+      const Answer wide = Attend(*cpu, shape, q, c.queries, values.runs());
       EXPECT_TRUE(SameBits(mine.out.view(), wide.out.view()));
       EXPECT_TRUE(SameBits(mine.lse.view(), wide.lse.view()));
     }
@@ -115,12 +99,12 @@ TEST(NarrowAttention, CpuEqualsReference) {
 
 TEST(NarrowAttention, RunsChunksAndThreadsChangeNoBit) {
   Rng rng(kSeed + 2);
-  const AttentionShape shape = Shape(6, 2, 24);
+  const AttentionShape shape = ShapeOf(6, 2, 24);
   const int64_t count = 230;
   const Keys<float> keys(2, 24, std::vector<int64_t>{count}, rng);
   const auto q = Block<float>(count, 6 * 24).Fill(rng);
-  auto cpu = Cpu(1);
-  auto cpu_3 = Cpu(3);
+  auto cpu = CpuOps(1);
+  auto cpu_3 = CpuOps(3);
   for (const DType dtype : kTypes) {
     const NarrowKeys whole(keys, dtype, 2, 24, std::vector<int64_t>{count});
     const Answer wanted = Attend(*cpu, shape, q, count, whole.runs<float>());
@@ -149,9 +133,9 @@ TEST(NarrowAttention, RunsChunksAndThreadsChangeNoBit) {
 // One view may hold runs of every type.
 TEST(NarrowAttention, GradientsPassConstantsOfAnyType) {
   Rng rng(kSeed + 3);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
-  const AttentionShape shape = Shape(4, 2, 12);
+  const AttentionShape shape = ShapeOf(4, 2, 12);
   const std::vector<int64_t> old_runs = {40, 9};
   const Keys<float> old_keys(2, 12, old_runs, rng);
   Keys<float> own(2, 12, std::vector<int64_t>{30}, rng);
@@ -181,13 +165,13 @@ TEST(NarrowAttention, GradientsPassConstantsOfAnyType) {
 
 TEST(NarrowAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
   Rng rng(kSeed + 4);
-  auto cpu = Cpu(1);
+  auto cpu = CpuOps(1);
   Keys<float> keys(1, 8, std::vector<int64_t>{90}, rng);
   *keys.At(0, 0, 70, 3) = NAN;
   const auto q = Block<float>(30, 16).Fill(rng);
   for (const DType dtype : kTypes) {
     const NarrowKeys narrow(keys, dtype, 1, 8, std::vector<int64_t>{90});
-    const Answer answer = Attend(*cpu, Shape(2, 1, 8), q, 30, narrow.runs<float>());
+    const Answer answer = Attend(*cpu, ShapeOf(2, 1, 8), q, 30, narrow.runs<float>());
     EXPECT_FALSE(std::isnan(answer.out.view()(9, 0)));  // sees keys up to 69
     EXPECT_TRUE(std::isnan(answer.out.view()(10, 0)));
     EXPECT_TRUE(std::isnan(answer.out.view()(29, 15)));

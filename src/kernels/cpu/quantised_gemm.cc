@@ -328,8 +328,7 @@ void Multiply(const Operand& operand, const ProductItems::Item& item, float* sum
     operand.kernel.multiply(task);
   }
   HWY_DYNAMIC_DISPATCH(WriteOut)
-  (output.y.Rows(operand.row_begin + item.row, item.rows), item.panel, sums,
-   output.bias.empty() ? nullptr : output.bias.data(), output.accumulate);
+  (output, operand.row_begin + item.row, item.rows, item.panel, sums);
 }
 
 }  // namespace
@@ -342,11 +341,9 @@ void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput
   const int64_t cols = x.cols();
   const int offset = static_cast<const QuantisedWeight&>(*outputs.front().w).offset();
   Operand operand{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)()};
-  const int64_t turns = CeilDiv(x.rows(), kRowBlock);
   scratch.Reserve(pool.thread_count(), cols);
-  for (int64_t turn = 0; turn < turns; ++turn) {
-    operand.row_begin = turn * x.rows() / turns;
-    const int64_t rows = (turn + 1) * x.rows() / turns - operand.row_begin;
+  ForEachRowBlock(x.rows(), [&](int64_t row_begin, int64_t rows) {
+    operand.row_begin = row_begin;
     operand.x = Reserve(rows, cols, operand.kernel.layout, scratch);
     auto quantise = [&](int64_t from, int64_t to, int thread) {
       for (int64_t r = from; r < to; ++r) {
@@ -366,7 +363,7 @@ void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput
                             reinterpret_cast<std::byte*>(scratch.Block(thread)));
                  }
                });
-  }
+  });
 }
 
 }  // namespace onepass

@@ -15,16 +15,13 @@ namespace onepass {
 namespace {
 
 using testing::Block;
+using testing::CpuOps;
 using testing::RelativeError;
 using testing::SameBits;
 using testing::StoredBlocks;
 
 constexpr uint64_t kSeed = 20240711;
 constexpr BlockType kTypes[] = {BlockType::kQ8_0, BlockType::kQ4_0};
-
-std::unique_ptr<Ops<float>> Cpu(int threads) {
-  return std::move(MakeOps("cpu", {.thread_count = threads})).value();
-}
 
 std::unique_ptr<const PreparedWeight> Prepared(Ops<float>& ops, const StoredBlocks& stored) {
   return std::move(ops.Prepare(stored.tensor())).value();
@@ -61,7 +58,7 @@ std::string Describe(const Shape& s, BlockType type) {
 
 TEST_P(QuantisedProducts, EqualThePlainIntegerProduct) {
   Rng rng(kSeed);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   for (const BlockType type : kTypes) {
     for (const Shape& s : Shapes()) {
       SCOPED_TRACE(Describe(s, type));
@@ -94,7 +91,7 @@ TEST_P(QuantisedProducts, EqualThePlainIntegerProduct) {
 
 TEST_P(QuantisedProducts, BackwardEqualsTheOracle) {
   Rng rng(kSeed + 1);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   for (const BlockType type : kTypes) {
     for (const Shape& s : Shapes()) {
@@ -114,7 +111,7 @@ TEST_P(QuantisedProducts, BackwardEqualsTheOracle) {
 
 TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
   Rng rng(kSeed + 2);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   for (const BlockType type : kTypes) {
     const StoredBlocks stored(100, 736, type, rng);
     const auto w = Prepared(*cpu, stored);
@@ -136,7 +133,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
       }
     }
     for (int threads : {1, 3, 4}) {
-      auto others = Cpu(threads);
+      auto others = CpuOps(threads);
       const auto w_others = Prepared(*others, stored);
       Block<float> y(290, 100);
       Block<float> dx(290, 736);
@@ -151,7 +148,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
 // The largest sums that 32 bits have to hold.
 TEST_P(QuantisedProducts, ExtremesAreExact) {
   constexpr int64_t kCols = 64;
-  auto cpu = Cpu(1);
+  auto cpu = CpuOps(1);
   for (const BlockType type : kTypes) {
     const BlockFormat& format = FormatOf(type);
     for (int byte : {0x00, 0x7F, 0x80, 0x81, 0xFF}) {
@@ -177,7 +174,7 @@ TEST_P(QuantisedProducts, ExtremesAreExact) {
 
 TEST_P(QuantisedProducts, NoNumbersStayNoNumbersAndZerosAreZero) {
   Rng rng(kSeed + 3);
-  auto cpu = Cpu(1);
+  auto cpu = CpuOps(1);
   for (const BlockType type : kTypes) {
     const StoredBlocks stored(40, 64, type, rng);
     const auto w = Prepared(*cpu, stored);
@@ -213,7 +210,7 @@ INSTANTIATE_TEST_SUITE_P(EachInstructionSet, QuantisedProducts,
 // What quantising x costs: 1/254 of a group's largest value at most, so about a hundredth at the worst output.
 TEST(QuantisedProduct, IsNearTheOracle) {
   Rng rng(kSeed + 4);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   for (const BlockType type : kTypes) {
     const StoredBlocks stored(120, 576, type, rng);
@@ -228,7 +225,7 @@ TEST(QuantisedProduct, IsNearTheOracle) {
 
 TEST(QuantisedProduct, PaddingOutsideTheViewStaysUntouched) {
   Rng rng(kSeed + 5);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   const StoredBlocks stored(37, 32, BlockType::kQ4_0, rng);
   const auto w = Prepared(*cpu, stored);
   const auto x = Block<float>(15, 32).Fill(rng);
@@ -246,7 +243,7 @@ TEST(QuantisedProduct, PaddingOutsideTheViewStaysUntouched) {
 // Other blocks are dequantised once and multiplied as f32.
 TEST(QuantisedProduct, OfOtherBlocksIsThatOfTheirValues) {
   Rng rng(kSeed + 6);
-  auto cpu = Cpu(2);
+  auto cpu = CpuOps(2);
   for (const BlockType type : {BlockType::kQ4_K, BlockType::kQ6_K}) {
     const BlockFormat& format = FormatOf(type);
     std::vector<std::byte> bytes(static_cast<size_t>(33 * 2 * format.bytes));
@@ -264,7 +261,7 @@ TEST(QuantisedProduct, OfOtherBlocksIsThatOfTheirValues) {
 }
 
 TEST(QuantisedProduct, RefusesWhatItDoesNotKnow) {
-  auto cpu = Cpu(1);
+  auto cpu = CpuOps(1);
   auto ref = MakeRefOpsFloat();
   const std::vector<std::byte> bytes(34 * 4);
   for (Ops<float>* ops : {cpu.get(), ref.get()}) {
