@@ -22,8 +22,9 @@ HeldWeight Held(const Checkpoint& checkpoint, const TensorSpec& spec, double ele
     return {.is_integer = false, .bytes = elements * sizeof(float)};
   }
   const bool is_matrix = spec.shape.size() == 2;
-  const bool is_bf16 = is_matrix && checkpoint.tensor(spec.name).dtype == DType::kBF16;
-  return {.is_integer = false, .bytes = elements * (is_bf16 ? 2 : sizeof(float))};
+  const DType dtype = checkpoint.tensor(spec.name).dtype;
+  const bool is_half = is_matrix && (dtype == DType::kBF16 || dtype == DType::kF16);
+  return {.is_integer = false, .bytes = elements * (is_half ? 2 : sizeof(float))};
 }
 
 // Products of `rows` tokens with every matrix, of which `logit_rows` go through the head, and one

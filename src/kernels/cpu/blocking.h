@@ -19,6 +19,12 @@ constexpr int64_t kRowBlock = 264;
 // Two bf16 weights of one panel row: column j in the low half, column j + 16 in the high half.
 enum class BF16Pair : uint32_t {};
 
+// Elements of a panel's row as it is stored: float, BF16Pair or F16.
+template <class Stored>
+constexpr int kRowElements = kPanel;
+template <>
+inline constexpr int kRowElements<BF16Pair> = kPanel / 2;
+
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 

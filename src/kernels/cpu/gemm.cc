@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <type_traits>
 
 #include "kernels/cpu/product_items.h"
 #include "kernels/cpu/quantised.h"
@@ -38,18 +39,20 @@ HWY_BEFORE_NAMESPACE();
 namespace onepass {
 namespace HWY_NAMESPACE {
 
-// Below this many rows a bf16 panel is widened in registers, above it once into a buffer.
+// Below this many rows a panel of 16-bit weights is widened in registers, above it once into a
+// buffer.
 constexpr int64_t kWidenRows = 2 * kTileRows + 1;
 
-// Widens `depth` rows of pairs to [depth][32] floats.
-void Widen(const BF16Pair* HWY_RESTRICT from, int64_t depth, float* HWY_RESTRICT to) {
+// Widens `depth` rows of a panel to [depth][32] floats.
+template <class Stored>
+void Widen(const Stored* HWY_RESTRICT from, int64_t depth, float* HWY_RESTRICT to) {
   const DF d;
   for (int64_t k = 0; k < depth; ++k) {
     VF row[kPanel / kLanes];
-    LoadRow<kPanel / kLanes>(from + k * (kPanel / 2), row);
+    LoadRow<kPanel / kLanes>(from + k * kRowElements<Stored>, row);
 #pragma GCC unroll 8
     for (int v = 0; v < kPanel / kLanes; ++v) {
-      hn::StoreU(row[v], d, to + k * kPanel + ColumnOf<BF16Pair>(v));
+      hn::StoreU(row[v], d, to + k * kPanel + ColumnOf<Stored>(v));
     }
   }
 }
@@ -61,13 +64,15 @@ void TransposeBlock(const PackedWeight& w, int64_t begin, int64_t count, int64_t
   const int64_t columns = std::min<int64_t>(kPanel, w.cols() - column);
   if (columns < kPanel) std::fill_n(to, RoundUp(count, kPanel) * kPanel, 0.0f);
   for (int64_t n = 0; n < count; n += kPanel) {
-    const int64_t panel = (begin + n) / kPanel;
-    float* HWY_RESTRICT block = to + n * kPanel;
-    if (w.is_bf16()) {
-      TransposePairs(w.bf16_panel(panel) + column * (kPanel / 2), columns, block);
-    } else {
-      TransposeFloats(w.f32_panel(panel) + column * kPanel, columns, block);
-    }
+    w.VisitPanel((begin + n) / kPanel, column, [&]<class Stored>(const Stored* from) HWY_ATTR {
+      if constexpr (std::is_same_v<Stored, float>) {
+        TransposeFloats(from, columns, to + n * kPanel);
+      } else {
+        HWY_ALIGN float wide[kPanel * kPanel];
+        Widen(from, columns, wide);
+        TransposeFloats(wide, columns, to + n * kPanel);
+      }
+    });
   }
 }
 
@@ -117,18 +122,16 @@ void BackwardBlock(const PreparedWeight& w, bool is_quantised, int64_t begin, in
 // Rows times `depth` rows of a panel from depth k on.
 void ForwardBlock(const PackedWeight& w, int64_t panel, int64_t k, int64_t depth, int64_t rows,
                   const float* a, float* sums, float* block, bool load) {
-  if (!w.is_bf16()) {
-    PanelProduct<false>(rows, a, w.f32_panel(panel) + k * kPanel, kPanel, depth, sums, kPanel,
-                        load);
-    return;
-  }
-  const BF16Pair* from = w.bf16_panel(panel) + k * (kPanel / 2);
-  if (rows < kWidenRows) {
-    PanelProduct<false>(rows, a, from, kPanel / 2, depth, sums, kPanel, load);
-    return;
-  }
-  Widen(from, depth, block);
-  PanelProduct<false>(rows, a, block, kPanel, depth, sums, kPanel, load);
+  w.VisitPanel(panel, k, [&]<class Stored>(const Stored* from) HWY_ATTR {
+    if constexpr (!std::is_same_v<Stored, float>) {
+      if (rows >= kWidenRows) {
+        Widen(from, depth, block);
+        PanelProduct<false>(rows, a, block, kPanel, depth, sums, kPanel, load);
+        return;
+      }
+    }
+    PanelProduct<false>(rows, a, from, kRowElements<Stored>, depth, sums, kPanel, load);
+  });
 }
 
 template <bool kBackward>

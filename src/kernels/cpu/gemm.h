@@ -16,8 +16,8 @@
 
 namespace onepass {
 
-// A weight [N, K] in panels of 32 outputs, [ceil(N / 32)][K][32]: f32, or bf16 where the file has
-// bf16 (F16 is widened to f32, since bf16 would round it). The last panel is padded with zeros.
+// A weight [N, K] in panels of 32 outputs, [ceil(N / 32)][K][32], in the type of the file: f32, f16
+// or bf16. The last panel is padded with zeros.
 class PackedWeight final : public PreparedWeight {
  public:
   // REQUIRES: shape [N, K], dtype F32, F16 or BF16.
@@ -27,14 +27,31 @@ class PackedWeight final : public PreparedWeight {
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
-  int64_t bytes() const override { return f32_.bytes() + bf16_.bytes(); }
+  int64_t bytes() const override { return f32_.bytes() + f16_.bytes() + bf16_.bytes(); }
 
   int64_t panel_count() const { return CeilDiv(rows_, kPanel); }
-  bool is_bf16() const { return bf16_.size() > 0; }
-  const float* f32_panel(int64_t p) const { return f32_.data() + p * cols_ * kPanel; }
-  const BF16Pair* bf16_panel(int64_t p) const { return bf16_.data() + p * cols_ * (kPanel / 2); }
+  // Calls body with the first element of panel p, row k: const float*, const F16* or
+  // const BF16Pair*; rows are kRowElements of that type apart.
+  template <class Body>
+  void VisitPanel(int64_t p, int64_t k, const Body& body) const {
+    if (bf16_.size() > 0) {
+      body(RowOf(bf16_, p, k));
+    } else if (f16_.size() > 0) {
+      body(RowOf(f16_, p, k));
+    } else {
+      body(RowOf(f32_, p, k));
+    }
+  }
 
  private:
+  template <class Stored>
+  const Stored* RowOf(const WeightPiece<Stored>& panels, int64_t p, int64_t k) const {
+    return panels.data() + (p * cols_ + k) * kRowElements<Stored>;
+  }
+  // Takes memory for `panels` and calls fill(first output, outputs that exist, panel) for each one.
+  template <class Stored, class Fill>
+  void PackPanels(WeightPiece<Stored>& panels, const Fill& fill, WeightMemory& memory,
+                  ThreadPool& pool);
   // Fills f32_ with the rows that read_row(n, row) gives.
   void PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
                   WeightMemory& memory, ThreadPool& pool);
@@ -42,6 +59,7 @@ class PackedWeight final : public PreparedWeight {
   int64_t rows_;
   int64_t cols_;
   WeightPiece<float> f32_;
+  WeightPiece<F16> f16_;
   WeightPiece<BF16Pair> bf16_;
 };
 

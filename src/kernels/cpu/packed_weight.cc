@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <vector>
@@ -7,34 +8,54 @@
 namespace onepass {
 namespace {
 
-uint32_t Bf16At(const std::byte* bytes, int64_t index) {
-  uint16_t bits;
-  std::memcpy(&bits, bytes + index * 2, sizeof(bits));
-  return bits;
+template <class T>
+T ElementAt(std::span<const std::byte> bytes, int64_t index) {
+  T value;
+  std::memcpy(&value, bytes.data() + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
+  return value;
 }
 
 }  // namespace
 
+template <class Stored, class Fill>
+void PackedWeight::PackPanels(WeightPiece<Stored>& panels, const Fill& fill, WeightMemory& memory,
+                              ThreadPool& pool) {
+  const int64_t panel_size = cols_ * kRowElements<Stored>;
+  panels = memory.Take<Stored>(panel_count() * panel_size);
+  auto pack = [&](int64_t begin, int64_t end, int) {
+    for (int64_t p = begin; p < end; ++p) {
+      fill(p * kPanel, std::min<int64_t>(kPanel, rows_ - p * kPanel),
+           panels.data() + p * panel_size);
+    }
+  };
+  pool.ParallelFor(panel_count(), 1, std::ref(pack));
+}
+
 PackedWeight::PackedWeight(const RawTensor& weight, WeightMemory& memory, ThreadPool& pool)
     : rows_(weight.shape[0]), cols_(weight.shape[1]) {
   if (weight.dtype == DType::kBF16) {
-    bf16_ = memory.Take<BF16Pair>(panel_count() * cols_ * (kPanel / 2));
-    auto pack = [&](int64_t begin, int64_t end, int) {
-      for (int64_t p = begin; p < end; ++p) {
-        BF16Pair* panel = bf16_.data() + p * cols_ * (kPanel / 2);
-        for (int64_t j = 0; j < kPanel / 2; ++j) {
-          const int64_t low = p * kPanel + j;
-          const int64_t high = low + kPanel / 2;
-          for (int64_t k = 0; k < cols_; ++k) {
-            uint32_t word = 0;
-            if (low < rows_) word = Bf16At(weight.bytes.data(), low * cols_ + k);
-            if (high < rows_) word |= Bf16At(weight.bytes.data(), high * cols_ + k) << 16;
-            panel[k * (kPanel / 2) + j] = BF16Pair{word};
-          }
+    const auto fill = [&](int64_t first, int64_t count, BF16Pair* panel) {
+      const auto bits = [&](int64_t j, int64_t k) -> uint32_t {
+        return j < count ? ElementAt<uint16_t>(weight.bytes, (first + j) * cols_ + k) : 0;
+      };
+      for (int64_t j = 0; j < kPanel / 2; ++j) {
+        for (int64_t k = 0; k < cols_; ++k) {
+          panel[k * (kPanel / 2) + j] = BF16Pair{bits(j, k) | bits(j + kPanel / 2, k) << 16};
         }
       }
     };
-    pool.ParallelFor(panel_count(), 1, std::ref(pack));
+    PackPanels(bf16_, fill, memory, pool);
+    return;
+  }
+  if (weight.dtype == DType::kF16) {
+    const auto fill = [&](int64_t first, int64_t count, F16* panel) {
+      for (int64_t j = 0; j < count; ++j) {
+        for (int64_t k = 0; k < cols_; ++k) {
+          panel[k * kPanel + j] = ElementAt<F16>(weight.bytes, (first + j) * cols_ + k);
+        }
+      }
+    };
+    PackPanels(f16_, fill, memory, pool);
     return;
   }
   PackFloats([&](int64_t n,
@@ -55,18 +76,14 @@ PackedWeight::PackedWeight(const BlockTensor& weight, WeightMemory& memory, Thre
 
 void PackedWeight::PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
                               WeightMemory& memory, ThreadPool& pool) {
-  f32_ = memory.Take<float>(panel_count() * cols_ * kPanel);
-  auto pack = [&](int64_t begin, int64_t end, int) {
-    std::vector<float> row(cols_);
-    for (int64_t p = begin; p < end; ++p) {
-      float* panel = f32_.data() + p * cols_ * kPanel;
-      for (int64_t j = 0; j < kPanel && p * kPanel + j < rows_; ++j) {
-        read_row(p * kPanel + j, row);
-        for (int64_t k = 0; k < cols_; ++k) panel[k * kPanel + j] = row[k];
-      }
+  const auto fill = [&](int64_t first, int64_t count, float* panel) {
+    std::vector<float> row(static_cast<size_t>(cols_));
+    for (int64_t j = 0; j < count; ++j) {
+      read_row(first + j, row);
+      for (int64_t k = 0; k < cols_; ++k) panel[k * kPanel + j] = row[static_cast<size_t>(k)];
     }
   };
-  pool.ParallelFor(panel_count(), 1, std::ref(pack));
+  PackPanels(f32_, fill, memory, pool);
 }
 
 float* GemmScratch::Packed(int64_t floats) {

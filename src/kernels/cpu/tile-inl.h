@@ -18,6 +18,7 @@
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/blocking.h"
+#include "tensor/dtype.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace onepass {
@@ -36,14 +37,12 @@ constexpr int kTileRows = 12;
 constexpr int kTileRows = 6;
 #endif
 
-// How far ahead a panel that is read once is fetched: 4 kB of bf16, 8 kB of f32.
+// How far ahead a panel that is read once is fetched: 4 kB of bf16 or f16, 8 kB of f32.
 constexpr int kPrefetchRows = 64;
 
-// Where vector v of a tile that begins at column (f32) or word (bf16) 0 lies in the panel.
+// Where vector v of a tile that begins at column (f32, f16) or word (bf16) 0 lies in the panel.
 template <class B>
-constexpr int ColumnOf(int v);
-template <>
-constexpr int ColumnOf<float>(int v) {
+constexpr int ColumnOf(int v) {
   return v * kLanes;
 }
 template <>
@@ -58,6 +57,16 @@ HWY_INLINE void LoadRow(const float* HWY_RESTRICT b, VF* HWY_RESTRICT row) {
   const DF d;
 #pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(d, b + v * kLanes);
+}
+template <int kVectors>
+HWY_INLINE void LoadRow(const F16* HWY_RESTRICT b, VF* HWY_RESTRICT row) {
+  const DF d;
+  const hn::Rebind<hwy::float16_t, DF> d_half;
+  const auto* halves = reinterpret_cast<const hwy::float16_t*>(b);
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    row[v] = hn::PromoteTo(d, hn::LoadU(d_half, halves + v * kLanes));
+  }
 }
 template <int kVectors>
 HWY_INLINE void LoadRow(const BF16Pair* HWY_RESTRICT b, VF* HWY_RESTRICT row) {
@@ -157,11 +166,9 @@ HWY_INLINE void PanelProduct(int64_t rows, const float* a, const B* b, int64_t l
       return;
     }
   }
-  // A tile takes 2 vectors of f32 columns, or one vector of pairs.
-  constexpr int kStep =
-      sizeof(B) == sizeof(BF16Pair) && !std::is_same_v<B, float> ? kLanes : 2 * kLanes;
-  constexpr int kEnd = std::is_same_v<B, float> ? kPanel : kPanel / 2;
-  for (int at = 0; at < kEnd; at += kStep) {
+  // A tile takes two vectors of columns, in pairs one vector of words.
+  constexpr int kStep = 2 * kLanes * kRowElements<B> / kPanel;
+  for (int at = 0; at < kRowElements<B>; at += kStep) {
     ForEachTile(rows, [&](int64_t row, int64_t height) HWY_ATTR {
       TileOfRows<2, kTransposedA, B>(height, a + row * kAStep, b + at, ldb, depth,
                                      c + row * ldc + at, ldc, load_c);

@@ -6,7 +6,6 @@
 #define ONEPASS_KERNELS_CPU_TRANSPOSE_INL_H_
 #endif
 
-#include <bit>
 #include <cstdint>
 
 #include "hwy/highway.h"
@@ -59,37 +58,6 @@ inline void Transpose(const float* HWY_RESTRICT from, int64_t ldf, int64_t rows,
 // A panel's rows [count][32] to [32][32] (lines of 32, the first `count` of each written).
 inline void TransposeFloats(const float* HWY_RESTRICT from, int64_t count, float* HWY_RESTRICT to) {
   Transpose(from, kPanel, count, kPanel, to, kPanel);
-}
-
-inline void TransposePairs(const BF16Pair* HWY_RESTRICT from, int64_t count,
-                           float* HWY_RESTRICT to) {
-  const D4 d;
-  const hn::RebindToUnsigned<D4> du;
-  constexpr int64_t kHalf = kPanel / 2;
-  const auto upper = hn::Set(du, 0xFFFF0000u);
-  const uint32_t* HWY_RESTRICT words = reinterpret_cast<const uint32_t*>(from);
-  const int64_t count4 = count / 4 * 4;
-  for (int64_t r = 0; r < count4; r += 4) {
-    for (int64_t j = 0; j < kHalf; j += 4) {
-      const auto w0 = hn::LoadU(du, words + r * kHalf + j);
-      const auto w1 = hn::LoadU(du, words + (r + 1) * kHalf + j);
-      const auto w2 = hn::LoadU(du, words + (r + 2) * kHalf + j);
-      const auto w3 = hn::LoadU(du, words + (r + 3) * kHalf + j);
-      StoreTransposed(hn::BitCast(d, hn::ShiftLeft<16>(w0)), hn::BitCast(d, hn::ShiftLeft<16>(w1)),
-                      hn::BitCast(d, hn::ShiftLeft<16>(w2)), hn::BitCast(d, hn::ShiftLeft<16>(w3)),
-                      to + j * kPanel + r, kPanel);
-      StoreTransposed(hn::BitCast(d, hn::And(w0, upper)), hn::BitCast(d, hn::And(w1, upper)),
-                      hn::BitCast(d, hn::And(w2, upper)), hn::BitCast(d, hn::And(w3, upper)),
-                      to + (j + kHalf) * kPanel + r, kPanel);
-    }
-  }
-  for (int64_t r = count4; r < count; ++r) {
-    for (int64_t j = 0; j < kHalf; ++j) {
-      const uint32_t word = static_cast<uint32_t>(from[r * kHalf + j]);
-      to[j * kPanel + r] = std::bit_cast<float>(word << 16);
-      to[(j + kHalf) * kPanel + r] = std::bit_cast<float>(word & 0xFFFF0000u);
-    }
-  }
 }
 
 }  // namespace HWY_NAMESPACE
