@@ -2,16 +2,20 @@
 """Runs llama-bench and `onepass bench` in turn on the same GGUF files and prints the ratios.
 
 Prefill of a text of random tokens with one row of logits (llama-bench -p N -n 0), and decode of one
-sequence behind a context (-p 0 -n N -d CONTEXT), both with as many threads. llama-bench first tries
-what it offers on each file - attention with and without `-fa`, weights repacked for the machine and
-not, for long texts a larger `-ub` - and goes into the comparison with its fastest. Then both programs
-run once a round, the other first in every second round. A round's figure is the median of its own
-repetitions; the table has the median, lowest and highest of the rounds.
+sequence behind a context (-p 0 -n N -d CONTEXT), both with as many threads. For each file and work
+llama-bench first tries every combination of what it offers - attention with and without `-fa`,
+weights repacked for the machine and not, above 512 tokens a larger `-ub` - and goes into the
+comparison with the fastest of those that it can run. Then both programs run once a round, the other
+first in every second round. A round's figure is the median of its own repetitions; the table has
+the median, lowest and highest of the rounds. The file of `--json` is replaced as a whole after
+every row, so that a fault leaves the rows before it.
 
 Called by compare_llamacpp.sh; needs no package.
 """
 import argparse
+import itertools
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -19,7 +23,6 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WORTH = 1.01  # another setting must be this much faster
 LONG = 1000  # tokens from which on a text is read once a round
 
 
@@ -58,15 +61,15 @@ class LlamaBench:
         self.threads = threads
         done = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
         text = done.stdout + done.stderr
-        # Alternatives of each flag, the first of which is where the search begins.
+        if "--n-depth" not in text:
+            raise Fault(f"{path}: want a llama-bench with --n-depth (-d), found none in its --help")
+        # Alternatives of each flag; of equally fast ones the first wins.
         self.flags = {"-fa": ["0", "1"]}
         if "--repack" in text:
             self.flags["--repack"] = ["1", "0"]
         if "--run-time-repack" in text:
             self.flags["-rtr"] = ["1", "0"]
         self.can_skip_warmup = "--no-warmup" in text
-        if "--n-depth" not in text and "-gp" not in text:
-            raise Fault(f"{path}: want a llama-bench with -d (context depth)")
 
     def speeds(self, model, work, settings, repeats, warm_up=True):
         kind, size, context = work
@@ -79,33 +82,35 @@ class LlamaBench:
             command += [flag, value]
         if not warm_up and self.can_skip_warmup:
             command.append("--no-warmup")
+        output = run(command)
         try:
-            results = json.loads(run(command))
-            return results[-1]["samples_ts"]
+            speeds = [float(speed) for speed in json.loads(output)[-1]["samples_ts"]]
         except (ValueError, KeyError, IndexError, TypeError):
-            raise Fault(f"{self.path}: want JSON with samples_ts, found something else") from None
+            speeds = []
+        if not speeds or not all(0 < speed < math.inf for speed in speeds):
+            raise Fault(f"{self.path}: want JSON with samples_ts above 0, found something else")
+        return speeds
 
-    def best_settings(self, model, work, known):
-        """known: what was best for a shorter text of the same file, or nothing."""
+    def best_settings(self, model, work):
+        """Tries all combinations: some flags are fast, or run at all, only with others."""
         kind, size, _ = work
-        flags = {flag: values for flag, values in self.flags.items() if flag not in known}
+        flags = dict(self.flags)
         if kind == "prefill" and size > 512:
             flags["-ub"] = ["512", "2048"]
-        settings = known | {flag: values[0] for flag, values in flags.items()}
         repeats = 1 if size > LONG else 2
-        best, fault = 0, None
-        trials = [{}] + [{flag: value} for flag, values in flags.items() for value in values[1:]]
-        for change in trials:
+        best, best_speed, fault = None, 0, None
+        for values in itertools.product(*flags.values()):
+            settings = dict(zip(flags, values))
             try:
-                speed = max(self.speeds(model, work, settings | change, repeats, warm_up=False))
+                speed = max(self.speeds(model, work, settings, repeats, warm_up=False))
             except Fault as found:  # these settings, with this file or machine
                 fault = fault or found
                 continue
-            if speed > WORTH * best:
-                settings, best = settings | change, speed
-        if best == 0:
+            if speed > best_speed:
+                best, best_speed = settings, speed
+        if best is None:
             raise fault
-        return settings
+        return best
 
 
 def our_speed(onepass, model, work, threads, repeats):
@@ -115,8 +120,14 @@ def our_speed(onepass, model, work, threads, repeats):
                "--json", "--tokens", size]
     if kind == "decode":
         command += ["--context", context, "--batch", 1]
-    row = json.loads(run(command))["rows"][0]
-    return row["tokens_per_s"], row["peak_share" if kind == "prefill" else "bandwidth_share"]
+    output = run(command)
+    share = "peak_share" if kind == "prefill" else "bandwidth_share"
+    try:
+        row = json.loads(output)["rows"][0]
+        return float(row["tokens_per_s"]), float(row[share])
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise Fault(f"{onepass}: want JSON with tokens_per_s and {share}, found something else") \
+            from None
 
 
 def spread(values):
@@ -152,7 +163,15 @@ def work_name(row):
     return f"decode {row['tokens']} at {row['context']}"
 
 
-def print_table(rows):
+def write_rows(path, rows):
+    """The file is the old one or the new one at any moment, never a part."""
+    part = f"{path}.part"
+    pathlib.Path(part).write_text(json.dumps(rows, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def print_table(options, rows):
+    print(f"{options.threads} threads, {options.rounds} rounds; tok/s: median (lowest to highest)")
     heads = ["model", "work", "llama.cpp tok/s", "onepass tok/s", "ratio", "share", "its settings"]
     lines = [heads]
     for row in rows:
@@ -175,7 +194,7 @@ def parse(arguments):
     parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--repeats", type=count, default=3, help="of either program in a round")
     parser.add_argument("--threads", type=count, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--json", metavar="FILE", help="the rows as JSON too")
+    parser.add_argument("--json", metavar="FILE", help="the rows as JSON too, after each row")
     options = parser.parse_args(arguments)
     onepass = os.environ.get("ONEPASS") or str(ROOT / "build/release/apps/onepass/onepass")
     for path in (options.llama_bench, onepass):
@@ -187,6 +206,12 @@ def parse(arguments):
         with open(model, "rb") as file:
             if file.read(4) != b"GGUF":
                 parser.error(f"want a GGUF file, found another ({model})")
+    if options.json:
+        options.json = os.path.realpath(options.json)
+        if not os.path.isdir(os.path.dirname(options.json)):
+            parser.error(f"--json: want a folder to write in, found none ({options.json})")
+        if os.path.exists(options.json) and not os.path.isfile(options.json):
+            parser.error(f"--json: want a file, found something else ({options.json})")
     return options, onepass
 
 
@@ -198,22 +223,20 @@ def main():
         works = [("prefill", size, 0) for size in options.prefill]
         works.append(("decode", options.tokens, options.context))
         for model in options.models:
-            known = {}
             for work in works:
-                is_prefill = work[0] == "prefill"
-                settings = llama.best_settings(model, work, known if is_prefill else {})
-                if is_prefill and not known:
-                    known = settings
+                settings = llama.best_settings(model, work)
                 rows.append(compare(llama, onepass, model, work, settings, options))
+                if options.json:
+                    write_rows(options.json, rows)
                 print(f"{rows[-1]['model']}, {work_name(rows[-1])}: {rows[-1]['ratio']:.2f}",
                       file=sys.stderr)
-        if options.json:
-            pathlib.Path(options.json).write_text(json.dumps(rows, indent=1) + "\n")
     except (Fault, OSError) as fault:
+        if rows:
+            print_table(options, rows)
+            sys.stdout.flush()
         print(f"compare_llamacpp: {fault}", file=sys.stderr)
         sys.exit(1)
-    print(f"{options.threads} threads, {options.rounds} rounds; tok/s: median (lowest to highest)")
-    print_table(rows)
+    print_table(options, rows)
 
 
 if __name__ == "__main__":
