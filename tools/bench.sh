@@ -6,8 +6,8 @@
 # Variables: SHAPE (smollm2-135m), RUNS (of each hand-off, 10), LENGTHS (of the text handed over,
 #   250,500,1000,3000), PREFILL (512,3000), ROUNDS (of the comparison, 3), OUT (out/bench), THREADS
 #   (0: all), PARTS (machine roofline compare handoff memory train), ONEPASS (the release build's
-#   program). Parts that are not run keep their files, so that a long run can be cut in pieces. A
-#   trial of seconds:
+#   program). Parts that are not run keep their files, so that a long run can be cut in pieces; so
+#   does the comparison where MODELS has no file for it, and whatever fails. A trial of seconds:
 #     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 tools/bench.sh
 # Of models above 400 MB only the shortest prefill is compared, in two rounds.
 set -euo pipefail
@@ -56,16 +56,21 @@ measure() {
   mv "$out/$name.json.new" "$out/$name.json"
 }
 
-# compare FILE PREFILL ROUNDS REPEATS MODEL...
+# compare FILE PREFILL ROUNDS REPEATS MODEL...: nothing without a model. If it fails, FILE.json stays
+# as it was.
 compare() {
   local name=$1 sizes=$2 turns=$3 repeats=$4 flags=()
   shift 4
-  rm -f "$out/$name.json"
   [ $# -gt 0 ] || return 0
+  rm -f "$out/$name.json.new"
   [ "$threads" = 0 ] || flags=(--threads "$threads")
   echo "$(date +%T) compare with llama.cpp: $*"
   tools/compare_llamacpp.sh "$llama_bench" "$@" --prefill "$sizes" --rounds "$turns" \
-    --repeats "$repeats" --json "$out/$name.json" "${flags[@]}"
+    --repeats "$repeats" --json "$out/$name.json.new" "${flags[@]}" || {
+    [ ! -e "$out/$name.json.new" ] || echo "bench: the rows so far: $out/$name.json.new" >&2
+    exit 1
+  }
+  mv "$out/$name.json.new" "$out/$name.json"
 }
 
 longest=${lengths##*,}
@@ -80,7 +85,8 @@ if wanted compare; then
   llama_bench=${1:-}
   small=() large=()
   for model in "${models[@]}"; do
-    if [ "$(stat -Lc %s "$model")" -le 400000000 ]; then small+=("$model"); else large+=("$model"); fi
+    size=$(stat -Lc %s "$model")
+    if [ "$size" -le 400000000 ]; then small+=("$model"); else large+=("$model"); fi
   done
   compare compare "$prefill" "$rounds" 3 "${small[@]}"
   compare compare-large "${prefill%%,*}" $((rounds < 2 ? rounds : 2)) 1 "${large[@]}"

@@ -3,12 +3,18 @@
 
     python3 tools/bench_tables.py out/bench
 
-A table whose measurement is missing is left out. Needs no package.
+A table whose measurement is missing or torn is left out, and one line on stderr names the file; the
+comparison with llama.cpp, which not every run makes, is not missed. Needs no package.
 """
+import contextlib
+import io
 import json
 import pathlib
 import sys
 
+NAMES = ("machine", "roofline", "handoff", "handoff-one-token", "decode-deep", "kv-memory",
+         "kv-error", "train-inline", "train-front")
+COMPARED = ("compare", "compare-large")
 KINDS = [("16 bits", "BF16", ("BF16", "F16")), ("8 bits", "Q8_0", ("Q8_0",)),
          ("4 bits", "Q4_0", ("Q4_0",))]
 # tok/s that were aimed at, of the shape smollm2-135m on two cores with AVX2.
@@ -90,12 +96,12 @@ def goals(roofline, compared):
           rows)
 
 
-def others(compared, shape):
+def others(compared):
     rows = [[row["model"], f"{row['work']} {row['tokens']}", with_spread(**row["llama_cpp"]),
              with_spread(**row["onepass"]), f"{row['ratio']:.2f}", percent(row["share"]),
              f"`{row['llama_cpp_settings']}`"] for row in compared]
     if rows:
-        table(f"All files, `{shape}` and larger",
+        table("Beside llama.cpp, all files",
               ["file", "work", "llama.cpp, tok/s", "onepass, tok/s", "ratio",
                "share of the limit", "llama.cpp's settings"], rows)
 
@@ -103,7 +109,7 @@ def others(compared, shape):
 def points(roofline):
     rows = [[row["weights"], row["work"], number(row["tokens_per_s"]),
              with_spread(row["ms"], row["ms_low"], row["ms_high"]), number(row["gops"]),
-             number(row["ops_per_byte"]), percent(row["peak_share"]),
+             number(row["arithmetic_intensity"]), percent(row["peak_share"]),
              percent(row["bandwidth_share"])] for row in roofline["rows"]]
     table("Points of the roofline",
           ["weights", "work", "tok/s", "ms", "Gop/s", "op/B", "of the peak", "of the bandwidth"],
@@ -143,38 +149,93 @@ def kv_memory(report):
           rows)
 
 
+def kv_error(report):
+    rows = [[f"`{row['kv']}`", str(row["bytes_per_token"]), f"{row['perplexity']:.2f}",
+             f"{row['change_percent']:+.2f}%", f"{row['mean_kl_nats']:.2g}",
+             f"{row['top1_agreement_percent']:.1f}%"] for row in report["rows"]]
+    table("KV in fewer bits",
+          ["KV", "bytes a token", "perplexity", "change from f32", "mean KL, nats",
+           "same best token"], rows)
+    text = report["text"] if report["text"] == "generated world" else f"`{report['text']}`"
+    print(f"\nBase `{report['base']}`, {report['scored_tokens']} tokens of {text} in windows of "
+          f"{report['window_tokens']}.")
+
+
 def train_steps(reports):
     rows = [[f"{report['placement']}, constants {row['constants']}", number(row["seconds"]),
              megabytes(row["tape_bytes"]), megabytes(row["resident_bytes"]),
              str(row["taped_tokens"]), str(row["constant_tokens"])]
             for report in reports for row in report["rows"]]
     table("Training step",
-          ["prompts", "s", "tape, MB", "resident beyond the base, MB", "taped rows", "constant rows"],
-          rows)
+          ["prompts", "s", "tape, MB", "resident beyond the base, MB", "taped rows",
+           "constant rows"], rows)
+
+
+def complain(fault):
+    print(f"bench_tables: {fault}", file=sys.stderr)
+
+
+def read(folder):
+    """What is there and whole: reports by name, a list of rows or an object each."""
+    reports = {}
+    for name in NAMES + COMPARED:
+        path = folder / f"{name}.json"
+        kind = list if name in COMPARED else dict
+        try:
+            report = json.loads(path.read_text())
+        except FileNotFoundError:
+            if name not in COMPARED:
+                complain(f"{path}: missing, its table is left out")
+        except (OSError, ValueError, RecursionError) as fault:
+            complain(f"{path}: want JSON, found {str(fault).splitlines()[0]}")
+        else:
+            if isinstance(report, kind):
+                reports[name] = report
+            else:
+                complain(f"{path}: want a JSON {'array' if kind is list else 'object'}, found none")
+    return reports
+
+
+class Tables:
+    def __init__(self, folder):
+        self.folder = folder
+        self.reports = read(folder)
+
+    def make(self, print_table, *names, also=()):
+        """print_table(reports of `names`), all of it or nothing. also: what it reads besides."""
+        if not all(name in self.reports for name in names):
+            return
+        output = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(output):
+                print_table(*(self.reports[name] for name in names))
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration,
+                ZeroDivisionError) as fault:
+            files = ", ".join(str(self.folder / f"{name}.json") for name in (*names, *also))
+            complain(f"{files}: want what `onepass bench` and compare_llamacpp.py write, found "
+                     f"another ({type(fault).__name__}: {fault})")
+            return
+        print(output.getvalue(), end="")
 
 
 def main():
     if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
-        print("bench_tables: usage: bench_tables.py FOLDER", file=sys.stderr)
+        complain("usage: bench_tables.py FOLDER")
         sys.exit(2)
-    reports = {path.stem: json.loads(path.read_text())
-               for path in pathlib.Path(sys.argv[1]).glob("*.json")}
-    compared = reports.get("compare", []) + reports.get("compare-large", [])
-    if "machine" in reports:
-        machine(reports["machine"])
-    if "roofline" in reports:
-        goals(reports["roofline"], compared)
-        others(compared, reports["roofline"]["base"])
-        points(reports["roofline"])
-    if "handoff" in reports:
-        handoffs(reports["handoff"])
-    if "handoff-one-token" in reports and "decode-deep" in reports:
-        one_token(reports["handoff-one-token"], reports["decode-deep"])
-    if "kv-memory" in reports:
-        kv_memory(reports["kv-memory"])
-    steps = [reports[name] for name in ("train-inline", "train-front") if name in reports]
+    tables = Tables(pathlib.Path(sys.argv[1]))
+    given = [name for name in COMPARED if name in tables.reports]
+    compared = [row for name in given for row in tables.reports[name]]
+    tables.make(machine, "machine")
+    tables.make(lambda report: goals(report, compared), "roofline", also=given)
+    tables.make(lambda: others(compared), also=given)
+    tables.make(points, "roofline")
+    tables.make(handoffs, "handoff")
+    tables.make(one_token, "handoff-one-token", "decode-deep")
+    tables.make(kv_memory, "kv-memory")
+    tables.make(kv_error, "kv-error")
+    steps = [name for name in ("train-inline", "train-front") if name in tables.reports]
     if steps:
-        train_steps(steps)
+        tables.make(lambda *reports: train_steps(reports), *steps)
 
 
 if __name__ == "__main__":
