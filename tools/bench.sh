@@ -56,8 +56,8 @@ measure() {
   mv "$out/$name.json.new" "$out/$name.json"
 }
 
-# compare FILE PREFILL ROUNDS REPEATS MODEL...: nothing without a model. If it fails, FILE.json stays
-# as it was.
+# compare FILE PREFILL ROUNDS REPEATS MODEL...: nothing without a model. If it fails, FILE.json
+# stays as it was.
 compare() {
   local name=$1 sizes=$2 turns=$3 repeats=$4 flags=()
   shift 4
