@@ -4,6 +4,7 @@
 #include <numbers>
 #include <utility>
 
+#include "core/check.h"
 #include "core/quote.h"
 
 namespace onepass {
@@ -144,6 +145,7 @@ Status ModelConfig::Validate() const {
   RETURN_IF_ERROR(WantRange("head_dim", head_dim, 1024));
   RETURN_IF_ERROR(WantRange("intermediate_size", feed_forward, int64_t{1} << 20));
   RETURN_IF_ERROR(WantRange("max_position_embeddings", max_positions, int64_t{1} << 30));
+  ONEPASS_CHECK(sliding_window == 0 || max_positions <= sliding_window, "positions are hidden");
   if (heads % kv_heads != 0) {
     return InvalidArgument(
         "config: \"num_attention_heads\": want a multiple of "
@@ -174,6 +176,10 @@ Status ModelConfig::Validate() const {
                            std::to_string(rope_factors.size()));
   }
   return Status::Ok();
+}
+
+std::string_view ModelConfig::LimitOfPositions() const {
+  return sliding_window > 0 ? "the base's sliding window" : "the base's context";
 }
 
 int64_t ModelConfig::ParameterCount() const {

@@ -24,7 +24,7 @@ struct ModelConfig {
   int64_t kv_heads = 0;       // G
   int64_t head_dim = 0;       // D
   int64_t feed_forward = 0;   // F
-  int64_t max_positions = 0;  // context in tokens
+  int64_t max_positions = 0;  // context in tokens; never more than the sliding window
   double norm_eps = 1e-5;
   bool tied_head = false;
   bool qkv_bias = false;     // qwen2, or attention_bias (then the output has one too)
@@ -39,16 +39,21 @@ struct ModelConfig {
   std::vector<float> rope_factors;      // [D / 2]: every frequency is divided by its own; or empty
   std::optional<int64_t> bos_token;
   std::vector<int64_t> eos_tokens;  // config.json allows one or a list
+  // Of a base whose layers see a window of the last tokens alone, if it is not longer than the
+  // context, which then ends with it: no token is hidden. 0: none.
+  int64_t sliding_window = 0;
 
   Status Validate() const;
+  // What ends max_positions, for messages: "the base's context" or "the base's sliding window".
+  std::string_view LimitOfPositions() const;
   // Parameters, in elements, a tied head counted once.
   int64_t ParameterCount() const;
   // KV pages of this model with elements of `dtype`.
   KvLayout Layout(int64_t page_tokens, DType dtype) const;
 };
 
-// Parses config.json. Refuses unsupported architectures, activations and a sliding window that the
-// context would exceed, naming them.
+// Parses config.json. Refuses unsupported architectures and activations, naming them. A sliding
+// window ends the context: what would exceed it is refused as too long.
 Result<ModelConfig> ParseConfig(std::string_view json, const std::string& name);
 std::string ConfigToJson(const ModelConfig& config, DType dtype);
 // "smollm2-135m", "llama3-8b", ...; kNotFound lists the names that exist.

@@ -191,8 +191,9 @@ void ReadRope(const Reader& top, const std::string& file, Status* fault, ModelCo
   }
 }
 
-// A window that is as long as the context hides nothing; a shorter one would, and is not supported.
-void RefuseSlidingWindow(const Reader& reader, const ModelConfig& config) {
+// A layer with a window sees the last tokens alone. Up to the window's length that hides nothing,
+// so the context ends there.
+void EndContextAtSlidingWindow(const Reader& reader, ModelConfig& config) {
   int64_t window = 0;  // none
   if (config.architecture == "mistral") {
     // An absent key means 4096 to transformers; null means none.
@@ -206,16 +207,13 @@ void RefuseSlidingWindow(const Reader& reader, const ModelConfig& config) {
       window = 0;
     }
   }
-  if (window == 0 || window >= config.max_positions) return;
   if (const Json* types = reader.Find("layer_types"); types != nullptr && types->is_array()) {
     bool slides = false;
     for (const Json& type : *types) slides = slides || type != "full_attention";
     if (!slides) return;
   }
-  reader.FailUnsupported(
-      "sliding_window",
-      "at least max_position_embeddings, " + std::to_string(config.max_positions) + ", or null",
-      std::to_string(window));
+  if (window == 0 || window > config.max_positions) return;
+  config.max_positions = config.sliding_window = window;
 }
 
 void ReadTokens(const Reader& reader, ModelConfig& config) {
@@ -290,7 +288,7 @@ Result<ModelConfig> ParseConfig(std::string_view json, const std::string& name) 
   }
   config.qkv_bias = config.qkv_bias || config.architecture == "qwen2";
   ReadRope(reader, name, &fault, config);
-  RefuseSlidingWindow(reader, config);
+  EndContextAtSlidingWindow(reader, config);
   ReadTokens(reader, config);
   RETURN_IF_ERROR(fault);
   if (const Status valid = config.Validate(); !valid.ok()) {
@@ -320,9 +318,14 @@ std::string ConfigToJson(const ModelConfig& config, DType dtype) {
     out["attention_bias"] = config.output_bias;
     out["mlp_bias"] = config.mlp_bias;
   } else if (config.architecture == "qwen2") {
-    out["use_sliding_window"] = false;
-  } else {
+    out["use_sliding_window"] = config.sliding_window > 0;
+    if (config.sliding_window > 0) {
+      out["sliding_window"] = config.sliding_window;
+      out["max_window_layers"] = 0;
+    }
+  } else if (config.architecture == "mistral") {
     out["sliding_window"] = nullptr;
+    if (config.sliding_window > 0) out["sliding_window"] = config.sliding_window;
   }
   out["rope_theta"] = config.rope_theta;
   switch (config.rope_scaling) {

@@ -107,18 +107,51 @@ TEST(Config, EndTokensMayBeOneOrMany) {
       std::vector<int64_t>{2});
 }
 
-TEST(Config, AWindowThatHidesNothingIsAccepted) {
-  EXPECT_TRUE(FaultOf(Mistral({{"sliding_window", 128}})).ok());
-  EXPECT_TRUE(FaultOf(Mistral(json::object())).ok());  // 4096, longer than this context
-  EXPECT_TRUE(FaultOf(Qwen2({{"use_sliding_window", false}, {"sliding_window", 16}})).ok());
-  EXPECT_TRUE(
-      FaultOf(
-          Qwen2({{"use_sliding_window", true}, {"sliding_window", 16}, {"max_window_layers", 2}}))
-          .ok());
-  EXPECT_TRUE(FaultOf(Qwen2({{"use_sliding_window", true},
-                             {"sliding_window", 16},
-                             {"layer_types", {"full_attention", "full_attention"}}}))
-                  .ok());
+TEST(Config, ASlidingWindowEndsTheContext) {
+  struct Case {
+    json config;
+    int64_t positions;
+    int64_t window;
+  };
+  const auto sliding = [](const json& changes) {
+    return Qwen2(With({{"use_sliding_window", true}, {"sliding_window", 16}}, changes));
+  };
+  for (const Case& c : {
+           Case{Mistral({{"sliding_window", 127}}), 127, 127},
+           Case{Mistral({{"sliding_window", 128}}), 128, 128},
+           Case{Mistral({{"sliding_window", 129}}), 128, 0},
+           Case{Mistral({{"sliding_window", nullptr}}), 128, 0},
+           Case{Mistral(json::object()), 128, 0},  // 4096, longer than this context
+           Case{Mistral({{"max_position_embeddings", 32768}}), 4096, 4096},
+           Case{Mistral({{"sliding_window", 16}, {"layer_types", {"full_attention"}}}), 128, 0},
+           Case{Qwen2({{"use_sliding_window", false}, {"sliding_window", 16}}), 128, 0},
+           Case{sliding({{"max_window_layers", 1}}), 16, 16},
+           Case{sliding({{"max_window_layers", 2}}), 128, 0},  // no layer slides
+           Case{sliding({{"layer_types", {"full_attention", "full_attention"}}}), 128, 0},
+           Case{sliding({{"layer_types", {"full_attention", "sliding_attention"}}}), 16, 16},
+       }) {
+    SCOPED_TRACE(c.config.dump());
+    const ModelConfig config = Parsed(c.config);
+    EXPECT_EQ(config.max_positions, c.positions);
+    EXPECT_EQ(config.sliding_window, c.window);
+    EXPECT_EQ(config.LimitOfPositions(),
+              c.window > 0 ? "the base's sliding window" : "the base's context");
+    const auto again = ParseConfig(ConfigToJson(config, DType::kF32), "written");
+    ASSERT_TRUE(again.ok()) << again.status().message();
+    EXPECT_EQ(again->max_positions, c.positions);
+    EXPECT_EQ(again->sliding_window, c.window);
+  }
+}
+
+// Llama-3's rule stretches from the positions that the base was trained for, not from the window.
+TEST(Config, ASlidingWindowLeavesThePositionsAsTheyAre) {
+  const json llama3 = {{"rope_type", "llama3"},
+                       {"factor", 8.0},
+                       {"low_freq_factor", 1.0},
+                       {"high_freq_factor", 4.0}};
+  const ModelConfig config = Parsed(Mistral({{"sliding_window", 16}, {"rope_scaling", llama3}}));
+  EXPECT_EQ(config.max_positions, 16);
+  EXPECT_EQ(config.rope_original_positions, 128);
 }
 
 struct Refused {
@@ -193,16 +226,8 @@ std::vector<Refused> RefusedConfigs() {
        kInvalid, "only one of them"},
       {llama({{"rope_parameters", {{"rope_type", "yarn"}}}}), kUnsupported,
        "\"rope_parameters.rope_type\""},
-      {Mistral({{"sliding_window", 127}}), kUnsupported,
-       "\"sliding_window\": want at least max_position_embeddings, 128, or null, found 127"},
-      {Mistral({{"max_position_embeddings", 32768}}), kUnsupported, "found 4096"},
       {Mistral({{"sliding_window", 0}}), kInvalid, "\"sliding_window\""},
-      {Qwen2({{"use_sliding_window", true}, {"sliding_window", 16}, {"max_window_layers", 1}}),
-       kUnsupported, "\"sliding_window\""},
-      {Qwen2({{"use_sliding_window", true},
-              {"sliding_window", 16},
-              {"layer_types", {"full_attention", "sliding_attention"}}}),
-       kUnsupported, "\"sliding_window\""},
+      {Mistral({{"sliding_window", "4096"}}), kInvalid, "\"sliding_window\""},
   };
 }
 

@@ -145,16 +145,18 @@ void ReadRope(GgufKeys& keys, ModelConfig* config) {
   }
 }
 
-void RefuseForeign(GgufKeys& keys, const ModelConfig& config) {
+void RefuseForeign(GgufKeys& keys) {
   for (const std::string_view key : kForeign) {
     if (keys.Has(key)) keys.FailSupport(key, "nothing");
   }
   if (keys.Int("expert_count", 0, kMaxSize, 0) != 0) keys.FailSupport("expert_count", "0");
+}
+
+// As of config.json: up to the window's length it hides nothing, so the context ends there.
+void EndContextAtSlidingWindow(GgufKeys& keys, ModelConfig* config) {
   const int64_t window = keys.Int("attention.sliding_window", 0, kMaxSize, 0);
-  if (window != 0 && window < config.max_positions) {
-    keys.FailSupport("attention.sliding_window",
-                     "at least the context, " + std::to_string(config.max_positions));
-  }
+  if (window == 0 || window > config->max_positions) return;
+  config->max_positions = config->sliding_window = window;
 }
 
 // Ids outside the vocabulary can never occur, so they are left out.
@@ -217,7 +219,8 @@ Result<ModelConfig> GgufConfig(const GgufFile& file) {
   config.output_bias = has("blk.0.attn_output.bias");
   config.mlp_bias = has("blk.0.ffn_gate.bias");
   ReadRope(keys, &config);
-  RefuseForeign(keys, config);
+  RefuseForeign(keys);
+  EndContextAtSlidingWindow(keys, &config);
   RETURN_IF_ERROR(keys.fault());
   RETURN_IF_ERROR(ReadTokens(file, &config));
   if (const Status valid = config.Validate(); !valid.ok()) {

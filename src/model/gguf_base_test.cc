@@ -262,7 +262,6 @@ TEST(GgufBase, FaultsNameTensorsAndKeys) {
                         {"attention.head_count", 3, "a multiple of the head count, 3"},
                         {"attention.head_count_kv", 3, "num_key_value_heads"},
                         {"attention.key_length", 63, "want attention.key_length, 63"},
-                        {"attention.sliding_window", 511, "want at least the context, 512"},
                         {"expert_count", 8, "\"llama.expert_count\": want 0, found 8"},
                         {"rope.dimension_count", 32, "want the head's size, 64, found 32"},
                         {"attention.scale", 1, "\"llama.attention.scale\": want nothing, found 1"},
@@ -298,6 +297,17 @@ TEST(GgufBase, HeadCountsMayStandLayerByLayer) {
   EXPECT_THAT(model.FaultOf(), HasSubstr("head_count_kv\": want the same for every layer"));
   model.keys["attention.head_count_kv"] = list({});
   EXPECT_THAT(model.FaultOf(), HasSubstr("head_count_kv\": want numbers from 1"));
+}
+
+TEST(GgufBase, ASlidingWindowEndsTheContext) {
+  Model model;
+  for (const auto& [window, positions] :
+       {std::pair{0, 512}, std::pair{511, 511}, std::pair{512, 512}, std::pair{513, 512}}) {
+    model.U32("attention.sliding_window", static_cast<uint32_t>(window));
+    const ModelConfig config = ConfigOf(model);
+    EXPECT_EQ(config.max_positions, positions);
+    EXPECT_EQ(config.sliding_window, window == 511 || window == 512 ? window : 0);
+  }
 }
 
 TEST(GgufBase, RopeScalingOfEverySpelling) {
