@@ -14,10 +14,11 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// Everything that a segment's KV depends on (segment.h): its view, position, content and type.
-uint64_t ContentHash(const Segment& segment, const KvView& view, View<const float> vectors) {
-  uint64_t hash = HashCombine(static_cast<uint64_t>(segment.provenance().kind),
-                              static_cast<uint64_t>(segment.start_position()));
+// Everything that a segment's KV depends on (segment.h): base, view, position, content and type.
+uint64_t ContentHash(uint64_t base_hash, const Segment& segment, const KvView& view,
+                     View<const float> vectors) {
+  uint64_t hash = HashCombine(base_hash, static_cast<uint64_t>(segment.provenance().kind));
+  hash = HashCombine(hash, static_cast<uint64_t>(segment.start_position()));
   hash = HashCombine(hash, static_cast<uint64_t>(segment.pool().layout().dtype));
   for (const SegmentRef& s : view.segments()) {
     hash = HashCombine(hash, s->provenance().content_hash);
@@ -115,6 +116,9 @@ std::string_view NameOf(FinishReason reason) {
   return "?";
 }
 
+Engine::Engine(Base& base, PagePool& pool)
+    : base_(&base), pool_(&pool), base_hash_(HashText(base.checkpoint->Fingerprint())) {}
+
 Status Engine::Prefill(std::span<PrefillRequest> requests) {
   // Room for all first: scarcity must leave nothing half-written.
   std::vector<std::unique_ptr<Segment>> tails;
@@ -145,7 +149,7 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
       base_->model->Logits(hidden.Rows(row, 1),
                            {request.logits.data(), 1, base_->config().vocab_size});
     }
-    tails[i]->set_content_hash(ContentHash(*tails[i], request.view, request.vectors));
+    tails[i]->set_content_hash(ContentHash(base_hash_, *tails[i], request.view, request.vectors));
     request.segment = std::move(tails[i]);
   }
   return Status::Ok();
@@ -228,7 +232,7 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     DecodeRequest& request = *d.request;
     if (request.finish != FinishReason::kStopString) request.text += d.decoder.Finish();
     if (d.segment->token_count() == 0) continue;
-    d.segment->set_content_hash(ContentHash(*d.segment, request.view, {}));
+    d.segment->set_content_hash(ContentHash(base_hash_, *d.segment, request.view, {}));
     request.segment = std::move(d.segment);
   }
   return Status::Ok();

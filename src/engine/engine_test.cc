@@ -237,6 +237,34 @@ TEST_F(EngineTest, EqualHistoriesHaveEqualHashes) {
   EXPECT_NE(hash({1, 2}, 0), hash({1, 2}, 1));
 }
 
+TEST_F(EngineTest, OfAnotherBaseTheHashIsAnother) {
+  const auto hash = [](Base& base) {
+    PagePool pool(base.config().Layout(4, DType::kF32), 4);
+    Engine engine(base, pool);
+    PrefillRequest prefill;
+    prefill.tokens = {1, 2};
+    ONEPASS_CHECK(engine.Prefill({&prefill, 1}).ok(), "pages");
+    DecodeRequest decode;
+    decode.start_tokens = {1, 2};
+    decode.stop.max_tokens = 1;
+    ONEPASS_CHECK(engine.Decode({&decode, 1}).ok(), "pages");
+    return std::pair(prefill.segment->provenance().content_hash,
+                     decode.segment->provenance().content_hash);
+  };
+  const auto load = [this](uint64_t seed) {
+    const std::string dir = dir_ + "_" + std::to_string(seed);
+    std::filesystem::remove_all(dir);
+    ONEPASS_CHECK(InitBase(base_->config(), DType::kF32, seed, dir).ok(), dir);
+    ONEPASS_CHECK(WriteFileAtomically(dir + "/tokenizer.json", kTokenizer).ok(), dir);
+    return std::move(LoadBase(dir, {.backend = "ref", .thread_count = 1})).value();
+  };
+  const auto ours = hash(*base_);
+  EXPECT_EQ(hash(*load(11)), ours) << "the same weights elsewhere";
+  const auto other = hash(*load(12));
+  EXPECT_NE(other.first, ours.first);
+  EXPECT_NE(other.second, ours.second);
+}
+
 TEST(Sampler, GreedyTakesTheLargestAndTheSmallestIdOfEquals) {
   Sampler sampler({});
   const std::vector<float> logits{1, 3, 3, 2};

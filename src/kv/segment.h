@@ -21,9 +21,9 @@ std::string_view NameOf(SegmentKind kind);
 struct Provenance {
   SegmentKind kind = SegmentKind::kSharedInput;
   int32_t stage = -1;  // owner's index in the chain; -1: nobody (shared input)
-  // Hash of everything that the KV depends on: kind, tokens or prompt vectors, start position, the
-  // type it is stored in and the hashes of the segments in its view. Of one base equal hashes mean
-  // equal KV.
+  // Hash of everything that the KV depends on: the base's fingerprint, kind, tokens or prompt
+  // vectors, start position, the type it is stored in and the hashes of the segments in its view.
+  // On one backend equal hashes mean equal KV.
   uint64_t content_hash = 0;
 };
 
