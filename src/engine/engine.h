@@ -27,7 +27,7 @@ struct Base {
   const ModelConfig& config() const { return checkpoint->config(); }
 };
 struct BaseOptions {
-  std::string backend = "cpu";  // "cpu", "ref"
+  std::string backend = "cpu";  // one of BackendNames()
   int thread_count = 0;
 };
 // A folder with config.json, safetensors and tokenizer.json, or a GGUF file.
@@ -91,8 +91,8 @@ struct EngineCounters {
 // Thread-compatible.
 class Engine {
  public:
-  // Both must outlive it.
-  Engine(Base& base, PagePool& pool) : base_(&base), pool_(&pool) {}
+  // Both must outlive it. Reads all the weights where the base's fingerprint is not known yet.
+  Engine(Base& base, PagePool& pool);
 
   Base& base() const { return *base_; }
   PagePool& pool() const { return *pool_; }
@@ -107,6 +107,7 @@ class Engine {
  private:
   Base* base_;
   PagePool* pool_;
+  uint64_t base_hash_;  // of the base's fingerprint: what every content hash begins with
   EngineCounters counters_;
 };
 
