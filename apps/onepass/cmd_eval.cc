@@ -10,6 +10,7 @@
 #include "eval/compare.h"
 #include "eval/report.h"
 #include "eval/suite.h"
+#include "kernels/registry.h"
 
 namespace onepass {
 namespace {
@@ -85,7 +86,7 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
       ->check(ParsedBy(ParseKvType))
       ->capture_default_str();
   eval->add_option("--backend", flags->base.backend, "kernels")
-      ->check(CLI::IsMember({"cpu", "ref"}))
+      ->check(CLI::IsMember(BackendNames()))
       ->capture_default_str();
   eval->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
       ->check(CLI::Range(0, 1024))

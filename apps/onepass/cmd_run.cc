@@ -11,6 +11,7 @@
 #include "chain/run_file.h"
 #include "commands.h"
 #include "core/quote.h"
+#include "kernels/registry.h"
 
 namespace onepass {
 namespace {
@@ -134,7 +135,7 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
   command->add_option("--set", flags->prompts, "STAGE.prompt=DIR: another prompt for a stage");
   command->add_option("--base", flags->base, "Another base folder than the chain's");
   command->add_option("--backend", flags->backend.backend, "Kernels")
-      ->check(CLI::IsMember({"cpu", "ref"}));
+      ->check(CLI::IsMember(BackendNames()));
   command->add_option("--threads", flags->backend.thread_count, "0: one per hardware thread")
       ->check(CLI::Range(0, 1024));
   command

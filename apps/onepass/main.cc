@@ -1,9 +1,13 @@
 // The program: one subcommand a file, each turning flags into structs and nothing else.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "commands.h"
+#include "core/quote.h"
 
 namespace onepass {
 
@@ -28,6 +32,19 @@ void IgnoreSignalsThatCallsReport() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
+// A fault of usage in one line, whatever stands in the arguments that it quotes.
+std::string UsageLine(const CLI::App* app, const CLI::Error& error) {
+  std::string line = std::string("onepass: ") + error.what();
+  // What is missing may only be misspelt.
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) {
+    const std::vector<std::string> unknown = app->remaining(/*recurse=*/true);
+    if (!unknown.empty()) line += ", found " + onepass::Quote(unknown.front());
+  }
+  std::ranges::replace_if(
+      line, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  return line + " (--help lists what there is)\n";
+}
+
 // 0, or 1 where what was printed could not all be written.
 int FlushOutput() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
@@ -41,6 +58,7 @@ int main(int argc, char** argv) {
   IgnoreSignalsThatCallsReport();
   CLI::App app{"onepass: chains of soft-prompted language models that hand their KV over"};
   app.require_subcommand(1);
+  app.failure_message(UsageLine);
   app.set_version_flag("--version", "onepass 0.1.0");
   int exit_code = 0;
   onepass::AddInspectCommand(app, &exit_code);

@@ -1,0 +1,67 @@
+// Wrong usage of the program: one line that says what is wrong, and exit code 2.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "program.h"
+
+namespace onepass {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+struct Fault {
+  const char* arguments;
+  const char* message;
+};
+
+TEST(Usage, AFaultIsOneLineWithTheProgramsName) {
+  const Fault faults[] = {
+      {"", "subcommand is required"},
+      {"nope", "subcommand is required, found \"nope\""},
+      {"--nope", "found \"--nope\""},
+      {"bench", "subcommand is required"},
+      {"bench nope", "subcommand is required, found \"nope\""},
+      {"bench prefill --tokens none", "--tokens"},
+      {"run", "chain is required"},
+      {"run chain.yaml", "--input and --output (or --explain)"},
+      {"run chain.yaml --explain=xml", "--explain: xml not in {text,json}"},
+      {"run chain.yaml --explain --nope", "not expected: --nope"},
+      {"run chain.yaml --input a --output b --batch 0", "--batch"},
+      {"run chain.yaml --input a --output b --backend gpu", "gpu not in {ref,cpu}"},
+      {"run chain.yaml --input a --output b --kv f16", "found \"f16\""},
+      {"train", "recipe is required"},
+      {"eval suite.yaml --backend gpu", "gpu not in {ref,cpu}"},
+      {"eval suite.yaml --seeds one", "--seeds"},
+      {"convert", "is required"},
+      {"inspect", "is required"},
+      {"inspect folder 'two\nlines\rand \033[1mcolour'", "two lines and  [1mcolour"},
+  };
+  for (const Fault& fault : faults) {
+    SCOPED_TRACE(fault.arguments);
+    const Outcome outcome = RunOnepass(fault.arguments);
+    EXPECT_EQ(outcome.exit_code, 2);
+    EXPECT_THAT(outcome.output, StartsWith("onepass: "));
+    EXPECT_THAT(outcome.output, HasSubstr(fault.message));
+    EXPECT_EQ(std::ranges::count(outcome.output, '\n'), 1) << outcome.output;
+    EXPECT_TRUE(outcome.output.ends_with('\n')) << outcome.output;
+  }
+}
+
+TEST(Usage, HelpAndVersionAreNoFaults) {
+  const Outcome help = RunOnepass("--help");
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* command : {"inspect", "init-base", "convert", "run", "train", "eval", "bench"}) {
+    EXPECT_THAT(help.output, HasSubstr(command));
+  }
+  const Outcome run = RunOnepass("run --help");
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_THAT(run.output, HasSubstr("--on-error"));
+  EXPECT_EQ(RunOnepass("--version").output, "onepass 0.1.0\n");
+}
+
+}  // namespace
+}  // namespace onepass
