@@ -79,8 +79,8 @@ inline void LoadVisible(const QueryBlock& block, float* visible) {
 }
 
 // Rows of BF16 or I8 (tensor/narrow_row.h) become rows of f32, kStride apart.
-HWY_INLINE void WidenRows(DType dtype, const std::byte* from, int64_t rows, int64_t head_dim,
-                          float* HWY_RESTRICT to) {
+inline void WidenRows(DType dtype, const std::byte* from, int64_t rows, int64_t head_dim,
+                      float* HWY_RESTRICT to) {
   const DF d;
   const int64_t whole = head_dim / kLanes * kLanes;
   const int64_t row_bytes = StoredElements(dtype, head_dim) * SizeOf(dtype);
@@ -111,24 +111,25 @@ HWY_INLINE void WidenRows(DType dtype, const std::byte* from, int64_t rows, int6
   }
 }
 
+// Rows of K or V of any type become rows of f32, kStride apart.
+inline void LoadRowsOfKv(DType dtype, const std::byte* from, int64_t rows, int64_t head_dim,
+                         float* HWY_RESTRICT to) {
+  if (dtype != DType::kF32) {
+    WidenRows(dtype, from, rows, head_dim, to);
+    return;
+  }
+  const size_t row_bytes = static_cast<size_t>(head_dim) * sizeof(float);
+  for (int64_t r = 0; r < rows; ++r) std::memcpy(to + r * kStride, from + r * row_bytes, row_bytes);
+}
+
 // The next `count` keys of a head and their values, as [count][kStride].
 inline void LoadKeys(RunCursor& cursor, int64_t kv_head, int64_t head_dim, int64_t count,
                      float* HWY_RESTRICT keys, float* HWY_RESTRICT values) {
   cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t at, int64_t rows) HWY_ATTR {
-    const std::byte* k = run.k_row(kv_head, from, head_dim);
-    const std::byte* v = run.v_row(kv_head, from, head_dim);
-    if (run.dtype != DType::kF32) {
-      WidenRows(run.dtype, k, rows, head_dim, keys + at * kStride);
-      WidenRows(run.dtype, v, rows, head_dim, values + at * kStride);
-      return;
-    }
-    const size_t row_bytes = static_cast<size_t>(head_dim) * sizeof(float);
-    for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(keys + (at + r) * kStride, k + r * row_bytes, row_bytes);
-    }
-    for (int64_t r = 0; r < rows; ++r) {
-      std::memcpy(values + (at + r) * kStride, v + r * row_bytes, row_bytes);
-    }
+    LoadRowsOfKv(run.dtype, run.k_row(kv_head, from, head_dim), rows, head_dim,
+                 keys + at * kStride);
+    LoadRowsOfKv(run.dtype, run.v_row(kv_head, from, head_dim), rows, head_dim,
+                 values + at * kStride);
   });
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/cpu/attention.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <functional>
@@ -53,11 +54,105 @@ void OnlineSoftmax(int64_t base, int64_t count, int64_t first_row, int64_t rows,
   }
 }
 
+// The same of one row whose scores [64] are neighbours, with the same sums in the same order.
+void OnlineSoftmaxOfRow(int64_t base, int64_t count, int64_t row, const AttentionMemory& memory) {
+  const DF d;
+  const VF hidden = hn::Set(d, -std::numeric_limits<float>::infinity());
+  const VF visible = hn::Set(d, memory.visible[row]);
+  const VF old_max = hn::Set(d, memory.max[row]);
+  float* HWY_RESTRICT scores = memory.scores + row * kStride;
+  VF max = old_max;
+  for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
+    const auto seen = hn::Lt(hn::Iota(d, static_cast<float>(base + j)), visible);
+    const VF s = hn::IfThenElse(seen, hn::LoadU(d, scores + j), hidden);
+    hn::StoreU(s, d, scores + j);
+    max = hn::Max(max, s);
+  }
+  max = hn::MaxOfLanes(d, max);
+  const VF correction = Exp(d, hn::Sub(old_max, max));
+  for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
+    hn::StoreU(Exp(d, hn::Sub(hn::LoadU(d, scores + j), max)), d, scores + j);
+  }
+  float total = hn::GetLane(hn::Mul(hn::Set(d, memory.total[row]), correction));
+  for (int64_t j = 0; j < count; ++j) total += scores[j];
+  memory.max[row] = hn::GetLane(max);
+  memory.total[row] = total;
+  memory.correction[row] = hn::GetLane(correction);
+}
+
 void ScaleRow(float factor, int64_t width, float* HWY_RESTRICT row) {
   const DF d;
   const VF f = hn::Set(d, factor);
   for (int64_t e = 0; e < width; e += kLanes) {
     hn::StoreU(hn::Mul(hn::LoadU(d, row + e), f), d, row + e);
+  }
+}
+
+void ScaleSums(int64_t first, int64_t rows, const AttentionMemory& memory) {
+  for (int64_t r = first; r < rows; ++r) {
+    if (memory.correction[r] != 1) {
+      ScaleRow(memory.correction[r], memory.width, memory.sums + r * memory.width);
+    }
+  }
+}
+
+// The keys [base, base + count) for all rows; lanes lie over rows.
+void AttendMany(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t base,
+                int64_t count, RunCursor& cursor, const AttentionMemory& memory) {
+  const int64_t rows = block.rows();
+  const int64_t first = block.FirstRow(base);
+  LoadKeys(cursor, kv_head, head_dim, count, memory.keys, memory.values);
+  Product<false>(count, memory.keys, memory.queries_t + first, kStride, head_dim,
+                 memory.scores + first, kStride, block.padded_rows() - first, false);
+  OnlineSoftmax(base, count, first, block.padded_rows(), memory);
+  if (base > 0) ScaleSums(first, rows, memory);
+  Product<true>(rows - first, memory.scores + first, memory.values, kStride, count,
+                memory.sums + first * memory.width, memory.width, memory.width, base > 0);
+}
+
+// Up to this many rows, as decoding has, lanes lie over keys.
+constexpr int64_t kFewRows = 8;
+
+// The same for a few rows, bit for bit: every sum goes over depth and keys in the same order. What
+// lies ready is read where it lies.
+void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t base,
+               int64_t count, RunCursor& cursor, const AttentionMemory& memory) {
+  const int64_t rows = block.rows();
+  struct Piece {
+    const float* values;
+    int64_t stride;
+    int64_t at;
+    int64_t count;
+  };
+  std::array<Piece, kKeyBlock> pieces;
+  size_t piece_count = 0;
+  cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t at, int64_t n) HWY_ATTR {
+    const std::byte* k = run.k_row(kv_head, from, head_dim);
+    const std::byte* v = run.v_row(kv_head, from, head_dim);
+    Piece piece{reinterpret_cast<const float*>(v), head_dim, at, n};
+    if (run.dtype != DType::kF32) {
+      WidenRows(run.dtype, k, n, head_dim, memory.keys);
+      Transpose(memory.keys, kStride, n, head_dim, memory.keys_t + at, kKeyBlock);
+    } else {
+      for (int64_t line = 0; line < n * head_dim; line += 16) hwy::Prefetch(piece.values + line);
+      Transpose(reinterpret_cast<const float*>(k), head_dim, n, head_dim, memory.keys_t + at,
+                kKeyBlock);
+    }
+    if (run.dtype != DType::kF32 || memory.width != head_dim) {
+      float* to = memory.values + at * kStride;
+      LoadRowsOfKv(run.dtype, v, n, head_dim, to);
+      piece.values = to;
+      piece.stride = kStride;
+    }
+    pieces[piece_count++] = piece;
+  });
+  Product<true>(rows, memory.queries_t, memory.keys_t, kKeyBlock, head_dim, memory.scores, kStride,
+                kKeyBlock, false);
+  for (int64_t r = 0; r < rows; ++r) OnlineSoftmaxOfRow(base, count, r, memory);
+  if (base > 0) ScaleSums(0, rows, memory);
+  for (const Piece& piece : std::span(pieces).first(piece_count)) {
+    Product<false>(rows, memory.scores + piece.at, piece.values, piece.stride, piece.count,
+                   memory.sums, memory.width, memory.width, base > 0 || piece.at > 0);
   }
 }
 
@@ -77,20 +172,11 @@ void AttentionPart(View<const float> q, const AttentionShape& shape,
   RunCursor cursor(sequence.runs);
   for (int64_t base = 0; base < block.key_count(); base += kKeyBlock) {
     const int64_t count = std::min(kKeyBlock, block.key_count() - base);
-    const int64_t first = block.FirstRow(base);
-    LoadKeys(cursor, item.kv_head, d, count, memory.keys, memory.values);
-    Product<false>(count, memory.keys, memory.queries_t + first, kStride, d, memory.scores + first,
-                   kStride, block.padded_rows() - first, false);
-    OnlineSoftmax(base, count, first, block.padded_rows(), memory);
-    if (base > 0) {
-      for (int64_t r = first; r < rows; ++r) {
-        if (memory.correction[r] != 1) {
-          ScaleRow(memory.correction[r], memory.width, memory.sums + r * memory.width);
-        }
-      }
+    if (rows <= kFewRows) {
+      AttendFew(block, item.kv_head, d, base, count, cursor, memory);
+    } else {
+      AttendMany(block, item.kv_head, d, base, count, cursor, memory);
     }
-    Product<true>(rows - first, memory.scores + first, memory.values, kStride, count,
-                  memory.sums + first * memory.width, memory.width, memory.width, base > 0);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t t = block.first_row + r / block.group;

@@ -18,7 +18,8 @@ struct AttentionMemory {
   int64_t width = 0;  // D rounded up to 16: columns of values
   float* keys;        // [kKeyBlock][kStride]: a left operand
   float* values;      // [kKeyBlock][kStride]
-  float* scores;      // [kKeyBlock][kStride], lanes over rows: S^T, then P^T
+  float* keys_t;      // [D][kKeyBlock]: the keys' transpose (few rows)
+  float* scores;      // [kKeyBlock][kStride], lanes over rows: S^T, then P^T; of few rows S, then P
   float* gradients;   // [kKeyBlock][kStride]: dP^T, then dS^T (backward)
   float* queries_t;   // [D][kStride]: Q^T, times the scale
   float* douts_t;     // [D][kStride]: dO^T (backward)
@@ -34,8 +35,8 @@ struct AttentionMemory {
 
   static int64_t Floats(int64_t head_dim) {
     const int64_t width = RoundUp(head_dim, 16);
-    return 4 * kKeyBlock * kStride + 2 * head_dim * kStride + 3 * kMaxRows * width +
-           2 * kKeyBlock * width + 4 * kMaxRows;
+    return 4 * kKeyBlock * kStride + head_dim * kKeyBlock + 2 * head_dim * kStride +
+           3 * kMaxRows * width + 2 * kKeyBlock * width + 4 * kMaxRows;
   }
 
   AttentionMemory(float* at, int64_t head_dim) : width(RoundUp(head_dim, 16)) {
@@ -46,6 +47,7 @@ struct AttentionMemory {
     };
     keys = take(kKeyBlock * kStride);
     values = take(kKeyBlock * kStride);
+    keys_t = take(head_dim * kKeyBlock);
     scores = take(kKeyBlock * kStride);
     gradients = take(kKeyBlock * kStride);
     queries_t = take(head_dim * kStride);

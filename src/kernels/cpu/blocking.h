@@ -28,4 +28,19 @@ inline constexpr int kRowElements<BF16Pair> = kPanel / 2;
 constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
 
+// [0, count) in the fewest parts of `largest` at most, their sizes nearly equal.
+class Parts {
+ public:
+  constexpr Parts(int64_t count, int64_t largest)
+      : count_(count), parts_(CeilDiv(count, largest)) {}
+
+  constexpr int64_t count() const { return parts_; }
+  constexpr int64_t begin(int64_t i) const { return i * count_ / parts_; }
+  constexpr int64_t size(int64_t i) const { return begin(i + 1) - begin(i); }
+
+ private:
+  int64_t count_;
+  int64_t parts_;
+};
+
 }  // namespace onepass

@@ -109,11 +109,10 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
 
 template <int kBits>
 void Tiles(const DotTask& task) {
-  // Tiles of nearly equal height.
-  const int64_t tiles = (task.rows + kTileRows - 1) / kTileRows;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t row = i * task.rows / tiles;
-    switch ((i + 1) * task.rows / tiles - row) {
+  const Parts tiles(task.rows, kTileRows);
+  for (int64_t i = 0; i < tiles.count(); ++i) {
+    const int64_t row = tiles.begin(i);
+    switch (tiles.size(i)) {
       case 1:
         Tile<1, kBits>(task, row);
         break;

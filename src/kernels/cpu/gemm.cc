@@ -206,10 +206,11 @@ void Run(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> o
   task.depth = rows.cols();
   const int64_t blocks = std::max<int64_t>(1, CeilDiv(task.depth, kDepthBlock));
   task.depth_block = std::max<int64_t>(1, RoundUp(CeilDiv(task.depth, blocks), depth_multiple));
-  scratch.Reserve(pool.thread_count(), task.depth);
-  ForEachRowBlock(rows.rows(), [&](int64_t row_begin, int64_t row_count) {
-    task.row_begin = row_begin;
-    task.rows = row_count;
+  scratch.Reserve(pool.thread_count(), rows.made_cols());
+  const Parts turns(rows.rows(), kRowBlock);
+  for (int64_t turn = 0; turn < turns.count(); ++turn) {
+    task.row_begin = turns.begin(turn);
+    task.rows = turns.size(turn);
     float* packed = scratch.Packed(CeilDiv(task.depth, task.depth_block) * task.rows * kStride);
     if (task.depth > 0) {
       Pack(rows, task.row_begin, task.rows, task.depth_block, packed, scratch, pool);
@@ -221,7 +222,7 @@ void Run(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> o
                [&](int64_t begin, int64_t end, int thread) {
                  parts(task, items, begin, end, scratch.Sums(thread), scratch.Block(thread));
                });
-  });
+  }
 }
 
 void RunBackward(View<const float> dy, const PreparedWeight& w, bool is_quantised, View<float> dx,

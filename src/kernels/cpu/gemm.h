@@ -69,11 +69,11 @@ class GemmScratch {
   // A packed left operand of `floats` floats.
   float* Packed(int64_t floats);
   // A thread's own sums [kRowBlock][32], widened or transposed weights [kDepthBlock][32], and a row
-  // of `cols` values, as of the last Reserve.
+  // of `made_cols` values, as of the last Reserve.
   float* Sums(int thread);
   float* Block(int thread);
   float* Row(int thread);
-  void Reserve(int thread_count, int64_t cols);
+  void Reserve(int thread_count, int64_t made_cols);
 
  private:
   Buffer<float> packed_;
@@ -87,7 +87,9 @@ class InputRows {
 
   int64_t rows() const { return input_.x.rows(); }
   int64_t cols() const { return input_.x.cols(); }
-  // Row r, where it lies or made in `memory` [cols]. Thread-safe for different rows.
+  // The memory that Row needs: cols() where rows are made, 0 where they lie ready.
+  int64_t made_cols() const { return input_.norm_weight.empty() && input_.up.empty() ? 0 : cols(); }
+  // Row r, where it lies or made in `memory` [made_cols()]. Thread-safe for different rows.
   const float* Row(int64_t r, float* memory) const;
 
  private:

@@ -91,8 +91,8 @@ float* GemmScratch::Packed(int64_t floats) {
   return packed_.data();
 }
 
-void GemmScratch::Reserve(int thread_count, int64_t cols) {
-  const int64_t floats = (kRowBlock + kDepthBlock) * kPanel + cols;
+void GemmScratch::Reserve(int thread_count, int64_t made_cols) {
+  const int64_t floats = (kRowBlock + kDepthBlock) * kPanel + made_cols;
   if (per_thread_.rows() < thread_count || per_thread_.cols() < floats) {
     // Rows a multiple of 16 floats long, so that each begins on a cache line.
     per_thread_ = Buffer<float>(thread_count, RoundUp(floats, 16));

@@ -1,5 +1,4 @@
-// How products are cut: into runs of rows that are packed together, and these into items that
-// threads take.
+// How products of packed rows are cut into items that threads take.
 #pragma once
 
 #include <cstdint>
@@ -9,16 +8,6 @@
 #include "kernels/ops.h"
 
 namespace onepass {
-
-// Calls body(begin, count) for runs of nearly equal length, kRowBlock rows at most.
-template <class Body>
-void ForEachRowBlock(int64_t rows, const Body& body) {
-  const int64_t blocks = CeilDiv(rows, kRowBlock);
-  for (int64_t i = 0; i < blocks; ++i) {
-    const int64_t begin = i * rows / blocks;
-    body(begin, (i + 1) * rows / blocks - begin);
-  }
-}
 
 // (row block, panel of 32 outputs), the panels of all outputs of one row block after the other.
 // Borrows the outputs.

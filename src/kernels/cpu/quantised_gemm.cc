@@ -18,6 +18,7 @@
 #include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/half-inl.h"
 #include "kernels/cpu/write_out-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -145,7 +146,6 @@ template <int kRows, int kBits>
 HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
   const DF d;
   const DI di;
-  const hn::Rebind<hwy::float16_t, DF> d_half;
   const std::byte* HWY_RESTRICT values = task.values + row * task.value_stride;
   const float* HWY_RESTRICT scales = task.scales + row * task.group_stride;
   const int32_t* HWY_RESTRICT corrections = task.corrections + row * task.group_stride;
@@ -187,9 +187,8 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
     values += kGroup * 2;
 #pragma GCC unroll 2
     for (int v = 0; v < 2; ++v) {
-      const auto halves =
-          hn::LoadU(d_half, reinterpret_cast<const hwy::float16_t*>(block) + column + v * kLanes);
-      const auto weight_scale = hn::PromoteTo(d, halves);
+      const auto weight_scale =
+          LoadHalves(d, reinterpret_cast<const F16*>(block) + column + v * kLanes);
 #pragma GCC unroll 4
       for (int i = 0; i < kRows; ++i) {
         const auto correction = hn::Set(di, corrections[i * task.group_stride + g]);
@@ -209,11 +208,11 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
 
 template <int kBits>
 void Tiles(const DotTask& task) {
-  const int64_t tiles = CeilDiv(task.rows, kTileRows);
+  const Parts tiles(task.rows, kTileRows);
   for (int column = 0; column < kPanel; column += 2 * kLanes) {
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t row = i * task.rows / tiles;
-      switch ((i + 1) * task.rows / tiles - row) {
+    for (int64_t i = 0; i < tiles.count(); ++i) {
+      const int64_t row = tiles.begin(i);
+      switch (tiles.size(i)) {
         case 1:
           Tile<1, kBits>(task, row, column);
           break;
@@ -341,9 +340,11 @@ void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput
   const int64_t cols = x.cols();
   const int offset = static_cast<const QuantisedWeight&>(*outputs.front().w).offset();
   Operand operand{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)()};
-  scratch.Reserve(pool.thread_count(), cols);
-  ForEachRowBlock(x.rows(), [&](int64_t row_begin, int64_t rows) {
-    operand.row_begin = row_begin;
+  scratch.Reserve(pool.thread_count(), x.made_cols());
+  const Parts turns(x.rows(), kRowBlock);
+  for (int64_t turn = 0; turn < turns.count(); ++turn) {
+    operand.row_begin = turns.begin(turn);
+    const int64_t rows = turns.size(turn);
     operand.x = Reserve(rows, cols, operand.kernel.layout, scratch);
     auto quantise = [&](int64_t from, int64_t to, int thread) {
       for (int64_t r = from; r < to; ++r) {
@@ -363,7 +364,7 @@ void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput
                             reinterpret_cast<std::byte*>(scratch.Block(thread)));
                  }
                });
-  });
+  }
 }
 
 }  // namespace onepass

@@ -18,6 +18,7 @@
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/blocking.h"
+#include "kernels/cpu/half-inl.h"
 #include "tensor/dtype.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -61,12 +62,8 @@ HWY_INLINE void LoadRow(const float* HWY_RESTRICT b, VF* HWY_RESTRICT row) {
 template <int kVectors>
 HWY_INLINE void LoadRow(const F16* HWY_RESTRICT b, VF* HWY_RESTRICT row) {
   const DF d;
-  const hn::Rebind<hwy::float16_t, DF> d_half;
-  const auto* halves = reinterpret_cast<const hwy::float16_t*>(b);
 #pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) {
-    row[v] = hn::PromoteTo(d, hn::LoadU(d_half, halves + v * kLanes));
-  }
+  for (int v = 0; v < kVectors; ++v) row[v] = LoadHalves(d, b + v * kLanes);
 }
 template <int kVectors>
 HWY_INLINE void LoadRow(const BF16Pair* HWY_RESTRICT b, VF* HWY_RESTRICT row) {
@@ -83,7 +80,8 @@ HWY_INLINE void LoadRow(const BF16Pair* HWY_RESTRICT b, VF* HWY_RESTRICT row) {
 }
 
 // C (+)= A B for kRows rows and kVectors vectors of columns. c rows are ldc apart; load_c: C += .
-template <int kRows, int kVectors, bool kTransposedA, class B>
+// kFromMemory: B lies in no cache.
+template <int kRows, int kVectors, bool kTransposedA, bool kFromMemory, class B>
 HWY_INLINE void Tile(const float* HWY_RESTRICT a, const B* HWY_RESTRICT b, int64_t ldb,
                      int64_t depth, float* HWY_RESTRICT c, int64_t ldc, bool load_c) {
   const DF d;
@@ -96,8 +94,8 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, const B* HWY_RESTRICT b, int64
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
-    // Few rows: the panel comes from memory, and the processor's own prefetch ends at each page.
-    if constexpr (kRows <= 2) hwy::Prefetch(b + kPrefetchRows * ldb);
+    // The processor's own prefetch ends at each page. Of many rows the arithmetic takes longer.
+    if constexpr (kFromMemory && kRows <= 2) hwy::Prefetch(b + kPrefetchRows * ldb);
     VF row[kVectors];
     LoadRow<kVectors>(b, row);
 #pragma GCC unroll 16
@@ -118,13 +116,13 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, const B* HWY_RESTRICT b, int64
   }
 }
 
-template <int kVectors, bool kTransposedA, class B>
+template <int kVectors, bool kTransposedA, bool kFromMemory, class B>
 HWY_NOINLINE void TileOfRows(int64_t rows, const float* a, const B* b, int64_t ldb, int64_t depth,
                              float* c, int64_t ldc, bool load_c) {
   switch (rows) {
 #define ONEPASS_TILE(n) \
   case n:               \
-    return Tile<n, kVectors, kTransposedA, B>(a, b, ldb, depth, c, ldc, load_c);
+    return Tile<n, kVectors, kTransposedA, kFromMemory, B>(a, b, ldb, depth, c, ldc, load_c);
     ONEPASS_TILE(1)
     ONEPASS_TILE(2)
     ONEPASS_TILE(3)
@@ -148,11 +146,8 @@ HWY_NOINLINE void TileOfRows(int64_t rows, const float* a, const B* b, int64_t l
 // Splits `rows` into tiles of nearly equal height and runs body(row, height) on each.
 template <class Body>
 HWY_INLINE void ForEachTile(int64_t rows, const Body& body) {
-  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t begin = i * rows / tiles;
-    body(begin, (i + 1) * rows / tiles - begin);
-  }
+  const Parts tiles(rows, kTileRows);
+  for (int64_t i = 0; i < tiles.count(); ++i) body(tiles.begin(i), tiles.size(i));
 }
 
 // C[rows, kPanel] (+)= A B over one panel of 32 columns.
@@ -162,7 +157,7 @@ HWY_INLINE void PanelProduct(int64_t rows, const float* a, const B* b, int64_t l
   constexpr int kAStep = kTransposedA ? 1 : kStride;
   if constexpr (kLanes == 8) {
     if (rows <= 3) {  // four vectors wide: the panel streams through once
-      TileOfRows<4, kTransposedA, B>(rows, a, b, ldb, depth, c, ldc, load_c);
+      TileOfRows<4, kTransposedA, true, B>(rows, a, b, ldb, depth, c, ldc, load_c);
       return;
     }
   }
@@ -170,8 +165,8 @@ HWY_INLINE void PanelProduct(int64_t rows, const float* a, const B* b, int64_t l
   constexpr int kStep = 2 * kLanes * kRowElements<B> / kPanel;
   for (int at = 0; at < kRowElements<B>; at += kStep) {
     ForEachTile(rows, [&](int64_t row, int64_t height) HWY_ATTR {
-      TileOfRows<2, kTransposedA, B>(height, a + row * kAStep, b + at, ldb, depth,
-                                     c + row * ldc + at, ldc, load_c);
+      TileOfRows<2, kTransposedA, true, B>(height, a + row * kAStep, b + at, ldb, depth,
+                                           c + row * ldc + at, ldc, load_c);
     });
   }
 }
@@ -184,14 +179,14 @@ HWY_INLINE void Product(int64_t rows, const float* a, const float* b, int64_t ld
   int64_t at = 0;
   for (; at + 2 * kLanes <= columns; at += 2 * kLanes) {
     ForEachTile(rows, [&](int64_t row, int64_t height) HWY_ATTR {
-      TileOfRows<2, kTransposedA, float>(height, a + row * kAStep, b + at, ldb, depth,
-                                         c + row * ldc + at, ldc, load_c);
+      TileOfRows<2, kTransposedA, false, float>(height, a + row * kAStep, b + at, ldb, depth,
+                                                c + row * ldc + at, ldc, load_c);
     });
   }
   for (; at < columns; at += kLanes) {
     ForEachTile(rows, [&](int64_t row, int64_t height) HWY_ATTR {
-      TileOfRows<1, kTransposedA, float>(height, a + row * kAStep, b + at, ldb, depth,
-                                         c + row * ldc + at, ldc, load_c);
+      TileOfRows<1, kTransposedA, false, float>(height, a + row * kAStep, b + at, ldb, depth,
+                                                c + row * ldc + at, ldc, load_c);
     });
   }
 }

@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "kernels/machine.h"
 #include "kernels/registry.h"
 #include "kernels/testing.h"
 
@@ -191,8 +193,12 @@ TEST_F(RefGradient, RunsAreOnlyStorage) {
 }
 
 TEST(Registry, NamesTheBackendsThatExist) {
-  EXPECT_STREQ(MakeOps("ref", {}).value()->name(), "ref");
-  EXPECT_STREQ(MakeOps("cpu", {.thread_count = 1}).value()->name(), "cpu");
+  EXPECT_EQ(BackendNames(), (std::vector<std::string>{"ref", "cpu"}));
+  for (const std::string& name : BackendNames()) {
+    EXPECT_EQ(MakeOps(name, {.thread_count = 1}).value()->name(), name);
+  }
+  EXPECT_EQ(InstructionSetOf("ref"), "");
+  EXPECT_EQ(InstructionSetOf("cpu"), InstructionSetName());
   const auto unknown = MakeOps("gpu", {});
   ASSERT_FALSE(unknown.ok());
   EXPECT_EQ(unknown.status().message(), "backend: want ref or cpu, found \"gpu\"");
