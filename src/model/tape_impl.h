@@ -1,6 +1,7 @@
 // What a tape holds. For the forward, which fills it, and the backward, which empties it.
 #pragma once
 
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -27,9 +28,9 @@ struct LayerActivations {
   }
 };
 
-// The part of a ForwardItem that outlives the call.
+// A ForwardItem as the layers see it.
 struct ItemRecord {
-  KvView view;
+  std::span<const SegmentRef> before;  // the segments of its view
   const Segment* tail = nullptr;
   int64_t begin = 0;  // index in the tail of the first new token
   int64_t count = 0;
@@ -38,26 +39,11 @@ struct ItemRecord {
 template <class Real>
 struct CallRecord {
   std::vector<ItemRecord> items;
+  std::vector<KvView> views;  // the items', kept alive
   std::vector<LayerActivations<Real>> layers;
   Buffer<Real> dhidden;   // [T, C]
   Buffer<Real> dvectors;  // [T, C]
 };
-
-inline int64_t TokenCount(std::span<const ItemRecord> items) {
-  int64_t count = 0;
-  for (const ItemRecord& item : items) count += item.count;
-  return count;
-}
-
-inline std::vector<int64_t> PositionsOf(std::span<const ItemRecord> items) {
-  std::vector<int64_t> positions;
-  for (const ItemRecord& item : items) {
-    for (int64_t i = 0; i < item.count; ++i) {
-      positions.push_back(item.tail->start_position() + item.begin + i);
-    }
-  }
-  return positions;
-}
 
 // d(loss)/dK and dV of the taped segments, laid out like their pages.
 template <class Real>

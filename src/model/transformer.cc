@@ -71,8 +71,19 @@ void Transformer<Real>::Embed(std::span<const int32_t> ids, View<Real> out) cons
 }
 
 template <class Real>
-void Transformer<Real>::Impl::WriteKv(int64_t layer, std::span<const ItemRecord> items,
-                                      View<const Real> k_rows, View<const Real> v_rows) {
+void Transformer<Real>::Impl::DescribeItems(KvGradients<Real>* gradients) {
+  positions.clear();
+  for (const ItemRecord& item : items) {
+    for (int64_t i = 0; i < item.count; ++i) {
+      positions.push_back(item.tail->start_position() + item.begin + i);
+    }
+  }
+  attention_inputs.Describe(items, gradients);
+}
+
+template <class Real>
+void Transformer<Real>::Impl::WriteKv(int64_t layer, View<const Real> k_rows,
+                                      View<const Real> v_rows) {
   int64_t row = 0;
   for (const ItemRecord& item : items) {
     const KvLayout& layout = item.tail->pool().layout();
@@ -85,9 +96,7 @@ void Transformer<Real>::Impl::WriteKv(int64_t layer, std::span<const ItemRecord>
 }
 
 template <class Real>
-void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
-                                     std::span<const ItemRecord> items,
-                                     std::span<const int64_t> positions, bool write_kv,
+void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer, bool write_kv,
                                      View<Real> x_rows, LayerActivations<Real>* saved) {
   const ModelConfig& c = config();
   const int64_t rows = x_rows.rows();
@@ -108,13 +117,12 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
   ops->Rope(q_rows, positions, RopeTable{inv_freq}, false);
   if (write_kv) {
     ops->Rope(k_rows, positions, RopeTable{inv_freq}, false);
-    WriteKv(layer, items, k_rows, v_rows);
+    WriteKv(layer, k_rows, v_rows);
   }
 
-  const AttentionInputs<Real> inputs(items, layer, nullptr);
   const View<Real> out = attention.Get(rows, query_width);
   const View<Real> lse_rows = saved != nullptr ? saved->lse.view() : lse.Get(rows, c.heads);
-  ops->Attention(q_rows, attention_shape(), inputs.sequences(), out, lse_rows);
+  ops->Attention(q_rows, attention_shape(), attention_inputs.OfLayer(layer), out, lse_rows);
   ops->MatMul(out, *w.o, w.o_bias, x_rows, true);
   if (saved != nullptr) {
     saved->q = CopyOf<Real>(q_rows);
@@ -156,7 +164,7 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
                                             Tape<Real>* tape) {
   Impl& m = *impl_;
   const ModelConfig& c = m.config();
-  std::vector<ItemRecord> records;
+  m.items.clear();
   for (const ForwardItem<Real>& item : items) {
     ONEPASS_CHECK(
         item.tail != nullptr && item.new_count > 0 && item.new_count <= item.tail->token_count(),
@@ -166,13 +174,14 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
                   "the pool's layout is another model's");
     ONEPASS_CHECK(tape == nullptr || layout.dtype == DTypeOf<Real>::kValue,
                   "KV that takes gradients is stored in the model's own type");
-    records.push_back({.view = item.view == nullptr ? KvView() : *item.view,
-                       .tail = item.tail,
-                       .begin = item.tail->token_count() - item.new_count,
-                       .count = item.new_count});
+    ItemRecord& record = m.items.emplace_back();
+    if (item.view != nullptr) record.before = item.view->segments();
+    record.tail = item.tail;
+    record.begin = item.tail->token_count() - item.new_count;
+    record.count = item.new_count;
   }
-  const int64_t rows = TokenCount(records);
-  const std::vector<int64_t> positions = PositionsOf(records);
+  m.DescribeItems(nullptr);
+  const int64_t rows = std::ssize(m.positions);
 
   const View<Real> x = m.x.Get(rows, c.width);
   int64_t row = 0;
@@ -202,13 +211,16 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
     LayerActivations<Real>* kept = call == nullptr ? nullptr : &call->layers[layer];
     const bool all = kept != nullptr && tape->impl_->mode == TapeMode::kKeepActivations;
     if (kept != nullptr) kept->x_in = CopyOf<Real>(x);
-    m.Attend(m.weights.layers[layer], layer, records, positions, /*write_kv=*/true, x,
-             all ? kept : nullptr);
+    m.Attend(m.weights.layers[layer], layer, /*write_kv=*/true, x, all ? kept : nullptr);
     m.FeedForward(m.weights.layers[layer], x, all ? kept : nullptr);
     if (kept != nullptr) tape->impl_->bytes += kept->bytes();
   }
   if (call != nullptr) {
-    for (const ItemRecord& record : records) {
+    call->items = m.items;
+    call->views.reserve(m.items.size());
+    for (ItemRecord& record : call->items) {
+      call->views.emplace_back(std::vector<SegmentRef>(record.before.begin(), record.before.end()));
+      record.before = call->views.back().segments();
       Buffer<Real>& gradient = tape->impl_->kv_gradients[record.tail];
       const int64_t wanted =
           record.tail->page_count() * record.tail->pool().layout().PageElements();
@@ -220,7 +232,6 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
       }
     }
     tape->impl_->bytes += call->dhidden.bytes();
-    call->items = std::move(records);
   }
   return x;
 }

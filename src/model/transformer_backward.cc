@@ -9,12 +9,10 @@ namespace onepass {
 
 // Fills in the activations of a layer of which only the input was kept. Its K and V are in the pages.
 template <class Real>
-void Transformer<Real>::Impl::RecomputeLayer(CallRecord<Real>& call, int64_t layer,
-                                             std::span<const int64_t> positions) {
-  LayerActivations<Real>& a = call.layers[layer];
+void Transformer<Real>::Impl::RecomputeLayer(LayerActivations<Real>& a, int64_t layer) {
   const View<Real> x_rows = x.Get(a.x_in.rows(), a.x_in.cols());
   std::copy_n(a.x_in.data(), a.x_in.size(), x_rows.data());
-  Attend(weights.layers[layer], layer, call.items, positions, /*write_kv=*/false, x_rows, &a);
+  Attend(weights.layers[layer], layer, /*write_kv=*/false, x_rows, &a);
   ProjectUp(weights.layers[layer], x_rows, &a);
 }
 
@@ -26,8 +24,8 @@ int64_t Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call,
   const int64_t rows = call.dhidden.rows();
   const int64_t query_width = c.heads * c.head_dim;
   const int64_t kv_width = c.kv_heads * c.head_dim;
-  const std::vector<int64_t> positions = PositionsOf(call.items);
-  const std::span<const int64_t> position_span(positions);
+  items = call.items;
+  DescribeItems(&gradients);
   const RopeTable rope{inv_freq};
   call.dvectors = std::move(call.dhidden);
   const View<Real> dx = call.dvectors.view();
@@ -36,7 +34,7 @@ int64_t Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call,
     const LayerWeights<Real>& w = weights.layers[layer];
     LayerActivations<Real>& a = call.layers[layer];
     if (a.q.size() == 0) {
-      RecomputeLayer(call, layer, position_span);
+      RecomputeLayer(a, layer);
       recomputed_bytes = std::max(recomputed_bytes, a.bytes() - a.x_in.bytes());
     }
     const auto rms = [rows](const Buffer<Real>& b) {
@@ -58,32 +56,27 @@ int64_t Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call,
     const View<Real> dout = dattention.GetZeroed(rows, query_width);
     ops->MatMulBackward(dx, *w.o, dout);
     const View<Real> dq_rows = dq.GetZeroed(rows, query_width);
-    const AttentionInputs<Real> inputs(call.items, layer, &gradients);
-    ops->AttentionBackward(a.q.view(), attention_shape(), inputs.sequences(), a.attention.view(),
-                           a.lse.view(), dout, dq_rows);
+    ops->AttentionBackward(a.q.view(), attention_shape(), attention_inputs.OfLayer(layer),
+                           a.attention.view(), a.lse.view(), dout, dq_rows);
 
     // Later segments have already added to our K and V gradients (reverse order): they are
     // complete.
     const View<Real> dk_rows = dk.Get(rows, kv_width);
     const View<Real> dv_rows = dv.Get(rows, kv_width);
-    const auto from_page = [](Real* row, const Real* page, int64_t n) {
-      std::copy_n(page, n, row);
-    };
     int64_t row = 0;
-    for (const ItemRecord& item : call.items) {
+    for (const ItemRecord& item : items) {
       const KvLayout& layout = item.tail->pool().layout();
       Real* gradient = gradients.at(item.tail).data();
       const auto dk_plane = [&](int64_t page) {
         return gradient + page * layout.PageElements() + layer * 2 * layout.PlaneElements();
       };
-      ForEachKvRow(item, layout, dk_rows.Rows(row, item.count), dk_plane, from_page);
-      ForEachKvRow(
-          item, layout, dv_rows.Rows(row, item.count),
-          [&](int64_t page) { return dk_plane(page) + layout.PlaneElements(); }, from_page);
+      const auto dv_plane = [&](int64_t page) { return dk_plane(page) + layout.PlaneElements(); };
+      LoadKvGradients<Real>(item, layout, dk_plane, dk_rows.Rows(row, item.count));
+      LoadKvGradients<Real>(item, layout, dv_plane, dv_rows.Rows(row, item.count));
       row += item.count;
     }
-    ops->Rope(dq_rows, position_span, rope, true);
-    ops->Rope(dk_rows, position_span, rope, true);
+    ops->Rope(dq_rows, positions, rope, true);
+    ops->Rope(dk_rows, positions, rope, true);
     dn = dnormed.GetZeroed(rows, c.width);
     ops->MatMulBackward(dq_rows, *w.q, dn);
     ops->MatMulBackward(dk_rows, *w.k, dn);

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "model/kv_access.h"
 #include "model/tape_impl.h"
 #include "model/transformer.h"
 #include "model/weights.h"
@@ -46,6 +47,11 @@ struct Transformer<Real>::Impl {
   ModelWeights<Real> weights;
   std::vector<double> inv_freq;
 
+  // What the layers of a call share. Its memory stays for the next call.
+  std::vector<ItemRecord> items;
+  std::vector<int64_t> positions;  // [T]
+  AttentionInputs<Real> attention_inputs;
+
   Scratch<Real> x, q, k, v, attention, gate, up, inv_rms, lse, logits;
   Scratch<Real> dnormed, dq, dk, dv, dattention, dact, dgate, dup;
 
@@ -64,13 +70,13 @@ struct Transformer<Real>::Impl {
   void Embed(std::span<const int32_t> ids, View<Real> out) const;
   // out[T, V] = W_head norm(hidden).
   void Head(View<const Real> hidden, View<Real> rms, View<Real> out);
+  // Derives positions and attention_inputs from items. gradients: null in a forward pass.
+  void DescribeItems(KvGradients<Real>* gradients);
   // x += W_o attention(RoPE(W_q n), K, V), n = norm(x). write_kv: the new tokens' K and V are written
   // to their pages; otherwise they are there.
-  void Attend(const LayerWeights<Real>& w, int64_t layer, std::span<const ItemRecord> items,
-              std::span<const int64_t> positions, bool write_kv, View<Real> x,
+  void Attend(const LayerWeights<Real>& w, int64_t layer, bool write_kv, View<Real> x,
               LayerActivations<Real>* saved);
-  void WriteKv(int64_t layer, std::span<const ItemRecord> items, View<const Real> k_rows,
-               View<const Real> v_rows);
+  void WriteKv(int64_t layer, View<const Real> k_rows, View<const Real> v_rows);
   // The MLP up to its gate and up projections of norm(x), [T, F] each.
   struct GateUp {
     View<Real> gate, up;
@@ -78,7 +84,7 @@ struct Transformer<Real>::Impl {
   GateUp ProjectUp(const LayerWeights<Real>& w, View<const Real> x, LayerActivations<Real>* saved);
   // x += W_down(silu(gate) * up).
   void FeedForward(const LayerWeights<Real>& w, View<Real> x, LayerActivations<Real>* saved);
-  void RecomputeLayer(CallRecord<Real>& call, int64_t layer, std::span<const int64_t> positions);
+  void RecomputeLayer(LayerActivations<Real>& a, int64_t layer);
   // Returns the bytes of the largest layer that was recomputed.
   int64_t BackwardCall(CallRecord<Real>& call, KvGradients<Real>& gradients);
 };
