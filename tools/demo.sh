@@ -25,10 +25,15 @@ echo "== Training: the answering stage learns to read the compressing stage's KV
 rm -rf "$out/answer-fthss"
 "$onepass" train recipes/demo/answer-fthss.yaml data="$out/train.jsonl" \
   validation_data="$out/validation.jsonl" out="$out/answer-fthss" \
-  upstream_prompts=models/prompts/world/compress max_steps="$steps" log_every=10
+  upstream_prompts=models/prompts/world/compress max_steps="$steps" log_every=10 validate_every=20
 
 echo
 echo "== Every method on $questions test questions, with the prompts that ship"
 "$onepass" eval chains/demo/suite.yaml --data "$out/test.jsonl" --n "$questions" --out "$out"
+
 echo
-echo "The same in $out/results.json; each answer in $out/samples_<method>.jsonl."
+echo "== What the hand-off saves where texts are long: a model of 135M random weights, 500 tokens handed over"
+"$onepass" bench handoff --tokens 500 --runs 3
+
+echo
+echo "The comparison is in $out/results.json too, each answer in $out/samples_<method>.jsonl. ($SECONDS s)"

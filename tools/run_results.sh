@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The numbers of docs/results.md: trains every prompt with three seeds and compares all methods on
 # held-out questions.
-#   tools/run_results.sh [world|babi ...]     default: both
+#   tools/run_results.sh [world|front|babi ...]     default: all; front is the world with prompts in front
 # Variables: SEEDS ("1 2 3"), N (test questions of the world, 500), OUT (out/results),
-#   BABI (../shared/data/babi), ONEPASS (the release build's program), TRAIN ("key=value" overrides
+#   BABI (../shared/data/babi, the files qa1_*_train.txt and so on of bAbI 1.2's folder en), ONEPASS (the release build's program), TRAIN ("key=value" overrides
 #   for every recipe alike, e.g. "max_steps=50" for a trial), EVAL (flags for every comparison,
 #   e.g. "--threads 1"), PARALLEL=1 (all seeds train at once; the prompts are the same).
 # Prompts that are there already are not trained again; remove OUT to begin anew.
@@ -22,12 +22,16 @@ mkdir -p "$data"
 # train TASK SEED PROMPT: one prompt, by the recipe of that name; its best state goes to
 # OUT/TASK/seedSEED/PROMPT. The world's recipes are the demo's.
 train() {
-  local task=$1 seed=$2 prompt=$3 recipes=$1
-  [ "$task" = world ] && recipes=demo
+  local task=$1 seed=$2 prompt=$3 recipes=demo samples=world
   local prompts=$out/$task/seed$seed work=$out/train/$task/seed$seed/$prompt
   [ -e "$prompts/$prompt" ] && return
-  local overrides=("data=$data/$task-train.jsonl" "validation_data=$data/$task-validation.jsonl"
+  [ "$task" = babi ] && recipes=babi samples=babi
+  local overrides=("data=$data/$samples-train.jsonl" "validation_data=$data/$samples-validation.jsonl"
     "out=$work" "seed=$seed" "init_seed=$seed")
+  case "$task/$prompt" in
+    front/answer-fthss) overrides+=("chain=chains/demo-front/fthss.yaml") ;;
+    front/*) overrides+=("chain=chains/demo-front/chain.yaml") ;;
+  esac
   case "$prompt" in
     answer | answer-fthss) overrides+=("upstream_prompts=$prompts/compress") ;;
   esac
@@ -39,7 +43,9 @@ train() {
 
 # Stage A first: the others read what it writes.
 train_seed() {
-  for prompt in compress answer answer-fthss prompt-tuning distill; do
+  local prompts="compress answer answer-fthss prompt-tuning distill"
+  [ "$1" = front ] && prompts="compress answer answer-fthss"
+  for prompt in $prompts; do
     echo "== $1, seed $2: $prompt"
     train "$1" "$2" "$prompt"
   done
@@ -58,20 +64,29 @@ train_all() {
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
-world() {
+world_data() {
   "$onepass" data world --split train --count 4000 --seed 1 --out "$data/world-train.jsonl"
   "$onepass" data world --split validation --count 200 --seed 1 --out "$data/world-validation.jsonl"
   "$onepass" data world --split test --count "$n" --seed 2 --out "$data/world-test.jsonl"
-  train_all world
-  "$onepass" eval chains/demo/suite.yaml --data "$data/world-test.jsonl" --n "$n" \
-    --seeds "${seeds// /,}" --prompts "$out/world/seed{seed}" --out "$out/world" ${EVAL:-}
 }
+
+# compare_on_world TASK SUITE
+compare_on_world() {
+  world_data
+  train_all "$1"
+  "$onepass" eval "$2" --data "$data/world-test.jsonl" --n "$n" \
+    --seeds "${seeds// /,}" --prompts "$out/$1/seed{seed}" --out "$out/$1" ${EVAL:-}
+}
+
+world() { compare_on_world world chains/demo/suite.yaml; }
+
+front() { compare_on_world front chains/demo-front/suite.yaml; }
 
 # bAbI tasks 1 to 3: one prompt a stage for all three, tested on each. Of longer stories the last 40
 # sentences are kept: no question of these files needs an earlier one.
 babi() {
   if [ ! -d "$babi" ]; then
-    echo "run_results: want bAbI's files in $babi, found no such folder" >&2
+    echo "run_results: want bAbI's files (set BABI=FOLDER) in $babi, found no such folder" >&2
     exit 1
   fi
   for split in train validation test; do
@@ -89,9 +104,10 @@ babi() {
   done
 }
 
-for what in ${@:-world babi}; do
+[ $# -gt 0 ] || set -- world front babi
+for what in "$@"; do
   case "$what" in
-    world | babi) "$what" ;;
-    *) echo "usage: tools/run_results.sh [world|babi ...]" >&2; exit 2 ;;
+    world | front | babi) "$what" ;;
+    *) echo "usage: tools/run_results.sh [world|front|babi ...]" >&2; exit 2 ;;
   esac
 done

@@ -85,9 +85,14 @@ Status LoadPrompts(TrainingSetup& setup) {
       setup.prompt_lengths.push_back(recipe.prompt_length);
     } else {
       ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
+      const Status fits = CheckPromptFits(prompt, folder, width, fingerprint, setup.spec.placement);
+      if (i > setup.stage) {
+        // A later stage's prompt of another base, say, will be trained again.
+        setup.prompt_lengths.push_back(fits.ok() ? prompt.length() : recipe.prompt_length);
+        continue;
+      }
+      RETURN_IF_ERROR(fits);
       setup.prompt_lengths.push_back(prompt.length());
-      if (i > setup.stage) continue;  // may be of another base: it will be trained again
-      RETURN_IF_ERROR(CheckPromptFits(prompt, folder, width, fingerprint, setup.spec.placement));
       setup.prompts[i] = std::move(prompt);
     }
   }

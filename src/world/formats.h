@@ -1,6 +1,7 @@
 // The plain formats on which the base is pretrained: an instruction in words (mostly first), then a
 // text and a question under varied labels, then the output. The question stands first in a quarter
-// of the samples that ask for facts or have a few facts for a text; behind the text in all others.
+// of the samples that ask for facts or sentences or have a few facts for a text; behind the text in
+// all others.
 //
 // The mix at level 3, of 100 parts: answering a question about a text 14, from a few facts 18,
 // several questions about one text 10; extracting the supporting facts of a question 12, of several
@@ -11,7 +12,8 @@
 // followed by the answer are never asked for in one output: that is for a chain, or a prompt, to
 // learn. Level 1 is mostly several questions about a few plain sentences.
 // Never the chain's own layouts, which have no instruction and no label: question, documents,
-// <bos>, summary; or question, summary, <bos>, answer.
+// <bos>, summary; or question, summary, <bos>, answer. Behind an instruction a few samples of a
+// thousand have no other label than <bos>.
 #pragma once
 
 #include <string>

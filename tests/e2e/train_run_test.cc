@@ -281,6 +281,22 @@ TEST(TrainRun, AnUpstreamPromptIsNeededAndMustFit) {
   EXPECT_NE(FaultOf(folder.Train("b.yaml", {})).find("inline"), std::string::npos);
 }
 
+// A front prompt's length moves what follows. One that will be trained again has the recipe's.
+TEST(TrainRun, ALaterPromptOfAnotherBaseLendsNoLength) {
+  const TrainFolder folder("later_prompt");
+  const auto losses_of_a = [&] {
+    EXPECT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=2"}, true)), "");
+    return folder.Losses("a");
+  };
+  const auto before = losses_of_a();
+  ASSERT_EQ(FaultOf(folder.Train("b.yaml", {"max_steps=1", "prompt_length=9"})), "");
+  EXPECT_NE(losses_of_a(), before);
+  nlohmann::json facts = nlohmann::json::parse(folder.Read("b/best/onepass.json"));
+  facts.at("base_fingerprint") = "0123456789abcdef";
+  folder.Write("b/best/onepass.json", facts.dump());
+  EXPECT_EQ(losses_of_a(), before);
+}
+
 TEST(TrainRun, FaultyRecordsStopTheRunOrAreLeftOut) {
   const TrainFolder folder("faulty");
   folder.Write("train.jsonl",
