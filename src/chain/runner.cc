@@ -223,10 +223,10 @@ Status ChainRunner::FitContext(Job* job) const {
   const int64_t end = WorstCaseEnd(plan_, job->tokens);
   int64_t input_tokens = 0;
   for (const std::vector<TokenId>& tokens : job->tokens) input_tokens += std::ssize(tokens);
-  const std::string need = job->record->Where() + ": want at most " + std::to_string(context) +
-                           " positions (the base's context), found " + std::to_string(end) +
-                           " with " + std::to_string(input_tokens) +
-                           " input tokens and outputs as long as they may be";
+  const std::string need =
+      job->record->Where() + ": want at most " + std::to_string(context) + " positions (" +
+      std::string(base_.config().LimitOfPositions()) + "), found " + std::to_string(end) +
+      " with " + std::to_string(input_tokens) + " input tokens and outputs as long as they may be";
   if (!cut) return InvalidArgument(need);
 
   Record record = *job->record;

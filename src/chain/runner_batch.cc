@@ -47,10 +47,10 @@ Status ChainRunner::RunStage(int stage, std::span<Job*> jobs) {
     const int64_t context = base_.config().max_positions;
     const int last = stage_plan.writes.size() < 2 ? -1 : stage_plan.writes.end()[-2];
     if (end > context) {
-      job->result->status =
-          InvalidArgument(job->record->Where() + ": stage " + Quote(spec.name) + ": want at most " +
-                          std::to_string(context) + " positions (the base's context), found " +
-                          std::to_string(end));
+      job->result->status = InvalidArgument(
+          job->record->Where() + ": stage " + Quote(spec.name) + ": want at most " +
+          std::to_string(context) + " positions (" +
+          std::string(base_.config().LimitOfPositions()) + "), found " + std::to_string(end));
     } else if (spec.start.empty() && plan_.segments[last].kind != SegmentKind::kPrompt &&
                job->tokens[last].empty()) {
       job->result->status = InvalidArgument(

@@ -13,6 +13,7 @@
 namespace onepass {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
@@ -117,6 +118,17 @@ class RunnerTest : public ::testing::Test {
     runner.on_stage = nullptr;
     EXPECT_TRUE(results[0].status.ok()) << results[0].status.message();
     return std::move(results[0]);
+  }
+
+  // What the held segment of that kind and stage says.
+  std::string TextOf(const Held& held, const Plan& plan, SegmentKind kind, int stage) const {
+    for (size_t id = 0; id < held.size(); ++id) {
+      if (held[id] == nullptr || plan.segments[id].kind != kind) continue;
+      if (plan.segments[id].stage == stage) {
+        return base_->tokenizer->Decode(held[id]->tokens(), false);
+      }
+    }
+    return "(none)";
   }
 
   static std::string dir_;
@@ -598,6 +610,26 @@ TEST_F(RunnerTest, AnOverlongRecordIsRefusedWithNumbers) {
   EXPECT_TRUE(results[1].status.ok());
 }
 
+// Up to its window a base that slides is like any other; beyond, a record is refused by its name.
+TEST_F(RunnerTest, ARecordThatExceedsTheSlidingWindowIsRefused) {
+  ModelConfig config = TinyConfig();
+  config.architecture = "mistral";
+  config.sliding_window = config.max_positions = 128;
+  const auto base = LoadTinyBase(WriteTinyBase("runner_test_window", config), "ref");
+  ASSERT_NE(base, nullptr);
+  ASSERT_EQ(base->config().max_positions, 128);
+  const auto runner =
+      ChainRunner::Create(*base, ThreeStages(Placement::kFront), Prompts(), {.batch = 2});
+  ASSERT_TRUE(runner.ok()) << runner.status().message();
+  std::vector<Record> records = Records();
+  records[0].fields[1].text = std::string(100, 'x');
+  const std::vector<RecordResult> results = (*runner)->Run({records.data(), 2});
+  EXPECT_EQ(results[0].status.message(),
+            "record 1 (line 1): want at most 128 positions (the base's sliding window), found 156 "
+            "with 114 input tokens and outputs as long as they may be");
+  EXPECT_TRUE(results[1].status.ok()) << results[1].status.message();
+}
+
 TEST_F(RunnerTest, CuttingTakesTheEndOfTheCutFieldOnly) {
   ChainSpec spec = ThreeStages(Placement::kFront);
   spec.overlong = Overlong::kCut;
@@ -611,15 +643,14 @@ TEST_F(RunnerTest, CuttingTakesTheEndOfTheCutFieldOnly) {
     Held held;
     const RecordResult result = RunOne(*runner, record, &held);
     EXPECT_GT(result.cut_bytes, 0);
-    int own = -1;
-    for (const int id : runner->plan().stages[0].writes) {
-      if (runner->plan().segments[id].kind == SegmentKind::kOwnInput) own = id;
-    }
-    const std::string kept = base_->tokenizer->Decode(held[own]->tokens(), false);
+    const std::string kept = TextOf(held, runner->plan(), SegmentKind::kOwnInput, 0);
     ASSERT_EQ(kept.back(), '\n');
     EXPECT_EQ(document.compare(0, kept.size() - 1, kept, 0, kept.size() - 1), 0)
         << "a prefix, in whole characters";
     EXPECT_EQ(static_cast<int64_t>(kept.size() - 1), std::ssize(document) - result.cut_bytes);
+    EXPECT_EQ(TextOf(held, runner->plan(), SegmentKind::kSharedInput, -1), "Q: who?\n");
+    // Behind the first output's text, where that is read again.
+    EXPECT_THAT(TextOf(held, runner->plan(), SegmentKind::kOwnInput, 1), EndsWith("then 1:"));
     cuts.push_back(result.cut_bytes);
     if (handoff != Handoff::kKv) continue;  // which needs the most positions
     // Two more characters would not have fit.
@@ -628,6 +659,14 @@ TEST_F(RunnerTest, CuttingTakesTheEndOfTheCutFieldOnly) {
     EXPECT_FALSE(Make(refusing, {.handoff = handoff})->Run({&record, 1})[0].status.ok());
   }
   EXPECT_THAT(cuts, testing::Each(cuts[0])) << "the hand-offs see the same inputs";
+  // A question that stands behind the documents, in one template with them, stays whole too.
+  ChainSpec behind = spec;
+  behind.shared.clear();
+  behind.stages[0].input = "{D}\n{Q}\n";
+  const auto runner = Make(behind);
+  Held held;
+  EXPECT_GT(RunOne(*runner, MakeRecord(1, "who?", document), &held).cut_bytes, 0);
+  EXPECT_THAT(TextOf(held, runner->plan(), SegmentKind::kOwnInput, 0), EndsWith("\nwho?\n"));
   // What no cut mends for the kv hand-off is no fault of a text one, which needs fewer positions.
   ChainSpec wide = spec;
   for (StageSpec& stage : wide.stages) stage.reads = std::vector<std::string>{};
