@@ -9,7 +9,7 @@
 
 #include "core/quote.h"
 #include "core/stopwatch.h"
-#include "kernels/machine.h"
+#include "kernels/registry.h"
 #include "train/adam.h"
 #include "train/prompt_init.h"
 #include "train/run_folder.h"
@@ -17,11 +17,6 @@
 
 namespace onepass {
 namespace {
-
-// Equal names, equal bits; of `ref` there is only one.
-std::string InstructionSetOf(const Recipe& recipe) {
-  return recipe.backend == "cpu" ? InstructionSetName() : "";
-}
 
 class Trainer {
  public:
@@ -89,16 +84,16 @@ Status Trainer::Open(bool restart) {
                              std::to_string(total_steps_) + " steps done, found " +
                              std::to_string(state_.step));
     }
-    if (state_.instruction_set != InstructionSetOf(recipe_)) {
+    if (state_.instruction_set != InstructionSetOf(recipe_.backend)) {
       observer_->OnWarning(folder_->CheckpointPath() + ": written with instruction set " +
                            Quote(state_.instruction_set) + ", going on with " +
-                           Quote(InstructionSetOf(recipe_)) +
+                           Quote(InstructionSetOf(recipe_.backend)) +
                            ": the losses may differ in their last bits");
     }
   } else {
     RETURN_IF_ERROR(Begin());
   }
-  state_.instruction_set = InstructionSetOf(recipe_);
+  state_.instruction_set = InstructionSetOf(recipe_.backend);
   RETURN_IF_ERROR(folder_->ContinueFrom(state_));
   // A killed process may have left a best prompt of later steps than the checkpoint's.
   if (state_.best_step >= 0) {
