@@ -12,6 +12,7 @@
 #include "core/hash.h"
 #include "core/quote.h"
 #include "engine/base_tokenizer.h"
+#include "kv/layout.h"
 #include "model/checkpoint.h"
 #include "prompt/soft_prompt.h"
 
@@ -77,9 +78,15 @@ Status InspectBase(const std::string& dir, bool as_json) {
   const bool is_uniform = base->stored_type() == NameOf(base->dtype()) &&
                           weight_bytes == c.ParameterCount() * SizeOf(base->dtype());
   // Pages of one token: exactly what a token costs.
-  const int64_t kv_f32 = c.Layout(1, DType::kF32).TokenBytes();
-  const int64_t kv_bf16 = c.Layout(1, DType::kBF16).TokenBytes();
-  const int64_t kv_int8 = c.Layout(1, DType::kI8).TokenBytes();
+  Json kv_bytes;
+  std::string kv_text;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+    const std::string name(KvTypeName(dtype));
+    const int64_t bytes = c.Layout(1, dtype).TokenBytes();
+    kv_bytes[name] = bytes;
+    kv_text += kv_text.empty() ? fmt::format("{} bytes in {}", Grouped(bytes), name)
+                               : fmt::format(", {} in {}", Grouped(bytes), name);
+  }
   TokenizerInfo tokenizer;
   // A file without a tokenizer is a base all the same.
   const bool has_tokenizer = base->gguf() != nullptr
@@ -97,7 +104,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
                 {"dtype", std::string(base->stored_type())},
                 {"weight_bytes", weight_bytes},
                 {"config", Json::parse(ConfigToJson(c, base->dtype()))},
-                {"kv_bytes_per_token", {{"F32", kv_f32}, {"BF16", kv_bf16}, {"INT8", kv_int8}}},
+                {"kv_bytes_per_token", kv_bytes},
                 {"tokenizer", nullptr},
                 {"fingerprint", base->Fingerprint()}};
     if (has_tokenizer) {
@@ -130,8 +137,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
                                        Grouped(tokenizer.vocab_size), Grouped(tokenizer.merges),
                                        Grouped(tokenizer.added_tokens))
                          : "none"},
-       {"KV a token", fmt::format("{} bytes in F32, {} in BF16, {} in INT8", Grouped(kv_f32),
-                                  Grouped(kv_bf16), Grouped(kv_int8))},
+       {"KV a token", kv_text},
        {"fingerprint", base->Fingerprint()}});
   return Status::Ok();
 }

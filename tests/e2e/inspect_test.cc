@@ -39,13 +39,14 @@ TEST_F(InspectTest, ShowsTheBaseThatInitBaseWrote) {
   EXPECT_EQ(base["parameters"], 18592);
   EXPECT_EQ(base["dtype"], "BF16");
   EXPECT_EQ(base["weight_bytes"], 2 * 18592);
-  EXPECT_EQ(base["kv_bytes_per_token"]["F32"], 2 * 2 * 2 * 8 * 4);  // K and V, L, G, D, bytes
-  EXPECT_EQ(base["kv_bytes_per_token"]["BF16"], 2 * 2 * 2 * 8 * 2);
-  EXPECT_EQ(base["kv_bytes_per_token"]["INT8"], 2 * 2 * 2 * (8 + 4));  // and a scale
+  EXPECT_EQ(base["kv_bytes_per_token"]["f32"], 2 * 2 * 2 * 8 * 4);  // K and V, L, G, D, bytes
+  EXPECT_EQ(base["kv_bytes_per_token"]["bf16"], 2 * 2 * 2 * 8 * 2);
+  EXPECT_EQ(base["kv_bytes_per_token"]["int8"], 2 * 2 * 2 * (8 + 4));  // and a scale
   EXPECT_EQ(base["tokenizer"], nullptr);
   const Outcome table = RunOnepass("inspect " + At("a"));
   EXPECT_THAT(table.output, HasSubstr(base["fingerprint"].get<std::string>()));
   EXPECT_THAT(table.output, HasSubstr("18,592"));
+  EXPECT_THAT(table.output, HasSubstr("256 bytes in f32, 128 in bf16, 96 in int8"));
 
   // A config that init-base wrote gives the same base again.
   ASSERT_EQ(RunOnepass("init-base --config " + At("a/config.json") +
