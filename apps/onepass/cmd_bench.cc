@@ -23,6 +23,7 @@ struct BenchFlags {
   std::string dtype = "bf16";
   std::string weights;
   std::string kv = "f32";
+  DType kv_dtype = DType::kF32;
   bool json = false;
   PrefillBenchOptions prefill;
   DecodeBenchOptions decode;
@@ -51,6 +52,7 @@ Status RunTrainStep(const BenchFlags& flags) {
 Status RunRoofline(const BenchFlags& flags) {
   RooflineBenchOptions options = flags.roofline;
   options.base = flags.base;
+  options.kv_dtype = flags.kv_dtype;
   // Before the minutes of measuring: a file that cannot be written.
   ASSIGN_OR_RETURN(const auto picture, AtomicFileWriter::Create(flags.picture));
   ASSIGN_OR_RETURN(const RooflineResult result, BenchRoofline(options));
@@ -95,7 +97,7 @@ CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, con
                         : flags->dtype == "f16" ? DType::kF16
                                                 : DType::kBF16;
     // Only measurements of inference have the flag.
-    if (const Result<DType> kv = ParseKvType(flags->kv); kv.ok()) flags->base.kv_dtype = *kv;
+    if (const Result<DType> kv = ParseKvType(flags->kv); kv.ok()) flags->kv_dtype = *kv;
     if (flags->weights == "q8") flags->base.weights = BlockType::kQ8_0;
     if (flags->weights == "q4") flags->base.weights = BlockType::kQ4_0;
     if (const char* folder = std::getenv("TMPDIR"); folder != nullptr && *folder != '\0') {
@@ -122,6 +124,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                                      [](const BenchFlags& f) {
                                        PrefillBenchOptions options = f.prefill;
                                        options.base = f.base;
+                                       options.kv_dtype = f.kv_dtype;
                                        return Print(f, BenchPrefill(options));
                                      });
   AddBaseFlags(*prefill, *flags);
@@ -138,6 +141,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                                     [](const BenchFlags& f) {
                                       DecodeBenchOptions options = f.decode;
                                       options.base = f.base;
+                                      options.kv_dtype = f.kv_dtype;
                                       return Print(f, BenchDecode(options));
                                     });
   AddBaseFlags(*decode, *flags);
@@ -145,7 +149,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
   decode->add_option("--context", flags->decode.context_tokens, "tokens in the cache before")
       ->check(count)
       ->capture_default_str();
-  decode->add_option("--tokens", flags->decode.token_count, "steps of a run")
+  decode->add_option("--tokens", flags->decode.step_count, "steps of a run")
       ->check(count)
       ->capture_default_str();
   decode->add_option("--batch", flags->decode.batch_sizes, "sequences at once; several: a row each")
@@ -158,6 +162,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
       AddMeasurement(bench, flags, "roofline", "Reading and writing below the machine's roofs",
                      exit_code, RunRoofline);
   AddBaseFlags(*roofline, *flags);
+  AddKvFlag(*roofline, *flags);
   roofline->add_option("--out", flags->picture, "the picture, an SVG file")->required();
   roofline->add_option("--tokens", flags->roofline.token_counts, "lengths of the texts read")
       ->delimiter(',')
@@ -180,6 +185,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                      exit_code, [](const BenchFlags& f) {
                        HandoffBenchOptions options = f.handoff;
                        options.base = f.base;
+                       options.kv_dtype = f.kv_dtype;
                        return Print(f, BenchHandoff(options));
                      });
   CLI::App* memory = AddMeasurement(bench, flags, "kv-memory",
@@ -187,6 +193,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                                     exit_code, [](const BenchFlags& f) {
                                       HandoffBenchOptions options = f.handoff;
                                       options.base = f.base;
+                                      options.kv_dtype = f.kv_dtype;
                                       return Print(f, BenchKvMemory(options));
                                     });
   for (CLI::App* command : {handoff, memory}) {

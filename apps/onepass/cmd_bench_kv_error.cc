@@ -36,7 +36,7 @@ Status Run(const Flags& flags) {
                                {"text", flags.text.empty() ? "generated world" : flags.text},
                                {"window_tokens", flags.error.window_tokens}},
                      .columns = {"kv", "bytes_per_token", "perplexity", "change_percent",
-                                 "mean_kl_nats", "same_best_percent"},
+                                 "mean_kl_nats", "top1_agreement_percent"},
                      .rows = {}};
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
     BaseErrorOptions options = flags.error;
@@ -46,7 +46,7 @@ Status Run(const Flags& flags) {
     report.rows.push_back({std::string(KvTypeName(dtype)),
                            base->config().Layout(1, dtype).TokenBytes(), error.other_perplexity,
                            100 * (error.other_perplexity / error.perplexity - 1), error.mean_kl,
-                           100 * error.same_best});
+                           100 * error.top1_agreement});
   }
   fmt::print("{}", flags.json ? ToJson(report) + "\n" : ToText(report));
   return Status::Ok();

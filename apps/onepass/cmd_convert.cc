@@ -58,11 +58,11 @@ Status PrintError(const Flags& flags, std::string_view text) {
       CompareBases(*before, *after, text, {.max_tokens = flags.text_tokens},
                    [](int64_t done, int64_t total) { ShowProgress("tokens", done, total); }));
   fmt::print(
-      "perplexity {:.4f}, was {:.4f} ({:+.2f}%); mean KL {:.6f} nats; same best token "
+      "perplexity {:.4f}, was {:.4f} ({:+.2f}%); mean KL {:.6f} nats; top-1 agreement "
       "{:.2f}%; {} tokens\n",
       error.other_perplexity, error.perplexity,
-      100 * (error.other_perplexity / error.perplexity - 1), error.mean_kl, 100 * error.same_best,
-      error.token_count);
+      100 * (error.other_perplexity / error.perplexity - 1), error.mean_kl,
+      100 * error.top1_agreement, error.token_count);
   return Status::Ok();
 }
 

@@ -23,7 +23,6 @@ struct BenchBaseOptions {
   std::string backend = "cpu";
   int thread_count = 0;                     // 0: one per hardware thread
   int64_t memory_bytes = int64_t{1} << 30;  // read to measure the memory's bandwidth
-  DType kv_dtype = DType::kF32;             // what KV is stored in: F32, BF16 or I8
 
   const std::string& Name() const { return model.empty() ? shape : model; }
 };

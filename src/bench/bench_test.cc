@@ -1,6 +1,7 @@
 // The measurements measure what they say: counts are checked, times are not.
 #include <filesystem>
 #include <fstream>
+#include <limits>
 
 #include "bench/bench_base.h"
 #include "bench/handoff.h"
@@ -44,12 +45,18 @@ class BenchTest : public testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  int64_t Count(const BenchReport& report, size_t row, const std::string& column) {
+  BenchCell Cell(const BenchReport& report, size_t row, const std::string& column) {
     for (size_t i = 0; i < report.columns.size(); ++i) {
-      if (report.columns[i] == column) return std::get<int64_t>(report.rows[row][i]);
+      if (report.columns[i] == column) return report.rows[row][i];
     }
     ADD_FAILURE() << "no column " << column;
-    return -1;
+    return {};
+  }
+  int64_t Count(const BenchReport& report, size_t row, const std::string& column) {
+    return std::get<int64_t>(Cell(report, row, column));
+  }
+  double Number(const BenchReport& report, size_t row, const std::string& column) {
+    return std::get<double>(Cell(report, row, column));
   }
 
   std::string folder_;
@@ -129,7 +136,7 @@ TEST_F(BenchTest, ATrainingStepRefusesLengthsThatDoNotFit) {
   EXPECT_EQ(options.Validate().message(), "token_count: want 201 or more, found 200");
   options.token_count = 201;
   EXPECT_EQ(BenchTrainStep(options).status().message(),
-            "bench: want at most 256 positions, found 401 (" + options.base.model + ")");
+            "bench: want at most 256 positions, found 401");
 }
 
 TEST_F(BenchTest, KvMemoryOfSharedKvGrowsByPromptsOnly) {
@@ -152,7 +159,7 @@ TEST_F(BenchTest, KvMemoryIsThatOfItsType) {
   ASSERT_TRUE(wide.ok()) << wide.status().message();
   const int64_t wide_token = TinyConfig().Layout(32, DType::kF32).TokenBytes();
   for (const DType dtype : {DType::kBF16, DType::kI8}) {
-    options_.base.kv_dtype = dtype;
+    options_.kv_dtype = dtype;
     const auto narrow = BenchKvMemory(options_);
     ASSERT_TRUE(narrow.ok()) << narrow.status().message();
     const int64_t narrow_token = TinyConfig().Layout(32, dtype).TokenBytes();
@@ -170,7 +177,7 @@ TEST_F(BenchTest, PrefillAndDecodeReportARowForEachSize) {
   EXPECT_EQ(Count(*prefill, 1, "tokens"), 40);
   const auto decode = BenchDecode({.base = options_.base,
                                    .context_tokens = 40,
-                                   .token_count = 3,
+                                   .step_count = 3,
                                    .batch_sizes = {1, 2},
                                    .repeats = 1});
   ASSERT_TRUE(decode.ok()) << decode.status().message();
@@ -178,6 +185,66 @@ TEST_F(BenchTest, PrefillAndDecodeReportARowForEachSize) {
   EXPECT_EQ(Count(*decode, 1, "batch"), 2);
   EXPECT_EQ(BenchPrefill({.base = options_.base, .token_counts = {0}}).status().message(),
             "bench: tokens: want 1 to 1000000, found 0");
+}
+
+TEST_F(BenchTest, NarrowerKvIsNamedAndReadInFewerBytes) {
+  ModelConfig config = TinyConfig();
+  config.head_dim = 8;  // of 4, a row in int8 and its scale are as long as one in bf16
+  std::filesystem::remove_all(folder_);
+  ASSERT_TRUE(InitBase(config, DType::kF32, 1, folder_).ok());
+  double bytes_before = std::numeric_limits<double>::infinity();
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
+    const auto prefill = BenchPrefill(
+        {.base = options_.base, .kv_dtype = dtype, .token_counts = {40}, .repeats = 1});
+    ASSERT_TRUE(prefill.ok()) << prefill.status().message();
+    EXPECT_THAT(prefill->facts,
+                testing::Contains(testing::Pair("kv", BenchCell(std::string(KvTypeName(dtype))))));
+    const auto decode = BenchDecode({.base = options_.base,
+                                     .kv_dtype = dtype,
+                                     .context_tokens = 40,
+                                     .step_count = 3,
+                                     .batch_sizes = {2},
+                                     .repeats = 1});
+    ASSERT_TRUE(decode.ok()) << decode.status().message();
+    EXPECT_THAT(decode->facts,
+                testing::Contains(testing::Pair("kv", BenchCell(std::string(KvTypeName(dtype))))));
+    const double bytes = Number(*decode, 0, "mb_per_step");
+    EXPECT_GT(bytes, 0);
+    EXPECT_LT(bytes, bytes_before);
+    bytes_before = bytes;
+  }
+}
+
+TEST_F(BenchTest, PrefillAndDecodeRefuseMorePositionsThanTheBaseHas) {
+  const auto base = LoadBenchBase(folder_, options_.base);
+  ASSERT_TRUE(base.ok()) << base.status().message();
+  EXPECT_TRUE(TimePrefill(**base, {.token_count = 256, .repeats = 1}).ok());
+  EXPECT_EQ(TimePrefill(**base, {.token_count = 257, .repeats = 1}).status().message(),
+            "bench: want at most 256 positions, found 257");
+  EXPECT_TRUE(TimeDecode(**base, {.context_tokens = 253, .step_count = 3, .repeats = 1}).ok());
+  EXPECT_EQ(
+      TimeDecode(**base, {.context_tokens = 253, .step_count = 4, .repeats = 1}).status().message(),
+      "bench: want at most 256 positions, found 257");
+}
+
+TEST_F(BenchTest, KvBeyondTheMachinesMemoryIsRefused) {
+  ModelConfig config = TinyConfig();
+  config.kv_heads = 4;
+  config.head_dim = 64;
+  config.max_positions = int64_t{1} << 30;
+  std::filesystem::remove_all(folder_);
+  ASSERT_TRUE(InitBase(config, DType::kF32, 1, folder_).ok());
+  const auto base = LoadBenchBase(folder_, options_.base);
+  ASSERT_TRUE(base.ok()) << base.status().message();
+  // 4 KB a token: pages of 131,072 bytes; a decode takes two beyond its context's.
+  EXPECT_THAT(TimePrefill(**base, {.token_count = int64_t{1} << 30}).status().message(),
+              testing::AllOf(testing::StartsWith("bench: want at most "),
+                             testing::HasSubstr(" MB of KV, found 4398047")));
+  // More pages than 32 bits number.
+  EXPECT_THAT(
+      TimeDecode(**base, {.batch_size = 100'000, .context_tokens = 1'000'000}).status().message(),
+      testing::AllOf(testing::StartsWith("bench: want at most "),
+                     testing::HasSubstr(" MB of KV, found 409652429")));
 }
 
 TEST_F(BenchTest, RandomBaseIsRemovedAndTheCallersStays) {

@@ -211,12 +211,11 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
   ASSIGN_OR_RETURN(const BenchFolder folder, BenchFolder::Create(options.base));
   ASSIGN_OR_RETURN(const auto base, LoadBenchBase(folder.path(), options.base));
   const int64_t needed = PositionsNeeded(options);
-  if (needed > base->config().max_positions) {
-    return InvalidArgument(fmt::format("bench: want at most {} positions, found {} ({})",
-                                       base->config().max_positions, needed, folder.path()));
-  }
-  const KvLayout layout = base->config().Layout(32, options.base.kv_dtype);
-  PagePool pool(layout, 2 * (needed / layout.page_tokens) + 64);
+  RETURN_IF_ERROR(WantPositions(base->config(), needed));
+  const KvLayout layout = base->config().Layout(32, options.kv_dtype);
+  const int64_t page_count = 2 * (needed / layout.page_tokens) + 64;
+  RETURN_IF_ERROR(WantPages(layout, page_count));
+  PagePool pool(layout, page_count);
   Engine engine(*base, pool);
 
   BenchReport report{
@@ -264,7 +263,7 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
 Result<BenchReport> BenchKvMemory(const HandoffBenchOptions& options) {
   RETURN_IF_ERROR(options.Validate());
   ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(options.base));
-  const KvLayout layout = config.Layout(32, options.base.kv_dtype);
+  const KvLayout layout = config.Layout(32, options.kv_dtype);
   constexpr int kMostModels = 3;
   BenchReport report{
       .name = "kv-memory",
@@ -278,11 +277,13 @@ Result<BenchReport> BenchKvMemory(const HandoffBenchOptions& options) {
   for (const int64_t length : options.lengths) {
     const int64_t tokens_most =
         kMostModels * (options.prompt_length + options.shared_tokens + length);
+    const int64_t page_count = tokens_most / layout.page_tokens + 16;
+    RETURN_IF_ERROR(WantPages(layout, page_count));
     for (const Handoff handoff : kHandoffs) {
       std::vector<BenchCell> row{length, std::string(NameOf(handoff))};
       for (int models = 1; models <= kMostModels; ++models) {
         // Pages are taken as the chain's segments would take them, whole ones each.
-        PagePool pool(layout, tokens_most / layout.page_tokens + 16);
+        PagePool pool(layout, page_count);
         std::vector<PageList> held;
         const auto take = [&](int64_t token_count) -> Status {
           ASSIGN_OR_RETURN(PageList pages, pool.Allocate(token_count));

@@ -13,6 +13,7 @@ namespace onepass {
 
 struct HandoffBenchOptions {
   BenchBaseOptions base;
+  DType kv_dtype = DType::kF32;                           // what KV is stored in: F32, BF16 or I8
   std::vector<int64_t> lengths = {250, 500, 1000, 3000};  // tokens of the intermediate output
   int64_t prompt_length = 100;                            // P of each stage
   int64_t shared_tokens = 32;                             // S

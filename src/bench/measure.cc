@@ -1,8 +1,10 @@
 #include "bench/measure.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "core/check.h"
 
@@ -17,6 +19,24 @@ std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, Rng& rng) {
 Status WantCount(const char* name, int64_t count) {
   if (count >= 1 && count <= 1'000'000) return Status::Ok();
   return InvalidArgument(fmt::format("bench: {}: want 1 to 1000000, found {}", name, count));
+}
+
+Status WantPositions(const ModelConfig& config, int64_t position_count) {
+  if (position_count <= config.max_positions) return Status::Ok();
+  return InvalidArgument(fmt::format("bench: want at most {} positions, found {}",
+                                     config.max_positions, position_count));
+}
+
+Status WantPages(const KvLayout& layout, int64_t page_count) {
+  const int64_t memory = sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  const int64_t most =
+      std::min<int64_t>(memory / 2 / layout.PageBytes(), std::numeric_limits<int32_t>::max());
+  if (page_count <= most) return Status::Ok();
+  const auto megabytes = [&](int64_t pages) {
+    return 1e-6 * static_cast<double>(pages) * static_cast<double>(layout.PageBytes());
+  };
+  return InvalidArgument(fmt::format("bench: want at most {:.0f} MB of KV, found {:.0f}",
+                                     megabytes(most), megabytes(page_count)));
 }
 
 Spread SpreadOf(std::vector<double> values) {

@@ -35,7 +35,9 @@ struct Row {
 Status Measure(Base& base, const RooflineBenchOptions& options, std::vector<Row>& rows) {
   const std::string weights(base.checkpoint->stored_type());
   for (const int64_t count : options.token_counts) {
-    ASSIGN_OR_RETURN(const TimedWork timed, TimePrefill(base, count, options.repeats));
+    ASSIGN_OR_RETURN(const TimedWork timed, TimePrefill(base, {.token_count = count,
+                                                               .repeats = options.repeats,
+                                                               .kv_dtype = options.kv_dtype}));
     rows.push_back({.point = {.weights = weights,
                               .name = fmt::format("prefill {}", count),
                               .value = {},
@@ -44,12 +46,12 @@ Status Measure(Base& base, const RooflineBenchOptions& options, std::vector<Row>
                     .tokens = static_cast<double>(count)});
   }
   for (const int64_t batch : options.batch_sizes) {
-    ASSIGN_OR_RETURN(const TimedWork timed, TimeDecode(base, batch,
-                                                       {.base = {},
-                                                        .context_tokens = options.context_tokens,
-                                                        .token_count = options.steps,
-                                                        .batch_sizes = {},
-                                                        .repeats = options.repeats}));
+    ASSIGN_OR_RETURN(const TimedWork timed,
+                     TimeDecode(base, {.batch_size = batch,
+                                       .context_tokens = options.context_tokens,
+                                       .step_count = options.steps,
+                                       .repeats = options.repeats,
+                                       .kv_dtype = options.kv_dtype}));
     rows.push_back({.point = {.weights = weights,
                               .name = fmt::format("decode x {}", batch),
                               .value = {},
@@ -91,6 +93,7 @@ Result<RooflineResult> BenchRoofline(const RooflineBenchOptions& options) {
   RooflineResult result{
       .report = {.name = "roofline",
                  .facts = {{"base", options.base.Name()},
+                           {"kv", std::string(KvTypeName(options.kv_dtype))},
                            {"threads", int64_t{thread_count}},
                            {"context_tokens", options.context_tokens},
                            {"steps", options.steps},
@@ -99,23 +102,24 @@ Result<RooflineResult> BenchRoofline(const RooflineBenchOptions& options) {
                            {"peak_int8_gops", peaks.int8_gops},
                            {"memory_gb_per_s", peaks.gb_per_s}},
                  .columns = {"weights", "work", "ms", "ms_low", "ms_high", "tokens_per_s", "gops",
-                             "ops_per_byte", "peak_share", "bandwidth_share"},
+                             "arithmetic_intensity", "peak_share", "bandwidth_share"},
                  .rows = {}},
       .svg = {}};
-  Roofline roofline{.title = fmt::format("{}, {} threads", ShortName(options.base), thread_count),
+  Roofline roofline{.title = fmt::format("{}, {} threads, KV in {}", ShortName(options.base),
+                                         thread_count, KvTypeName(options.kv_dtype)),
                     .peaks = peaks,
                     .points = {}};
   for (auto& [point, timed, tokens] : rows) {
     const auto& [work, time] = timed;
     const double speed = tokens / time.median;
     const double peak_share = work.ComputeSeconds(peaks) / time.median;
-    const double bandwidth_share = 1e-9 * work.bytes / time.median / peaks.gb_per_s;
+    const double bandwidth_share = work.MemorySeconds(peaks) / time.median;
     point.value = fmt::format("{:.{}f} tok/s", speed, speed < 100 ? 1 : 0);
-    point.ops_per_byte = work.ops() / work.bytes;
+    point.arithmetic_intensity = work.ops() / work.bytes;
     point.gops = 1e-9 * work.ops() / time.median;
-    point.share = point.is_prefill ? peak_share : bandwidth_share;
+    point.share = work.ShareOfLimit(peaks, time.median);
     result.report.rows.push_back({point.weights, point.name, 1e3 * time.median, 1e3 * time.low,
-                                  1e3 * time.high, speed, point.gops, point.ops_per_byte,
+                                  1e3 * time.high, speed, point.gops, point.arithmetic_intensity,
                                   peak_share, bandwidth_share});
     roofline.points.push_back(point);
   }

@@ -69,7 +69,7 @@ std::string PowerText(int exponent) {
   return fmt::format("{:.{}f}", std::pow(10.0, exponent), std::max(0, -exponent));
 }
 
-// Three significant digits of what is at least 1, two of the rest.
+// Two digits behind the point below 10, one below 100, none from there on.
 std::string Short(double value) {
   if (value >= 100) return fmt::format("{:.0f}", value);
   return fmt::format("{:.{}f}", value, value >= 10 ? 1 : 2);
@@ -82,8 +82,9 @@ class Picture {
     std::vector<double> x = {peaks.gflops / peaks.gb_per_s, peaks.int8_gops / peaks.gb_per_s};
     std::vector<double> y = {peaks.gflops, peaks.int8_gops};
     for (const RooflinePoint& point : roofline.points) {
-      ONEPASS_CHECK(point.ops_per_byte > 0 && point.gops > 0, "a point on a logarithmic axis");
-      x.push_back(point.ops_per_byte);
+      ONEPASS_CHECK(point.arithmetic_intensity > 0 && point.gops > 0,
+                    "a point on a logarithmic axis");
+      x.push_back(point.arithmetic_intensity);
       y.push_back(point.gops);
       const auto known = std::find(types_.begin(), types_.end(), point.weights);
       if (known == types_.end()) types_.push_back(point.weights);
@@ -117,7 +118,9 @@ class Picture {
     out_ += '\n';
   }
 
-  double X(double ops_per_byte) const { return kLeft + kWidth * x_.Of(ops_per_byte); }
+  double X(double arithmetic_intensity) const {
+    return kLeft + kWidth * x_.Of(arithmetic_intensity);
+  }
   double Y(double gops) const { return kTop + kHeight * (1 - y_.Of(gops)); }
 
   // A background of its own keeps the text readable on any page.
@@ -154,8 +157,8 @@ class Picture {
     }
     Add("<rect class=\"frame\" x=\"{:.0f}\" y=\"{:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\"/>",
         kLeft, kTop, kWidth, kHeight);
-    Add("<text class=\"middle\" x=\"{:.0f}\" y=\"{:.0f}\">operations a byte of memory "
-        "(op/B)</text>",
+    Add("<text class=\"middle\" x=\"{:.0f}\" y=\"{:.0f}\">arithmetic intensity: "
+        "operations a byte of memory (op/B)</text>",
         kLeft + kWidth / 2, kTop + kHeight + 40);
     const double middle = kTop + kHeight / 2;
     Add("<text class=\"middle\" x=\"16\" y=\"{0:.0f}\" transform=\"rotate(-90 16 {0:.0f})\">"
@@ -221,8 +224,8 @@ class Picture {
     for (size_t i = 0; i < roofline_.points.size(); ++i) {
       const RooflinePoint& point = roofline_.points[i];
       Add("<g class=\"point\"><title>{} of its limit; {} Gop/s at {} op/B</title>", Line(point),
-          Short(point.gops), Short(point.ops_per_byte));
-      AddMark(point, i + 1, X(point.ops_per_byte), Y(point.gops));
+          Short(point.gops), Short(point.arithmetic_intensity));
+      AddMark(point, i + 1, X(point.arithmetic_intensity), Y(point.gops));
       Add("</g>");
     }
   }
@@ -238,8 +241,8 @@ class Picture {
       Add("<text x=\"{:.0f}\" y=\"{:.0f}\">{}</text>", kListLeft + 16, y,
           Line(roofline_.points[i]));
     }
-    const char* const notes[] = {"circles: prefill, against the roofs of computing",
-                                 "squares: decode, against the memory's",
+    const char* const notes[] = {"circles: prefill, squares: decode",
+                                 "share: of computing's limit or memory's, the nearer",
                                  "bytes: weights and visible KV, once"};
     y += kRowHeight / 2;
     for (const char* note : notes) {

@@ -123,14 +123,14 @@ Roofline Example() {
                       .name = "prefill 512",
                       .value = "700 tok/s",
                       .is_prefill = true,
-                      .ops_per_byte = 500,
+                      .arithmetic_intensity = 500,
                       .gops = 100,
                       .share = 0.5},
                      {.weights = "Q8_0",
                       .name = "decode x 1",
                       .value = "150 tok/s",
                       .is_prefill = false,
-                      .ops_per_byte = 2,
+                      .arithmetic_intensity = 2,
                       .gops = 30,
                       .share = 0.75}}};
 }
@@ -156,7 +156,7 @@ TEST(RooflineSvg, PointsLieWhereTheirNumbersSay) {
   roofline.points.resize(1, Example().points[0]);
   for (const double factor : {0.01, 0.1, 1.5}) {
     roofline.points.push_back(Example().points[0]);
-    roofline.points.back().ops_per_byte *= factor;
+    roofline.points.back().arithmetic_intensity *= factor;
     roofline.points.back().gops *= factor;
     roofline.points.back().is_prefill = factor < 1;
   }
@@ -177,7 +177,7 @@ TEST(RooflineSvg, PointsLieWhereTheirNumbersSay) {
 TEST(RooflineSvg, RoofsPassThroughWorkThatReachesThem) {
   Roofline roofline = Example();
   roofline.points[0].gops = 200;  // f32's peak
-  roofline.points[1].ops_per_byte = 3;
+  roofline.points[1].arithmetic_intensity = 3;
   roofline.points[1].gops = 60;  // all that 20 GB/s allow
   roofline.points.push_back(roofline.points[0]);
   roofline.points[2].gops = 800;  // int8's peak
@@ -249,12 +249,23 @@ TEST(BenchRoofline, MeasuresADenseBaseInThreeTypesOfWeights) {
   const auto elements = ParseXml(result->svg);
   ASSERT_TRUE(elements);
   EXPECT_EQ(MarksOf(*elements).size(), 9u);
+  // A point's share is of the limit that it is nearer to, whatever the work.
+  for (size_t row = 0; row < 9; ++row) {
+    const auto& cells = result->report.rows[row];
+    const double share = std::max(std::get<double>(cells[8]), std::get<double>(cells[9]));
+    EXPECT_THAT(result->svg,
+                testing::ContainsRegex(text(row, 0) + ", " + text(row, 1) + ": [0-9.]+ tok/s, " +
+                                       std::to_string(std::lround(100 * share)) + "%"));
+  }
 
   options.base.weights = BlockType::kQ8_0;
+  options.kv_dtype = DType::kI8;
   result = BenchRoofline(options);
   ASSERT_TRUE(result.ok()) << result.status().message();
   ASSERT_EQ(result->report.rows.size(), 3u);
   EXPECT_EQ(text(0, 0), "Q8_0");
+  EXPECT_THAT(result->report.facts,
+              testing::Contains(testing::Pair("kv", BenchCell(std::string("int8")))));
 
   options.repeats = 0;
   EXPECT_EQ(BenchRoofline(options).status().message(),

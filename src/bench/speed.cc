@@ -8,13 +8,14 @@
 namespace onepass {
 namespace {
 
-KvLayout LayoutOf(const Base& base, DType kv_dtype) { return base.config().Layout(32, kv_dtype); }
+constexpr int64_t kPageTokens = 32;
 
 std::vector<std::pair<std::string, BenchCell>> FactsOf(const Base& base,
-                                                       const BenchBaseOptions& options) {
+                                                       const BenchBaseOptions& options,
+                                                       DType kv_dtype) {
   return {{"base", options.Name()},
           {"weights", std::string(base.checkpoint->stored_type())},
-          {"kv", std::string(KvTypeName(options.kv_dtype))},
+          {"kv", std::string(KvTypeName(kv_dtype))},
           {"backend", std::string(base.ops->name())},
           {"threads", int64_t{base.ops->pool().thread_count()}}};
 }
@@ -36,14 +37,17 @@ Result<BenchReport> BenchMachine(int thread_count) {
   return report;
 }
 
-Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats, DType kv_dtype) {
-  const KvLayout layout = LayoutOf(base, kv_dtype);
-  PagePool pool(layout, token_count / layout.page_tokens + 1);
+Result<TimedWork> TimePrefill(Base& base, const PrefillRun& run) {
+  const KvLayout layout = base.config().Layout(kPageTokens, run.kv_dtype);
+  RETURN_IF_ERROR(WantPositions(base.config(), run.token_count));
+  const int64_t page_count = run.token_count / kPageTokens + 1;
+  RETURN_IF_ERROR(WantPages(layout, page_count));
+  PagePool pool(layout, page_count);
   Engine engine(base, pool);
   Rng rng(1);
-  const std::vector<int32_t> tokens = RandomTokens(token_count, base.config().vocab_size, rng);
+  const std::vector<int32_t> tokens = RandomTokens(run.token_count, base.config().vocab_size, rng);
   std::vector<double> seconds;
-  for (int run = 0; run <= repeats; ++run) {
+  for (int repeat = 0; repeat <= run.repeats; ++repeat) {
     PrefillRequest request{.view = {},
                            .tokens = tokens,
                            .vectors = {},
@@ -52,9 +56,9 @@ Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats, DTyp
                            .want_logits = true};
     const Stopwatch watch;
     RETURN_IF_ERROR(engine.Prefill({&request, 1}));
-    if (run > 0) seconds.push_back(watch.Seconds());
+    if (repeat > 0) seconds.push_back(watch.Seconds());
   }
-  return TimedWork{.work = PrefillWork(*base.checkpoint, token_count, layout),
+  return TimedWork{.work = PrefillWork(*base.checkpoint, run.token_count, layout),
                    .seconds = SpreadOf(seconds)};
 }
 
@@ -67,14 +71,15 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
   const Peaks before = MeasurePeaks(base->ops->pool(), 0);
   std::vector<TimedWork> runs;
   for (const int64_t count : options.token_counts) {
-    ASSIGN_OR_RETURN(runs.emplace_back(),
-                     TimePrefill(*base, count, options.repeats, options.base.kv_dtype));
+    ASSIGN_OR_RETURN(runs.emplace_back(), TimePrefill(*base, {.token_count = count,
+                                                              .repeats = options.repeats,
+                                                              .kv_dtype = options.kv_dtype}));
   }
   const Peaks peaks = LargerOf(before, MeasurePeaks(base->ops->pool(), 0));
 
   BenchReport report{
       .name = "prefill",
-      .facts = FactsOf(*base, options.base),
+      .facts = FactsOf(*base, options.base, options.kv_dtype),
       .columns = {"tokens", "ms", "ms_low", "ms_high", "tokens_per_s", "gops", "peak_share"},
       .rows = {}};
   report.facts.emplace_back("repeats", int64_t{options.repeats});
@@ -91,46 +96,49 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
   return report;
 }
 
-Result<TimedWork> TimeDecode(Base& base, int64_t batch, const DecodeBenchOptions& options) {
-  const KvLayout layout = LayoutOf(base, options.base.kv_dtype);
-  const int64_t pages_context = options.context_tokens / layout.page_tokens + 1;
-  const int64_t pages_each = options.token_count / layout.page_tokens + 2;
-  PagePool pool(layout, batch * (pages_context + pages_each));
+Result<TimedWork> TimeDecode(Base& base, const DecodeRun& run) {
+  const KvLayout layout = base.config().Layout(kPageTokens, run.kv_dtype);
+  RETURN_IF_ERROR(WantPositions(base.config(), run.context_tokens + run.step_count));
+  const int64_t pages_context = run.context_tokens / kPageTokens + 1;
+  const int64_t pages_output = run.step_count / kPageTokens + 2;
+  const int64_t page_count = run.batch_size * (pages_context + pages_output);
+  RETURN_IF_ERROR(WantPages(layout, page_count));
+  PagePool pool(layout, page_count);
   Engine engine(base, pool);
   Rng rng(1);
   // Each sequence has a context of its own, so that no KV is read for two.
-  std::vector<PrefillRequest> contexts(batch);
+  std::vector<PrefillRequest> contexts(run.batch_size);
   for (PrefillRequest& context : contexts) {
-    context.tokens = RandomTokens(options.context_tokens, base.config().vocab_size, rng);
+    context.tokens = RandomTokens(run.context_tokens, base.config().vocab_size, rng);
     context.want_logits = true;
     RETURN_IF_ERROR(engine.Prefill({&context, 1}));
   }
   std::vector<double> seconds;
-  for (int run = 0; run <= options.repeats; ++run) {
-    std::vector<DecodeRequest> requests(batch);
-    for (int64_t i = 0; i < batch; ++i) {
+  for (int repeat = 0; repeat <= run.repeats; ++repeat) {
+    std::vector<DecodeRequest> requests(run.batch_size);
+    for (int64_t i = 0; i < run.batch_size; ++i) {
       requests[i].view.Append(contexts[i].segment);
       requests[i].first_logits = contexts[i].logits;
       requests[i].start_position = contexts[i].segment->end_position();
       // The first token comes from the context's logits: a step more than forward calls.
-      requests[i].stop.max_tokens = options.token_count + 1;
+      requests[i].stop.max_tokens = run.step_count + 1;
     }
     const int64_t calls_before = engine.counters().forward_calls;
     const Stopwatch watch;
     RETURN_IF_ERROR(engine.Decode(requests));
     const double total = watch.Seconds();
     const auto calls = static_cast<double>(engine.counters().forward_calls - calls_before);
-    if (run > 0) seconds.push_back(total / calls);
+    if (repeat > 0) seconds.push_back(total / calls);
   }
-  const double visible = static_cast<double>(options.context_tokens) +
-                         (static_cast<double>(options.token_count) + 1) / 2;
-  return TimedWork{.work = DecodeWork(*base.checkpoint, batch, visible, layout),
+  const double visible =
+      static_cast<double>(run.context_tokens) + (static_cast<double>(run.step_count) + 1) / 2;
+  return TimedWork{.work = DecodeWork(*base.checkpoint, run.batch_size, visible, layout),
                    .seconds = SpreadOf(seconds)};
 }
 
 Result<BenchReport> BenchDecode(const DecodeBenchOptions& options) {
   RETURN_IF_ERROR(WantCount("repeats", options.repeats));
-  RETURN_IF_ERROR(WantCount("tokens", options.token_count));
+  RETURN_IF_ERROR(WantCount("tokens", options.step_count));
   RETURN_IF_ERROR(WantCount("context", options.context_tokens));
   for (const int64_t size : options.batch_sizes) RETURN_IF_ERROR(WantCount("batch", size));
   ASSIGN_OR_RETURN(const BenchFolder folder, BenchFolder::Create(options.base));
@@ -139,18 +147,23 @@ Result<BenchReport> BenchDecode(const DecodeBenchOptions& options) {
   const double before = MeasureMemoryBandwidth(base->ops->pool(), memory_bytes);
   std::vector<TimedWork> runs;
   for (const int64_t batch : options.batch_sizes) {
-    ASSIGN_OR_RETURN(runs.emplace_back(), TimeDecode(*base, batch, options));
+    ASSIGN_OR_RETURN(runs.emplace_back(),
+                     TimeDecode(*base, {.batch_size = batch,
+                                        .context_tokens = options.context_tokens,
+                                        .step_count = options.step_count,
+                                        .repeats = options.repeats,
+                                        .kv_dtype = options.kv_dtype}));
   }
   const double bandwidth =
       std::max(before, MeasureMemoryBandwidth(base->ops->pool(), memory_bytes));
 
   BenchReport report{.name = "decode",
-                     .facts = FactsOf(*base, options.base),
+                     .facts = FactsOf(*base, options.base, options.kv_dtype),
                      .columns = {"batch", "ms_per_step", "ms_low", "ms_high", "tokens_per_s",
                                  "mb_per_step", "bandwidth_share"},
                      .rows = {}};
   report.facts.emplace_back("context_tokens", options.context_tokens);
-  report.facts.emplace_back("steps", options.token_count);
+  report.facts.emplace_back("steps", options.step_count);
   report.facts.emplace_back("repeats", int64_t{options.repeats});
   report.facts.emplace_back("memory_gb_per_s", bandwidth);
   for (size_t i = 0; i < runs.size(); ++i) {

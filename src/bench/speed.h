@@ -18,6 +18,7 @@ Result<BenchReport> BenchMachine(int thread_count);
 
 struct PrefillBenchOptions {
   BenchBaseOptions base;
+  DType kv_dtype = DType::kF32;  // what KV is stored in: F32, BF16 or I8
   std::vector<int64_t> token_counts = {512};
   int repeats = 5;  // timed, after one that is not
 };
@@ -28,8 +29,9 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options);
 
 struct DecodeBenchOptions {
   BenchBaseOptions base;
+  DType kv_dtype = DType::kF32;  // what KV is stored in: F32, BF16 or I8
   int64_t context_tokens = 512;  // in the cache before the first step
-  int64_t token_count = 32;      // steps a run
+  int64_t step_count = 32;       // of a run
   std::vector<int64_t> batch_sizes = {1, 8};
   int repeats = 3;
 };
@@ -42,10 +44,25 @@ struct TimedWork {
   Work work;
   Spread seconds;
 };
-// Prefills of one text of random tokens.
-Result<TimedWork> TimePrefill(Base& base, int64_t token_count, int repeats,
-                              DType kv_dtype = DType::kF32);
-// A decode step of `batch` sequences.
-Result<TimedWork> TimeDecode(Base& base, int64_t batch, const DecodeBenchOptions& options);
+// One text of random tokens.
+struct PrefillRun {
+  int64_t token_count = 512;
+  int repeats = 5;  // timed, after one that is not
+  DType kv_dtype = DType::kF32;
+};
+// Prefills. kInvalidArgument: more positions than the base has, or KV than the machine's memory
+// holds. REQUIRES: counts of at least 1.
+Result<TimedWork> TimePrefill(Base& base, const PrefillRun& run);
+
+// Sequences of which none shares another's KV.
+struct DecodeRun {
+  int64_t batch_size = 1;
+  int64_t context_tokens = 512;  // of each, in the cache before the first step
+  int64_t step_count = 32;
+  int repeats = 3;  // timed, after one that is not
+  DType kv_dtype = DType::kF32;
+};
+// Decode steps: the mean one of each run. kInvalidArgument and REQUIRES: as TimePrefill.
+Result<TimedWork> TimeDecode(Base& base, const DecodeRun& run);
 
 }  // namespace onepass

@@ -97,12 +97,7 @@ class StepBench {
     auto bench = std::unique_ptr<StepBench>(new StepBench(base, options));
     ASSIGN_OR_RETURN(bench->plan_, TwoStagePlan(options));
     const ModelConfig& config = base.config();
-    const int64_t end = options.token_count + 2 * options.prompt_length;
-    if (end > config.max_positions) {
-      return InvalidArgument("bench: want at most " + std::to_string(config.max_positions) +
-                             " positions, found " + std::to_string(end) + " (" +
-                             options.base.Name() + ")");
-    }
+    RETURN_IF_ERROR(WantPositions(config, options.token_count + 2 * options.prompt_length));
     Rng rng(options.seed);
     for (int64_t i = 0; i < options.batch_size; ++i) {
       bench->samples_.push_back(RandomSample(options, bench->plan_, config.vocab_size, rng));
@@ -120,10 +115,12 @@ class StepBench {
     const std::vector<int64_t> lengths = {options_.prompt_length, options_.prompt_length};
     const int64_t pages =
         PagesNeeded(plan_, tape, lengths, samples_, options_.batch_size, kPageTokens);
+    const KvLayout layout = base_.config().Layout(kPageTokens, DType::kF32);
+    RETURN_IF_ERROR(WantPages(layout, pages));
     Measure measure;
     ResetResidentPeak();
     const int64_t resident_before = StatusBytes("VmRSS:");
-    PagePool pool(base_.config().Layout(kPageTokens, DType::kF32), pages);
+    PagePool pool(layout, pages);
     PromptGradient<float> gradient(*base_.model, pool, plan_, tape, lengths, options_.tape_mode);
     gradient.SetConstantPrompt(0, std::as_const(prompt_a_).view());
     Buffer<float> dprompt(prompt_b_.rows(), prompt_b_.cols());

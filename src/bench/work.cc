@@ -70,6 +70,12 @@ double Work::ComputeSeconds(const Peaks& peaks) const {
   return 1e-9 * (flops / peaks.gflops + integer_ops / peaks.int8_gops);
 }
 
+double Work::MemorySeconds(const Peaks& peaks) const { return 1e-9 * bytes / peaks.gb_per_s; }
+
+double Work::ShareOfLimit(const Peaks& peaks, double seconds) const {
+  return std::max(ComputeSeconds(peaks), MemorySeconds(peaks)) / seconds;
+}
+
 Work PrefillWork(const Checkpoint& checkpoint, int64_t token_count, const KvLayout& layout) {
   const double t = static_cast<double>(token_count);
   Work work = WeightWork(checkpoint, t, 1);

@@ -31,6 +31,10 @@ struct Work {
   double ops() const { return flops + integer_ops; }
   // The least time that the operations take at the peaks.
   double ComputeSeconds(const Peaks& peaks) const;
+  // The least time that the bytes take. REQUIRES: peaks.gb_per_s above 0.
+  double MemorySeconds(const Peaks& peaks) const;
+  // Of a run that took `seconds`, the share of the limit that binds it: the larger of the two.
+  double ShareOfLimit(const Peaks& peaks, double seconds) const;
 };
 
 // T tokens that attend to each other, and one row of logits. KV is counted once.

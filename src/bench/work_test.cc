@@ -75,9 +75,8 @@ TEST_F(WorkTest, BytesAreWhatTheBackendHoldsAndTheVisibleKv) {
                    4 * (elements + kNorms) + 2 * 7 * kv_token_);
   EXPECT_DOUBLE_EQ(PrefillWork(*Make(DType::kBF16), 7, layout_).bytes,
                    2 * elements + 4 * kNorms + 7 * kv_token_);
-  // F16 is widened when it is loaded.
   EXPECT_DOUBLE_EQ(PrefillWork(*Make(DType::kF16), 7, layout_).bytes,
-                   4 * (elements + kNorms) + 7 * kv_token_);
+                   2 * elements + 4 * kNorms + 7 * kv_token_);
   // A head of its own leaves the embedding out; a tied one is the embedding.
   EXPECT_DOUBLE_EQ(PrefillWork(*Make(DType::kF32, /*tied_head=*/true), 7, layout_).bytes,
                    4 * (elements + kNorms) + 7 * kv_token_);
@@ -99,6 +98,16 @@ TEST(Work, TimeAtThePeaksAddsBothKindsOfOperations) {
   const Peaks peaks{.gflops = 100, .int8_gops = 400, .gb_per_s = 10};
   EXPECT_DOUBLE_EQ((Work{.flops = 50e9, .integer_ops = 100e9, .bytes = 0}).ComputeSeconds(peaks),
                    0.75);
+}
+
+TEST(Work, ShareIsOfTheLimitThatBinds) {
+  const Peaks peaks{.gflops = 100, .int8_gops = 400, .gb_per_s = 10};
+  // Half a second of computing, a quarter of reading; then the other way round.
+  const Work computing{.flops = 30e9, .integer_ops = 80e9, .bytes = 2.5e9};
+  EXPECT_DOUBLE_EQ(computing.ShareOfLimit(peaks, 2), 0.25);
+  const Work reading{.flops = 5e9, .integer_ops = 80e9, .bytes = 5e9};
+  EXPECT_DOUBLE_EQ(reading.ShareOfLimit(peaks, 2), 0.25);
+  EXPECT_DOUBLE_EQ(reading.MemorySeconds(peaks), 0.5);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ int64_t LogSoftmax(const float* logits, std::vector<double>& out) {
 
 struct Sums {
   int64_t tokens = 0;
-  int64_t same_best = 0;
+  int64_t top1_agreed = 0;
   double loss = 0;
   double other_loss = 0;
   double kl = 0;
@@ -71,7 +71,7 @@ Status AddWindow(Base& reference, Base& other, PagePool& pool, PagePool& other_p
       sums.kl += kl;
       sums.loss -= p[static_cast<size_t>(target)];
       sums.other_loss -= q[static_cast<size_t>(target)];
-      sums.same_best += best == other_best;
+      sums.top1_agreed += best == other_best;
       ++sums.tokens;
     }
   }
@@ -123,7 +123,7 @@ Result<BaseError> CompareBases(
                    .perplexity = std::exp(sums.loss / n),
                    .other_perplexity = std::exp(sums.other_loss / n),
                    .mean_kl = sums.kl / n,
-                   .same_best = static_cast<double>(sums.same_best) / n};
+                   .top1_agreement = static_cast<double>(sums.top1_agreed) / n};
 }
 
 }  // namespace onepass

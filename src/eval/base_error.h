@@ -26,7 +26,7 @@ struct BaseError {
   double perplexity = 0;        // of the reference, e^(mean negative log-likelihood)
   double other_perplexity = 0;  // of the other base
   double mean_kl = 0;           // of reference from other, in nats
-  double same_best = 0;         // share of tokens where both rank the same token first
+  double top1_agreement = 0;    // share of tokens where both rank the same token first
 };
 
 // kInvalidArgument: another vocabulary, a text of fewer than two tokens, logits that are no

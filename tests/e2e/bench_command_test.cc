@@ -1,4 +1,5 @@
 // `onepass bench` as a program: JSON that parses, one line for a fault, exit codes.
+#include <algorithm>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -16,6 +17,7 @@ TEST(BenchCommand, JsonOfEveryModelMeasurementHasItsRows) {
         "prefill --tokens 8,16 --repeats 1",
         "decode --context 8 --tokens 2 --batch 1,2 --repeats 1",
         "roofline --tokens 8 --context 8 --steps 2 --repeats 1 --out /dev/null",
+        "roofline --tokens 8 --context 8 --steps 2 --repeats 1 --out /dev/null --kv int8",
         "prefill --tokens 8,16 --repeats 1 --kv bf16",
         "decode --context 8 --tokens 2 --batch 1,2 --repeats 1 --kv int8",
         "handoff --tokens 20 --prompt-length 4 --shared 4 --runs 1", "kv-memory --tokens 20",
@@ -27,6 +29,9 @@ TEST(BenchCommand, JsonOfEveryModelMeasurementHasItsRows) {
     ASSERT_TRUE(json.is_object()) << outcome.output;
     EXPECT_EQ(json["bench"], arguments.substr(0, arguments.find(' ')));
     EXPECT_GE(json["rows"].size(), 2u) << outcome.output;
+    if (const size_t kv = arguments.find("--kv "); kv != std::string::npos) {
+      EXPECT_EQ(json["kv"], arguments.substr(kv + 5));
+    }
   }
 }
 
@@ -58,11 +63,23 @@ TEST(BenchCommand, KvErrorSaysWhatEachTypeCosts) {
   const auto& rows = json["rows"];
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_EQ(rows[0]["mean_kl_nats"], 0);
-  EXPECT_EQ(rows[0]["same_best_percent"], 100);
-  for (const size_t narrow : {1, 2}) {
-    EXPECT_GT(rows[narrow]["mean_kl_nats"], 0);
-    EXPECT_LT(rows[narrow]["mean_kl_nats"], 0.01);
-    EXPECT_LT(rows[narrow]["bytes_per_token"], rows[narrow - 1]["bytes_per_token"]);
+  EXPECT_EQ(rows[0]["top1_agreement_percent"], 100);
+  EXPECT_GT(rows[1]["mean_kl_nats"], 0);
+  EXPECT_LT(rows[1]["mean_kl_nats"], 0.001);
+  EXPECT_GT(rows[2]["mean_kl_nats"], rows[1]["mean_kl_nats"]);
+  EXPECT_LT(rows[2]["mean_kl_nats"], 0.003);
+  EXPECT_LT(rows[1]["bytes_per_token"], rows[0]["bytes_per_token"]);
+  EXPECT_LT(rows[2]["bytes_per_token"], rows[1]["bytes_per_token"]);
+}
+
+TEST(BenchCommand, WorkThatDoesNotFitIsRefusedInOneLine) {
+  for (const char* arguments : {"prefill --tokens 600", "decode --context 600 --tokens 2",
+                                "roofline --tokens 600 --out /dev/null", "handoff --tokens 600"}) {
+    const Outcome outcome = RunOnepass(std::string("bench ") + arguments + " --shape tiny");
+    EXPECT_EQ(outcome.exit_code, 1);
+    EXPECT_NE(outcome.output.find("want at most 512 positions, found "), std::string::npos)
+        << outcome.output;
+    EXPECT_EQ(std::count(outcome.output.begin(), outcome.output.end(), '\n'), 1) << outcome.output;
   }
 }
 
