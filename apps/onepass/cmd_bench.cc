@@ -14,6 +14,7 @@
 #include "bench/train_step.h"
 #include "commands.h"
 #include "core/file.h"
+#include "kernels/registry.h"
 
 namespace onepass {
 namespace {
@@ -73,7 +74,7 @@ void AddBaseFlags(CLI::App& command, BenchFlags& flags) {
   command.add_option("--weights", flags.weights, "convert all matrices to 8 or 4 bits first")
       ->check(CLI::IsMember({"q8", "q4"}));
   command.add_option("--backend", flags.base.backend, "kernels")
-      ->check(CLI::IsMember({"cpu", "ref"}))
+      ->check(CLI::IsMember(BackendNames()))
       ->capture_default_str();
 }
 

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "engine/engine.h"
 #include "eval/base_error.h"
+#include "kernels/registry.h"
 #include "world_text.h"
 
 namespace onepass {
@@ -68,7 +69,7 @@ void AddKvErrorCommand(CLI::App& bench, int* exit_code) {
       ->check(CLI::Range(2, 1'000'000))
       ->capture_default_str();
   command->add_option("--backend", flags->base.backend, "kernels")
-      ->check(CLI::IsMember({"cpu", "ref"}))
+      ->check(CLI::IsMember(BackendNames()))
       ->capture_default_str();
   command->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
       ->check(CLI::Range(0, 1024))
