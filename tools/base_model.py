@@ -35,6 +35,55 @@ class Norm(nn.Module):
         return F.rms_norm(x, (x.shape[-1],), self.weight, EPS)
 
 
+def query_blocks(length: int) -> list[tuple[int, int]]:
+    """Rows of queries that are handled together: none of a block needs the keys behind it."""
+    count = 8 if length >= 128 else 1
+    step = length // count
+    return [(i * step, (i + 1) * step if i + 1 < count else length) for i in range(count)]
+
+
+class CausalAttention(torch.autograd.Function):
+    """softmax(q k^T + mask) v for q [N, R, T, D], scaled, and k, v [N, T, D] that R heads share; mask [T, T] is 0 or -inf.
+
+    Spelled out, since the fused attention's backward is several times slower on CPU at these lengths, and most of the
+    time goes into passes over scores: the backward keeps the unnormalised probabilities and makes one pass over them.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        n, repeats, length, size = q.shape
+        outputs, kept, totals = [], [], []
+        for begin, end in query_blocks(length):
+            scores = (q[:, :, begin:end].reshape(n, -1, size) @ k[:, :end].mT).view(n, repeats, end - begin, end)
+            scores = scores.float() + mask[begin:end, :end]
+            p = torch.exp(scores - scores.amax(-1, keepdim=True))
+            total = p.sum(-1, keepdim=True)
+            p = p.to(v.dtype)
+            outputs.append(((p.view(n, -1, end) @ v[:, :end]).view(n, repeats, end - begin, size) / total).to(v.dtype))
+            kept.append(p)
+            totals.append(total)
+        y = torch.cat(outputs, 2)
+        ctx.save_for_backward(q, k, v, y, *kept, *totals)
+        return y
+
+    @staticmethod
+    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, y, *rest = ctx.saved_tensors
+        n, repeats, length, size = q.shape
+        dq, dk, dv = [], torch.zeros_like(k), torch.zeros_like(v)
+        for i, (begin, end) in enumerate(query_blocks(length)):
+            p, total = rest[i], rest[len(rest) // 2 + i]
+            part = dy[:, :, begin:end].float() / total
+            delta = (part * y[:, :, begin:end]).sum(-1, keepdim=True)
+            part = part.to(v.dtype).reshape(n, -1, size)
+            dp = (part @ v[:, :end].mT).view(n, repeats, end - begin, end)
+            ds = (p * (dp - delta)).to(v.dtype).view(n, -1, end)
+            dq.append((ds @ k[:, :end]).view(n, repeats, end - begin, size))
+            dk[:, :end] += ds.mT @ q[:, :, begin:end].reshape(n, -1, size)
+            dv[:, :end] += p.view(n, -1, end).mT @ part
+        return torch.cat(dq, 2), dk, dv, None
+
+
 class Attention(nn.Module):
     def __init__(self, cfg: dict):
         super().__init__()
@@ -45,18 +94,17 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(self.heads * self.head_dim, width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, future: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         batch, length, _ = x.shape
         weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
         qkv = F.linear(x, weight).view(batch, length, -1, self.head_dim).transpose(1, 2)
         q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], 1)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        # Spelled out: the fused attention's backward is several times slower on CPU at these lengths.
-        q = q.reshape(batch, self.kv_heads, -1, self.head_dim)  # query heads of one KV head, one after another
-        scores = (q @ k.mT).view(batch, self.heads, length, length) * self.head_dim**-0.5
-        probabilities = torch.softmax(scores.masked_fill(future, float("-inf")), -1).to(v.dtype)
-        y = probabilities.view(batch, self.kv_heads, -1, length) @ v
-        return self.o_proj(y.view(batch, self.heads, length, -1).transpose(1, 2).reshape(batch, length, -1))
+        # Query heads of one KV head stand one after another.
+        q = (q * self.head_dim**-0.5).reshape(batch * self.kv_heads, -1, length, self.head_dim)
+        k, v = k.reshape(batch * self.kv_heads, length, -1), v.reshape(batch * self.kv_heads, length, -1)
+        y = CausalAttention.apply(q, k, v, mask).view(batch, self.heads, length, -1)
+        return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
 
 
 class Mlp(nn.Module):
@@ -77,8 +125,8 @@ class Layer(nn.Module):
         self.input_layernorm, self.post_attention_layernorm = Norm(cfg["hidden_size"]), Norm(cfg["hidden_size"])
         self.self_attn, self.mlp = Attention(cfg), Mlp(cfg)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, future: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, future)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -104,10 +152,10 @@ class Base(nn.Module):
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         cos, sin = self.cos[: embeddings.shape[1]].to(dtype), self.sin[: embeddings.shape[1]].to(dtype)
         length = embeddings.shape[1]
-        future = torch.ones(length, length, dtype=torch.bool).triu(1)
+        mask = torch.full((length, length), float("-inf")).triu(1)
         x = embeddings
         for layer in self.model.layers:
-            x = layer(x, cos, sin, future)
+            x = layer(x, cos, sin, mask)
         return self.model.norm(x)
 
     def embed(self, ids: Tensor) -> Tensor:

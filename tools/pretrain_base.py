@@ -3,8 +3,9 @@
     python tools/pretrain_base.py --generator "build/release/apps/onepass/onepass data world" --out models/base
 
 Everything is seeded. First come random tokens that repeat, whole or record by record, which teach to copy from context
-and to bind an object to its subject; then texts that grow with the share of tokens done: level 1, then 2, then 3. Matrices learn by Muon, the embedding and the norms by Adam; the
-learning rate warms up, stays, and falls to zero over the last part.
+and to bind an object to its subject; then texts that grow with the share of tokens done: level 1, then 2, then 3.
+Matrices learn by Muon, the embedding and the norms by Adam; the learning rate warms up, stays, and falls to zero over
+the last part.
 """
 import argparse
 import json
@@ -81,12 +82,12 @@ def batch_loss(model: Base, batch: world_data.Batch, bf16: bool) -> tuple[Tensor
 
     Only positions that count reach the output matrix.
     """
+    targets, weights = (F.pad(of_next[:, 1:], (0, 1)).reshape(-1) for of_next in (batch.ids, batch.weights))
+    kept = weights.nonzero().squeeze(1)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        states = model.hidden(model.embed(batch.ids[:, :-1]))
-        weights = batch.weights[:, 1:].reshape(-1)
-        kept = weights.nonzero().squeeze(1)
+        states = model.hidden(model.embed(batch.ids))
         logits = model.logits(states.reshape(-1, states.shape[-1])[kept])
-    losses = F.cross_entropy(logits.float(), batch.ids[:, 1:].reshape(-1)[kept], reduction="none")
+    losses = F.cross_entropy(logits.float(), targets[kept], reduction="none")
     loss = (losses * weights[kept]).sum()
     outputs = losses[weights[kept] == 1.0]
     return loss, [loss.item(), weights.sum().item(), outputs.sum().item(), float(len(outputs))]
