@@ -1,5 +1,7 @@
 #include "bench/train_step.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <memory>
@@ -29,9 +31,12 @@ int64_t StatusBytes(std::string_view field) {
   return std::strtoll(status->c_str() + at + field.size(), nullptr, 10) * 1024;
 }
 
-// Makes the peak of resident memory begin anew; where the kernel has no such thing the peak stays
-// the process's.
+// Makes the peak of resident memory begin anew, without what was freed; where the kernel has no such
+// thing the peak stays the process's.
 void ResetResidentPeak() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
   if (std::FILE* file = std::fopen("/proc/self/clear_refs", "w"); file != nullptr) {
     std::fputs("5", file);
     std::fclose(file);
@@ -107,6 +112,7 @@ class StepBench {
       base.model->Embed(RandomTokens(options.prompt_length, config.vocab_size, rng),
                         prompt->view());
     }
+    bench->resident_before_ = StatusBytes("VmRSS:");
     return bench;
   }
 
@@ -119,7 +125,6 @@ class StepBench {
     RETURN_IF_ERROR(WantPages(layout, pages));
     Measure measure;
     ResetResidentPeak();
-    const int64_t resident_before = StatusBytes("VmRSS:");
     PagePool pool(layout, pages);
     PromptGradient<float> gradient(*base_.model, pool, plan_, tape, lengths, options_.tape_mode);
     gradient.SetConstantPrompt(0, std::as_const(prompt_a_).view());
@@ -140,7 +145,7 @@ class StepBench {
     }
     measure.seconds = SpreadOf(std::move(seconds)).median;
     measure.kv_bytes = pool.bytes_peak();
-    measure.resident_bytes = std::max<int64_t>(StatusBytes("VmHWM:") - resident_before, 0);
+    measure.resident_bytes = std::max<int64_t>(StatusBytes("VmHWM:") - resident_before_, 0);
     return measure;
   }
 
@@ -152,6 +157,7 @@ class StepBench {
   std::vector<TrainSample> samples_;
   Buffer<float> prompt_a_;
   Buffer<float> prompt_b_;
+  int64_t resident_before_ = 0;  // with base, samples and prompts, before any step
 };
 
 }  // namespace

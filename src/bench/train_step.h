@@ -33,7 +33,7 @@ struct TrainStepOptions {
 //   seconds          forward, loss and backward of the micro-batch: median
 //   tape_bytes       activations and gradients that the tape held at its largest
 //   kv_bytes         peak of the page pool
-//   resident_bytes   peak resident memory of the process beyond what it had before
+//   resident_bytes   peak resident memory of the process beyond what it had before the first step
 //   taped_tokens     rows through the model with a backward; constant_tokens: and without
 //   loss             mean over the targets
 Result<BenchReport> BenchTrainStep(const TrainStepOptions& options);
