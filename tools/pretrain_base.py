@@ -8,6 +8,7 @@ Matrices learn by Muon, the embedding and the norms by Adam; the learning rate w
 the last part.
 """
 import argparse
+import itertools
 import json
 import math
 import pathlib
@@ -109,9 +110,13 @@ def thin_text(samples: list[world_data.Sample], keep: float, rng: random.Random)
 
 
 def stream(tokenizer, args: argparse.Namespace, progress: dict) -> Iterator[world_data.Batch]:
-    """Micro-batches of fresh samples, at the level that the progress asks for, without end."""
-    seed = args.seed * 100000 + distributed.get_rank()
-    while True:
+    """Micro-batches of fresh samples, at the level that the progress asks for, without end.
+
+    All workers have batches of one shape at the same time, so that none waits for another at the end of a step.
+    """
+    batcher = world_data.Batcher(args.micro_tokens)
+    for chunk in itertools.count():
+        seed = args.seed * 100000 + chunk * args.workers + distributed.get_rank()
         rng = random.Random(seed)
         level = level_at(progress["done"], args)
         count = args.chunk // (4 if level == 0 else 40)
@@ -124,11 +129,16 @@ def stream(tokenizer, args: argparse.Namespace, progress: dict) -> Iterator[worl
             encoded = world_data.encode(tokenizer, rows, args.text_weight)
             thin_text(encoded, args.text_keep, rng)
             samples += world_data.join_some(encoded, args.join_share if level == 3 else 0.0, rng)
-        for batch in world_data.micro_batches(samples, args.micro_tokens, rng):
+        rng.shuffle(samples)
+        batcher.add(samples)
+        counts = torch.tensor(batcher.counts())
+        distributed.all_reduce(counts, distributed.ReduceOp.MIN)
+        batches = batcher.take(counts.tolist())
+        random.Random(chunk).shuffle(batches)
+        for batch in batches:
             yield batch
             if level != level_at(progress["done"], args):
                 break
-        seed += args.workers
 
 
 def build_tokenizer(args: argparse.Namespace) -> None:

@@ -137,16 +137,29 @@ def join_some(samples: list[Sample], share: float, rng: random.Random) -> list[S
     return joined
 
 
-def micro_batches(samples: list[Sample], tokens: int, rng: random.Random) -> list[Batch]:
-    """Groups samples of like length into batches of about `tokens` tokens, in random order. Overlong ones are left out."""
-    buckets: dict[int, list[Sample]] = {length: [] for length in LENGTHS}
-    for sample in samples:
-        fitting = [length for length in LENGTHS if len(sample.ids) <= length]
-        if fitting:
-            buckets[fitting[0]].append(sample)
-    batches = []
-    for length, bucket in buckets.items():
-        size = max(1, tokens // length)
-        batches += [pad_batch(bucket[i : i + size], length) for i in range(0, len(bucket), size)]
-    rng.shuffle(batches)
-    return batches
+class Batcher:
+    """Groups samples of like length into batches of about `tokens` tokens. What fills no batch waits for more samples."""
+
+    def __init__(self, tokens: int):
+        self.sizes = {length: max(1, tokens // length) for length in LENGTHS}
+        self.waiting: dict[int, list[Sample]] = {length: [] for length in LENGTHS}
+
+    def add(self, samples: list[Sample]) -> None:
+        """Overlong samples are left out."""
+        for sample in samples:
+            fitting = [length for length in LENGTHS if len(sample.ids) <= length]
+            if fitting:
+                self.waiting[fitting[0]].append(sample)
+
+    def counts(self) -> list[int]:
+        """Batches that are full, by length."""
+        return [len(self.waiting[length]) // size for length, size in self.sizes.items()]
+
+    def take(self, counts: list[int]) -> list[Batch]:
+        """So many of each length, in this order."""
+        batches = []
+        for (length, size), count in zip(self.sizes.items(), counts):
+            waiting = self.waiting[length]
+            batches += [pad_batch(waiting[i * size : (i + 1) * size], length) for i in range(count)]
+            del waiting[: count * size]
+        return batches
