@@ -17,8 +17,11 @@ build: setup
 	@cmake --preset release >/dev/null
 	@$(BUILD) release
 
-# Loads the base and prompts that ship, trains one prompt briefly, and compares all methods.
-demo: build
+# Loads the base and prompts that ship, trains one prompt briefly, and compares all methods. Builds
+# the program alone.
+demo: setup
+	@cmake --preset release >/dev/null
+	@$(BUILD) release --target onepass
 	@tools/demo.sh
 
 test: build

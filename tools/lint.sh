@@ -35,7 +35,7 @@ if [ $tidy -eq 1 ]; then
   # Its own build folder gives it the compile commands; nothing is compiled there, but one header
   # is generated.
   cmake -S . -B build/lint -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_COMPILER=clang++ \
-    -DONEPASS_BENCH=OFF >/dev/null
+    -DONEPASS_BENCH=OFF -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
   cmake --build build/lint --target src/train/events.pb.h >/dev/null
   mapfile -t tidied < <(sources 'src/*.cc' 'apps/*.cc' | grep -v '_test\.cc$')
   log=build/lint/tidy.log

@@ -80,7 +80,9 @@ TEST(Plan, NoSegmentSeesAnotherStagesPromptOrInput) {
           if (seen.kind == SegmentKind::kPrompt || seen.kind == SegmentKind::kOwnInput) {
             EXPECT_EQ(seen.stage, reader.stage);
           }
-          if (seen.kind == SegmentKind::kOutput) EXPECT_EQ(handoff, Handoff::kKv);
+          if (seen.kind == SegmentKind::kOutput) {
+            EXPECT_EQ(handoff, Handoff::kKv);
+          }
         }
       }
     }

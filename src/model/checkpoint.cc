@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <optional>
 #include <set>
@@ -182,7 +183,11 @@ Status ResolveTiedHead(std::map<std::string, Source>& found) {
 
 Result<std::shared_ptr<const Checkpoint>> Checkpoint::Open(const std::string& path) {
   struct stat info;
-  if (::stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return OpenFolder(path);
+  if (::stat(path.c_str(), &info) != 0) {
+    return NotFound(path +
+                    ": want a model folder or a GGUF file, found nothing: " + std::strerror(errno));
+  }
+  if (!S_ISREG(info.st_mode)) return OpenFolder(path);
   ASSIGN_OR_RETURN(auto file, GgufFile::Open(path));
   return FromGguf(std::move(file));
 }

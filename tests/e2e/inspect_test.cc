@@ -91,7 +91,7 @@ TEST_F(InspectTest, FaultsAreOneLineAndExitCodeOne) {
   ASSERT_TRUE(
       WriteFileAtomically(At("gpt/config.json"), R"({"architectures":["GPT2LMHeadModel"]})").ok());
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"inspect " + At("none"), "cannot open"},
+      {"inspect " + At("none"), "none: want a model folder or a GGUF file, found nothing"},
       {"inspect " + At("gpt"), "found \"GPT2LMHeadModel\""},
       {"init-base --shape tiny --tokenizer " + At("full/notes.txt") + " --out " + At("x"),
        "notes.txt"},
