@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # The numbers of docs/results.md: trains every prompt with three seeds and compares all methods on
 # held-out questions.
-#   tools/run_results.sh [world|front|babi ...]     default: all; front is the world with prompts in front
+#   tools/run_results.sh [world|front|babi ...]     default: all; front: the world, prompts in front
 # Variables: SEEDS ("1 2 3"), N (test questions of the world, 500), OUT (out/results),
-#   BABI (../shared/data/babi, the files qa1_*_train.txt and so on of bAbI 1.2's folder en), ONEPASS (the release build's program), TRAIN ("key=value" overrides
-#   for every recipe alike, e.g. "max_steps=50" for a trial), EVAL (flags for every comparison,
-#   e.g. "--threads 1"), PARALLEL=1 (all seeds train at once; the prompts are the same).
+#   BABI (../shared/data/babi: the files qa1_*_train.txt to qa3_*_train.txt), ONEPASS (the release
+#   build's program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a
+#   trial), EVAL (flags for every comparison, e.g. "--threads 1"), PARALLEL=1 (all seeds train at
+#   once; the prompts are the same).
 # Prompts that are there already are not trained again; remove OUT to begin anew.
 # shellcheck disable=SC2086 # TRAIN and EVAL are lists
 set -euo pipefail

@@ -129,16 +129,16 @@ void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64
   cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t at, int64_t n) HWY_ATTR {
     const std::byte* k = run.k_row(kv_head, from, head_dim);
     const std::byte* v = run.v_row(kv_head, from, head_dim);
+    const bool is_f32 = run.dtype == DType::kF32;
     Piece piece{reinterpret_cast<const float*>(v), head_dim, at, n};
-    if (run.dtype != DType::kF32) {
-      WidenRows(run.dtype, k, n, head_dim, memory.keys);
-      Transpose(memory.keys, kStride, n, head_dim, memory.keys_t + at, kKeyBlock);
+    if (is_f32) {
+      for (int64_t e = 0; e < n * head_dim; e += 16) hwy::Prefetch(piece.values + e);
     } else {
-      for (int64_t line = 0; line < n * head_dim; line += 16) hwy::Prefetch(piece.values + line);
-      Transpose(reinterpret_cast<const float*>(k), head_dim, n, head_dim, memory.keys_t + at,
-                kKeyBlock);
+      WidenRows(run.dtype, k, n, head_dim, memory.keys);
     }
-    if (run.dtype != DType::kF32 || memory.width != head_dim) {
+    Transpose(is_f32 ? reinterpret_cast<const float*>(k) : memory.keys, is_f32 ? head_dim : kStride,
+              n, head_dim, memory.keys_t + at, kKeyBlock);
+    if (!is_f32 || memory.width != head_dim) {
       float* to = memory.values + at * kStride;
       LoadRowsOfKv(run.dtype, v, n, head_dim, to);
       piece.values = to;
