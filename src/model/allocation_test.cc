@@ -47,7 +47,8 @@ namespace {
 
 class Allocations : public ::testing::TestWithParam<DType> {};
 
-// Of two sequences at once, one behind a view, in the middle of a page.
+// Of two sequences at once, one behind a view, in the middle of a page, whose chunks of keys the
+// threads share.
 TEST_P(Allocations, ADecodeStepTakesNoMemoryOnceItsScratchHasGrown) {
   const std::string dir = ::testing::TempDir() + "/onepass_allocation_test";
   std::filesystem::remove_all(dir);
@@ -60,20 +61,20 @@ TEST_P(Allocations, ADecodeStepTakesNoMemoryOnceItsScratchHasGrown) {
   config.kv_heads = 2;
   config.head_dim = 16;
   config.feed_forward = 96;
-  config.max_positions = 128;
+  config.max_positions = 512;
   ASSERT_EQ(InitBase(config, DType::kBF16, 7, dir).message(), "");
   const std::shared_ptr<const Checkpoint> base = std::move(Checkpoint::Open(dir)).value();
   const auto ops = std::move(MakeOps("cpu", {.thread_count = 2})).value();
   const auto model = std::move(Transformer<float>::Create(base, *ops)).value();
   PagePool pool(config.Layout(32, GetParam()), 16);
 
-  const std::vector<int32_t> tokens(40, 5);
+  const std::vector<int32_t> tokens(300, 5);
   auto before = std::make_unique<Segment>(pool, 0, Provenance{});
   ASSERT_TRUE(before->Extend(tokens).ok());
-  const ForwardItem<float> prefill{.view = nullptr, .tail = before.get(), .new_count = 40};
+  const ForwardItem<float> prefill{.view = nullptr, .tail = before.get(), .new_count = 300};
   model->Forward({&prefill, 1}, nullptr);
   const KvView view({SegmentRef(std::move(before))});
-  Segment first(pool, 40, {});
+  Segment first(pool, 300, {});
   Segment second(pool, 0, {});
   const std::array<ForwardItem<float>, 2> items = {
       {{.view = &view, .tail = &first, .new_count = 1},

@@ -96,18 +96,19 @@ void ScaleSums(int64_t first, int64_t rows, const AttentionMemory& memory) {
   }
 }
 
-// The keys [base, base + count) for all rows; lanes lie over rows.
+// The keys [base, base + count) for all rows; lanes lie over rows. `begun`: the chunk has earlier
+// keys.
 void AttendMany(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t base,
-                int64_t count, RunCursor& cursor, const AttentionMemory& memory) {
+                int64_t count, bool begun, RunCursor& cursor, const AttentionMemory& memory) {
   const int64_t rows = block.rows();
   const int64_t first = block.FirstRow(base);
   LoadKeys(cursor, kv_head, head_dim, count, memory.keys, memory.values);
   Product<false>(count, memory.keys, memory.queries_t + first, kStride, head_dim,
                  memory.scores + first, kStride, block.padded_rows() - first, false);
   OnlineSoftmax(base, count, first, block.padded_rows(), memory);
-  if (base > 0) ScaleSums(first, rows, memory);
+  if (begun) ScaleSums(first, rows, memory);
   Product<true>(rows - first, memory.scores + first, memory.values, kStride, count,
-                memory.sums + first * memory.width, memory.width, memory.width, base > 0);
+                memory.sums + first * memory.width, memory.width, memory.width, begun);
 }
 
 // Up to this many rows, as decoding has, lanes lie over keys.
@@ -116,7 +117,7 @@ constexpr int64_t kFewRows = 8;
 // The same for a few rows, bit for bit: every sum goes over depth and keys in the same order. What
 // lies ready is read where it lies.
 void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t base,
-               int64_t count, RunCursor& cursor, const AttentionMemory& memory) {
+               int64_t count, bool begun, RunCursor& cursor, const AttentionMemory& memory) {
   const int64_t rows = block.rows();
   struct Piece {
     const float* values;
@@ -149,43 +150,108 @@ void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64
   Product<true>(rows, memory.queries_t, memory.keys_t, kKeyBlock, head_dim, memory.scores, kStride,
                 kKeyBlock, false);
   for (int64_t r = 0; r < rows; ++r) OnlineSoftmaxOfRow(base, count, r, memory);
-  if (base > 0) ScaleSums(0, rows, memory);
+  if (begun) ScaleSums(0, rows, memory);
   for (const Piece& piece : std::span(pieces).first(piece_count)) {
     Product<false>(rows, memory.scores + piece.at, piece.values, piece.stride, piece.count,
-                   memory.sums, memory.width, memory.width, base > 0 || piece.at > 0);
+                   memory.sums, memory.width, memory.width, begun || piece.at > 0);
   }
+}
+
+// A chunk's keys [begin, end): memory.max, .total and .sums of the rows that see any of them.
+void AttendChunk(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t begin,
+                 int64_t end, RunCursor& cursor, const AttentionMemory& memory) {
+  std::fill_n(memory.max, block.padded_rows(), std::numeric_limits<float>::lowest());
+  std::fill_n(memory.total, block.padded_rows(), 0.0f);
+  for (int64_t base = begin; base < end; base += kKeyBlock) {
+    const int64_t count = std::min(kKeyBlock, end - base);
+    if (block.rows() <= kFewRows) {
+      AttendFew(block, kv_head, head_dim, base, count, base > begin, cursor, memory);
+    } else {
+      AttendMany(block, kv_head, head_dim, base, count, base > begin, cursor, memory);
+    }
+  }
+}
+
+float ExpOf(float x) { return hn::GetLane(Exp(DF(), hn::Set(DF(), x))); }
+
+// Adds the sums of the chunk that begins at key `begin`, which not all rows see.
+void MergeChunk(int64_t rows, int64_t begin, const float* max, const float* total,
+                const float* sums, const AttentionMemory& memory) {
+  const DF d;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (memory.visible[r] <= static_cast<float>(begin)) continue;
+    const float larger = std::max(memory.merged_max[r], max[r]);
+    const float keep = ExpOf(memory.merged_max[r] - larger);
+    const float add = ExpOf(max[r] - larger);
+    memory.merged_max[r] = larger;
+    memory.merged_total[r] = memory.merged_total[r] * keep + total[r] * add;
+    const float* HWY_RESTRICT from = sums + r * memory.width;
+    float* HWY_RESTRICT to = memory.merged + r * memory.width;
+    for (int64_t e = 0; e < memory.width; e += kLanes) {
+      const VF kept = hn::Mul(hn::LoadU(d, to + e), hn::Set(d, keep));
+      hn::StoreU(hn::MulAdd(hn::LoadU(d, from + e), hn::Set(d, add), kept), d, to + e);
+    }
+  }
+}
+
+// The chunk's sums go to where who ends the split's last chunk finds them. True: this is the last
+// one, and all are merged.
+bool EndChunk(const QueryBlock& block, const AttentionItem& item, const AttentionMemory& memory,
+              AttentionScratch& scratch) {
+  AttentionSplit& split = scratch.splits[item.split];
+  const int64_t rows = block.rows();
+  const int64_t chunk_floats = rows * (memory.width + 2);
+  float* const all = scratch.chunk_sums.data() + split.sums_at;
+  float* const own = all + item.chunk * chunk_floats;
+  std::copy_n(memory.sums, rows * memory.width, own);
+  std::copy_n(memory.max, rows, own + rows * memory.width);
+  std::copy_n(memory.total, rows, own + rows * memory.width + rows);
+  if (std::atomic_ref(split.chunks_left).fetch_sub(1, std::memory_order_acq_rel) > 1) return false;
+  for (int64_t chunk = 0; chunk < split.chunk_count; ++chunk) {
+    const float* sums = all + chunk * chunk_floats;
+    const float* max = sums + rows * memory.width;
+    MergeChunk(rows, chunk * kKeyChunk, max, max + rows, sums, memory);
+  }
+  return true;
 }
 
 void AttentionPart(View<const float> q, const AttentionShape& shape,
                    const AttentionSequence<float>& sequence, const AttentionItem& item,
-                   View<float> out, View<float> lse, float* scratch) {
+                   View<float> out, View<float> lse, AttentionScratch& scratch, int thread) {
   const int64_t d = shape.head_dim;
-  const AttentionMemory memory(scratch, d);
+  const AttentionMemory memory(scratch.threads[thread].data(), d);
   const QueryBlock block = MakeQueryBlock(shape, sequence, KeyCount(sequence), item.kv_head,
                                           item.query_begin, item.query_count);
   const int64_t rows = block.rows();
   LoadRows(q, block, d, static_cast<float>(shape.scale), memory.width, memory.queries,
            memory.queries_t);
   LoadVisible(block, memory.visible);
-  std::fill_n(memory.max, block.padded_rows(), -std::numeric_limits<float>::infinity());
-  std::fill_n(memory.total, block.padded_rows(), 0.0f);
+  std::fill_n(memory.merged_max, rows, std::numeric_limits<float>::lowest());
+  std::fill_n(memory.merged_total, rows, 0.0f);
+  std::fill_n(memory.merged, rows * memory.width, 0.0f);
   RunCursor cursor(sequence.runs);
-  for (int64_t base = 0; base < block.key_count(); base += kKeyBlock) {
-    const int64_t count = std::min(kKeyBlock, block.key_count() - base);
-    if (rows <= kFewRows) {
-      AttendFew(block, item.kv_head, d, base, count, cursor, memory);
-    } else {
-      AttendMany(block, item.kv_head, d, base, count, cursor, memory);
+  if (item.split >= 0) {
+    const int64_t begin = item.chunk * kKeyChunk;
+    cursor.Skip(begin);
+    AttendChunk(block, item.kv_head, d, begin, std::min(begin + kKeyChunk, block.key_count()),
+                cursor, memory);
+    if (!EndChunk(block, item, memory, scratch)) return;
+  } else {
+    for (int64_t begin = 0; begin < block.key_count(); begin += kKeyChunk) {
+      AttendChunk(block, item.kv_head, d, begin, std::min(begin + kKeyChunk, block.key_count()),
+                  cursor, memory);
+      MergeChunk(rows, begin, memory.max, memory.total, memory.sums, memory);
     }
   }
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t t = block.first_row + r / block.group;
     const int64_t m = r % block.group;
-    const float* HWY_RESTRICT sums = memory.sums + r * memory.width;
+    const float* HWY_RESTRICT sums = memory.merged + r * memory.width;
     float* HWY_RESTRICT to = out.row(t) + block.column + m * d;
-    const float inverse = 1 / memory.total[r];
+    const float inverse = 1 / memory.merged_total[r];
     for (int64_t e = 0; e < d; ++e) to[e] = sums[e] * inverse;
-    lse(t, item.kv_head * block.group + m) = memory.max[r] + std::log(memory.total[r]);
+    lse(t, item.kv_head * block.group + m) =
+        memory.merged_max[r] + std::log(memory.merged_total[r]);
   }
 }
 
@@ -202,6 +268,33 @@ namespace {
 
 // Cost below which no other thread is woken: rows times keys times D.
 constexpr int64_t kWorthAThread = 50'000;
+// Where there are fewer items a thread, chunks of keys become items, unless these are many rows,
+// whose sums would take much memory.
+constexpr int64_t kItemsPerThread = 4;
+constexpr int64_t kMaxSplitRows = 64;
+
+// The items of one block of queries and one KV head. Returns their cost.
+int64_t AddItems(AttentionItem item, int64_t rows, int64_t key_count, int64_t head_dim,
+                 bool split_keys, int64_t* chunk_floats, AttentionScratch& scratch) {
+  const int64_t cost_per_key = RoundUp(rows, 16) * head_dim;
+  if (!split_keys || rows > kMaxSplitRows || key_count <= kKeyChunk) {
+    item.cost = cost_per_key * key_count;
+    scratch.items.push_back(item);
+    return item.cost;
+  }
+  AttentionSplit split;
+  split.sums_at = *chunk_floats;
+  split.chunk_count = static_cast<int32_t>((key_count + kKeyChunk - 1) / kKeyChunk);
+  split.chunks_left = split.chunk_count;
+  item.split = static_cast<int32_t>(scratch.splits.size());
+  scratch.splits.push_back(split);
+  *chunk_floats += split.chunk_count * rows * (RoundUp(head_dim, 16) + 2);
+  for (item.chunk = 0; item.chunk < split.chunk_count; ++item.chunk) {
+    item.cost = cost_per_key * std::min(kKeyChunk, key_count - item.chunk * kKeyChunk);
+    scratch.items.push_back(item);
+  }
+  return cost_per_key * key_count;
+}
 
 }  // namespace
 
@@ -211,7 +304,14 @@ void Attention(View<const float> q, const AttentionShape& shape,
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t block = std::max<int64_t>(1, kQueryRows / group);
   scratch.items.clear();
-  int64_t cost = 0;
+  scratch.splits.clear();
+  int64_t item_count = 0;
+  for (const AttentionSequence<float>& sequence : sequences) {
+    item_count += (sequence.query_count + block - 1) / block * shape.kv_heads;
+  }
+  const bool split_keys =
+      pool.thread_count() > 1 && item_count < kItemsPerThread * pool.thread_count();
+  int64_t cost = 0, chunk_floats = 0;
   for (size_t s = 0; s < sequences.size(); ++s) {
     const int64_t before = KeyCount(sequences[s]) - sequences[s].query_count;
     for (int64_t begin = 0; begin < sequences[s].query_count; begin += block) {
@@ -222,20 +322,20 @@ void Attention(View<const float> q, const AttentionShape& shape,
         item.kv_head = static_cast<int32_t>(g);
         item.query_begin = begin;
         item.query_count = count;
-        item.cost = RoundUp(count * group, 16) * (before + begin + count) * shape.head_dim;
-        cost += item.cost;
-        scratch.items.push_back(item);
+        cost += AddItems(item, count * group, before + begin + count, shape.head_dim, split_keys,
+                         &chunk_floats, scratch);
       }
     }
   }
   std::sort(scratch.items.begin(), scratch.items.end(), LargerFirst);
   scratch.Reserve(pool.thread_count(), shape.head_dim);
+  scratch.ReserveChunkSums(chunk_floats);
   std::atomic<size_t> next{0};
   auto work = [&](int64_t, int64_t, int thread) {
     for (size_t i = next++; i < scratch.items.size(); i = next++) {
       const AttentionItem& item = scratch.items[i];
       HWY_DYNAMIC_DISPATCH(AttentionPart)
-      (q, shape, sequences[item.sequence], item, out, lse, scratch.threads[thread].data());
+      (q, shape, sequences[item.sequence], item, out, lse, scratch, thread);
     }
   };
   const int64_t parts = std::min<int64_t>(pool.thread_count(), cost / kWorthAThread + 1);

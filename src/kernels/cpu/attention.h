@@ -1,6 +1,8 @@
 // Attention of the CPU backend: online softmax over blocks of 64 visible keys, all query heads of a
-// KV head together. Blocks are cut by a key's place among the visible keys, never by runs or pages,
-// so how the KV is stored changes no bit of the result; nor does the batch.
+// KV head together; each chunk of 256 keys has sums of its own, which are merged in the order of the
+// chunks, so that threads may share a few rows' keys. Blocks and chunks are cut by a key's place
+// among the visible keys, never by runs or pages, so how the KV is stored changes no bit of the
+// result; nor does the batch.
 #pragma once
 
 #include <span>
@@ -14,6 +16,8 @@ namespace onepass {
 
 // Keys of one step of the online softmax.
 constexpr int64_t kKeyBlock = 64;
+// Keys whose sums stand alone until they are merged.
+constexpr int64_t kKeyChunk = 4 * kKeyBlock;
 // Rows (queries times heads of the group) that share the loaded keys.
 constexpr int64_t kQueryRows = 192;
 constexpr int64_t kMaxGroup = 256;
@@ -26,6 +30,15 @@ struct AttentionItem {
   int64_t query_begin = 0;  // within the sequence
   int64_t query_count = 0;
   int64_t cost = 0;
+  int32_t split = -1;  // an AttentionSplit: this item is one chunk of its keys; -1: all keys
+  int32_t chunk = 0;
+};
+
+// Queries whose chunks of keys are items of their own. Who ends the last one merges them.
+struct AttentionSplit {
+  int64_t sums_at = 0;  // in AttentionScratch::chunk_sums
+  int32_t chunk_count = 0;
+  int32_t chunks_left = 0;  // atomic
 };
 
 // The largest first, so that threads end together. Who computes an item changes nothing.
@@ -41,9 +54,12 @@ struct GradientRange {
 // Scratch memory; grows to the largest shape met. Thread-compatible.
 struct AttentionScratch {
   void Reserve(int thread_count, int64_t head_dim);
+  void ReserveChunkSums(int64_t floats);
 
   std::vector<Buffer<float>> threads;
   std::vector<AttentionItem> items;
+  std::vector<AttentionSplit> splits;
+  Buffer<float> chunk_sums;  // of a split's chunks in order: sums [rows][width], max, total [rows]
   std::vector<int32_t> component;  // of each sequence
   std::vector<GradientRange> ranges;
 };

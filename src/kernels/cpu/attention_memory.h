@@ -25,18 +25,21 @@ struct AttentionMemory {
   float* douts_t;     // [D][kStride]: dO^T (backward)
   float* queries;     // [kMaxRows][width]: Q, times the scale
   float* douts;       // [kMaxRows][width] (backward)
-  float* sums;        // [kMaxRows][width]: O, or dQ
+  float* sums;        // [kMaxRows][width]: O of a chunk, or dQ
+  float* merged;      // [kMaxRows][width]: O of the chunks so far
   float* key_sums;    // [kKeyBlock][width]: dK of a block (backward)
   float* value_sums;  // [kKeyBlock][width]: dV of a block (backward)
   float* max;         // [kMaxRows]; in the backward: lse
   float* total;       // [kMaxRows]; in the backward: delta
-  float* correction;  // [kMaxRows]
-  float* visible;     // [kMaxRows]: keys that a row sees (a whole number)
+  float* merged_max;  // [kMaxRows]
+  float* merged_total;  // [kMaxRows]
+  float* correction;    // [kMaxRows]
+  float* visible;       // [kMaxRows]: keys that a row sees (a whole number)
 
   static int64_t Floats(int64_t head_dim) {
     const int64_t width = RoundUp(head_dim, 16);
     return 4 * kKeyBlock * kStride + head_dim * kKeyBlock + 2 * head_dim * kStride +
-           3 * kMaxRows * width + 2 * kKeyBlock * width + 4 * kMaxRows;
+           4 * kMaxRows * width + 2 * kKeyBlock * width + 6 * kMaxRows;
   }
 
   AttentionMemory(float* at, int64_t head_dim) : width(RoundUp(head_dim, 16)) {
@@ -55,10 +58,13 @@ struct AttentionMemory {
     queries = take(kMaxRows * width);
     douts = take(kMaxRows * width);
     sums = take(kMaxRows * width);
+    merged = take(kMaxRows * width);
     key_sums = take(kKeyBlock * width);
     value_sums = take(kKeyBlock * width);
     max = take(kMaxRows);
     total = take(kMaxRows);
+    merged_max = take(kMaxRows);
+    merged_total = take(kMaxRows);
     correction = take(kMaxRows);
     visible = take(kMaxRows);
   }
@@ -68,6 +74,11 @@ struct AttentionMemory {
 class RunCursor {
  public:
   explicit RunCursor(std::span<const KvRun<float>> runs) : runs_(runs) {}
+
+  // Passes over the next `count` keys.
+  void Skip(int64_t count) {
+    Next(count, [](const KvRun<float>&, int64_t, int64_t, int64_t) {});
+  }
 
   // Calls body(run, first row in the run, row in the block, rows) for the pieces of the next
   // `count` keys.

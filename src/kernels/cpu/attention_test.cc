@@ -35,6 +35,10 @@ std::vector<AttentionCase> Cases() {
   cases.push_back({6, 2, 12, 257, {300}});
   cases.push_back({1, 1, 6, 257, {1, 256}});
   cases.push_back({2, 1, 256, 5, {70}});
+  // Chunks of 256 keys: their borders, and few rows, many and those in between.
+  for (int64_t queries : {1, 2, 16, 200}) cases.push_back({6, 2, 16, queries, {256, 1, 400, 200}});
+  cases.push_back({6, 2, 16, 1, {512}});
+  cases.push_back({6, 2, 16, 2, {513}});
   return cases;
 }
 
@@ -80,7 +84,7 @@ TEST(CpuAttention, RunsAreOnlyStorage) {
   Rng rng(kSeed + 1);
   auto cpu = CpuOps(2);
   const AttentionShape shape = ShapeOf(6, 2, 32);
-  const std::vector<int64_t> whole = {230};
+  const std::vector<int64_t> whole = {530};
   Keys<float> keys(2, 32, whole, rng);
   auto q = Block<float>(75, 192).Fill(rng);
   auto dout = Block<float>(75, 192).Fill(rng);
@@ -89,11 +93,11 @@ TEST(CpuAttention, RunsAreOnlyStorage) {
   cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
   cpu->AttentionBackward(q.view(), shape, {&sequence, 1}, out.view(), lse.view(), dout.view(),
                          dq.view());
-  for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{1, 229},
-                                           {32, 32, 32, 32, 32, 32, 32, 6},
-                                           {63, 1, 1, 165},
-                                           {64, 64, 64, 38},
-                                           {0, 100, 0, 7, 123, 0}}) {
+  for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{1, 529},
+                                           {32, 32, 32, 32, 32, 32, 32, 306},
+                                           {63, 1, 1, 465},
+                                           {64, 64, 64, 64, 64, 210},
+                                           {0, 100, 0, 7, 423, 0}}) {
     Keys<float> cut = keys.Recut<float>(cuts);
     Block<float> cut_out(75, 192), cut_lse(75, 6), cut_dq(75, 192);
     const AttentionSequence<float> cut_sequence{0, 75, cut.runs()};
@@ -115,7 +119,7 @@ TEST(CpuAttention, AQueryIsTheSameToTheBitAloneAndInAnyBatch) {
   for (auto [heads, kv_heads] : {std::pair<int64_t, int64_t>{4, 4}, {9, 3}, {8, 1}}) {
     const AttentionShape shape = ShapeOf(heads, kv_heads, 16);
     const int64_t width = heads * 16;
-    const int64_t count = 210;
+    const int64_t count = 610;
     Keys<float> keys(kv_heads, 16, std::vector<int64_t>{count}, rng);
     auto q = Block<float>(count, width).Fill(rng);
     Block<float> out(count, width), lse(count, heads);
@@ -209,6 +213,30 @@ TEST(CpuAttention, ThreadsChangeNoBit) {
     for (int what : {2, 3}) {
       EXPECT_TRUE(SameBits(many.prompt.All(what).view(), one.prompt.All(what).view()));
       EXPECT_TRUE(SameBits(many.shared.All(what).view(), one.shared.All(what).view()));
+    }
+  }
+}
+
+// Few rows behind many keys: with several threads, chunks of keys are items of their own.
+TEST(CpuAttention, SharingKeysBetweenThreadsChangesNoBit) {
+  const AttentionShape shape = ShapeOf(9, 3, 16);
+  for (int64_t queries : {1, 2, 16, 30}) {
+    for (int64_t key_count : {256, 257, 300, 1030}) {
+      Rng rng(kSeed + 8);
+      Keys<float> keys(3, 16, std::vector<int64_t>{100, key_count - 100}, rng);
+      const auto q = Block<float>(queries, 9 * 16).Fill(rng);
+      const AttentionSequence<float> sequence{0, queries, keys.runs()};
+      Block<float> alone(queries, 9 * 16), alone_lse(queries, 9);
+      CpuOps(1)->Attention(q.view(), shape, {&sequence, 1}, alone.view(), alone_lse.view());
+      for (int threads : {2, 3}) {
+        const auto cpu = CpuOps(threads);
+        for (int repeat = 0; repeat < 5; ++repeat) {
+          Block<float> out(queries, 9 * 16), lse(queries, 9);
+          cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
+          EXPECT_TRUE(SameBits(out.view(), alone.view())) << queries << " of " << key_count;
+          EXPECT_TRUE(SameBits(lse.view(), alone_lse.view())) << queries << " of " << key_count;
+        }
+      }
     }
   }
 }
