@@ -27,11 +27,13 @@ HeldWeight Held(const Checkpoint& checkpoint, const TensorSpec& spec, double ele
   return {.is_integer = false, .bytes = elements * (is_half ? 2 : sizeof(float))};
 }
 
-// Products of `rows` tokens with every matrix, of which `logit_rows` go through the head, and one
-// pass over all weights.
+// Products of `rows` tokens with every matrix and one pass over all weights. Only `logit_rows` of
+// them go through the head and, but for K and V, through the last layer.
 Work WeightWork(const Checkpoint& checkpoint, double rows, double logit_rows) {
   const std::string embedding = "model.embed_tokens.weight";
   const bool tied = checkpoint.config().tied_head;
+  const std::string last_layer =
+      "model.layers." + std::to_string(checkpoint.config().layers - 1) + ".";
   Work work;
   for (const TensorSpec& spec : ExpectedTensors(checkpoint.config())) {
     if (spec.name == embedding && !tied) continue;  // only some rows are read
@@ -41,15 +43,17 @@ Work WeightWork(const Checkpoint& checkpoint, double rows, double logit_rows) {
     work.bytes += held.bytes;
     if (spec.shape.size() != 2) continue;
     const bool is_head = spec.name == (tied ? embedding : "lm_head.weight");
+    const bool is_kv = spec.name.ends_with("k_proj.weight") || spec.name.ends_with("v_proj.weight");
+    const bool of_read_rows = is_head || (spec.name.starts_with(last_layer) && !is_kv);
     (held.is_integer ? work.integer_ops : work.flops) +=
-        2 * elements * (is_head ? logit_rows : rows);
+        2 * elements * (of_read_rows ? logit_rows : rows);
   }
   return work;
 }
 
-// Scores and weighted sums of one query over one key, in all layers and heads.
+// Scores and weighted sums of one query over one key, in all heads of a layer.
 double PairFlops(const ModelConfig& config) {
-  return 4 * static_cast<double>(config.layers * config.heads * config.head_dim);
+  return 4 * static_cast<double>(config.heads * config.head_dim);
 }
 
 }  // namespace
@@ -79,7 +83,9 @@ double Work::ShareOfLimit(const Peaks& peaks, double seconds) const {
 Work PrefillWork(const Checkpoint& checkpoint, int64_t token_count, const KvLayout& layout) {
   const double t = static_cast<double>(token_count);
   Work work = WeightWork(checkpoint, t, 1);
-  work.flops += t * (t + 1) / 2 * PairFlops(checkpoint.config());  // token i sees i + 1 keys
+  const double all_but_last = static_cast<double>(checkpoint.config().layers - 1);
+  // Token i sees i + 1 keys; in the last layer only the last token looks.
+  work.flops += (all_but_last * t * (t + 1) / 2 + t) * PairFlops(checkpoint.config());
   work.bytes += t * static_cast<double>(layout.TokenBytes());
   return work;
 }
@@ -88,7 +94,8 @@ Work DecodeWork(const Checkpoint& checkpoint, int64_t batch, double visible,
                 const KvLayout& layout) {
   const double sequences = static_cast<double>(batch);
   Work work = WeightWork(checkpoint, sequences, sequences);
-  work.flops += sequences * visible * PairFlops(checkpoint.config());
+  const double layers = static_cast<double>(checkpoint.config().layers);
+  work.flops += sequences * visible * layers * PairFlops(checkpoint.config());
   work.bytes += sequences * visible * static_cast<double>(layout.TokenBytes());
   return work;
 }

@@ -27,11 +27,12 @@ ModelConfig SmallConfig(bool tied_head) {
 }
 
 // Elements of the matrices of a layer, of the head, and of all norms.
-constexpr double kLayer = 32 * 32 * 2 + 32 * 16 * 2 + 3 * 32 * 64;
+constexpr double kKv = 32 * 16 * 2;
+constexpr double kLayer = 32 * 32 * 2 + kKv + 3 * 32 * 64;
 constexpr double kHead = 50 * 32;
 constexpr double kNorms = (2 * 2 + 1) * 32;
-// Operations of a query and a key: scores and sum, two layers of four heads of 8.
-constexpr double kPair = 4 * 2 * 4 * 8;
+// Operations of a query and a key: scores and sum, four heads of 8.
+constexpr double kPair = 4 * 4 * 8;
 
 class WorkTest : public testing::Test {
  protected:
@@ -61,11 +62,13 @@ class WorkTest : public testing::Test {
 TEST_F(WorkTest, OperationsCountEveryMatrixAndEveryAttendedPair) {
   const auto checkpoint = Make(DType::kF32);
   const Work one = PrefillWork(*checkpoint, 1, layout_);
-  EXPECT_DOUBLE_EQ(one.flops, 2 * 2 * kLayer + kPair + 2 * kHead);
+  EXPECT_DOUBLE_EQ(one.flops, 2 * 2 * kLayer + 2 * kPair + 2 * kHead);
   const Work three = PrefillWork(*checkpoint, 3, layout_);
-  EXPECT_DOUBLE_EQ(three.flops, 3 * 2 * 2 * kLayer + (1 + 2 + 3) * kPair + 2 * kHead);
+  // Of the last layer, two of the three tokens need K and V alone.
+  EXPECT_DOUBLE_EQ(three.flops,
+                   2 * ((3 + 1) * kLayer + 2 * kKv) + (1 + 2 + 3 + 3) * kPair + 2 * kHead);
   const Work step = DecodeWork(*checkpoint, 3, 10.5, layout_);
-  EXPECT_DOUBLE_EQ(step.flops, 3 * (2 * 2 * kLayer + 10.5 * kPair + 2 * kHead));
+  EXPECT_DOUBLE_EQ(step.flops, 3 * (2 * 2 * kLayer + 10.5 * 2 * kPair + 2 * kHead));
   EXPECT_EQ(one.integer_ops + three.integer_ops + step.integer_ops, 0);
 }
 
@@ -87,8 +90,8 @@ TEST_F(WorkTest, ProductsWithBlocksAreIntegersAndAttentionIsNot) {
        {std::pair(BlockType::kQ8_0, 34.0), std::pair(BlockType::kQ4_0, 18.0)}) {
     const auto checkpoint = MakeBlocks(type);
     const Work work = PrefillWork(*checkpoint, 3, layout_);
-    EXPECT_DOUBLE_EQ(work.integer_ops, 3 * 2 * 2 * kLayer + 2 * kHead);
-    EXPECT_DOUBLE_EQ(work.flops, (1 + 2 + 3) * kPair);
+    EXPECT_DOUBLE_EQ(work.integer_ops, 2 * ((3 + 1) * kLayer + 2 * kKv) + 2 * kHead);
+    EXPECT_DOUBLE_EQ(work.flops, (1 + 2 + 3 + 3) * kPair);
     EXPECT_DOUBLE_EQ(work.bytes,
                      (2 * kLayer + kHead) * block_bytes / 32 + 4 * kNorms + 3 * kv_token_);
   }

@@ -133,20 +133,20 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
     items.push_back({.view = &request.view,
                      .tail = tail.get(),
                      .new_count = count,
-                     .vectors = request.vectors});
+                     .vectors = request.vectors,
+                     .read_count = request.want_logits ? 1 : 0});
     tails.push_back(std::move(tail));
   }
   if (items.empty()) return Status::Ok();
   const View<const float> hidden = base_->model->Forward(items, nullptr);
-  counters_.tokens_computed += hidden.rows();
   ++counters_.forward_calls;
-  int64_t row = -1;
+  int64_t row = 0;
   for (size_t i = 0; i < requests.size(); ++i) {
     PrefillRequest& request = requests[i];
-    row += items[i].new_count;
+    counters_.tokens_computed += items[i].new_count;
     if (request.want_logits) {
       request.logits.resize(base_->config().vocab_size);
-      base_->model->Logits(hidden.Rows(row, 1),
+      base_->model->Logits(hidden.Rows(row++, 1),
                            {request.logits.data(), 1, base_->config().vocab_size});
     }
     tails[i]->set_content_hash(ContentHash(base_hash_, *tails[i], request.view, request.vectors));
@@ -195,32 +195,27 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
   }
 
   const int64_t vocab_size = base_->config().vocab_size;
-  Buffer<float> last_rows;
   Buffer<float> logits;
   while (true) {
     std::vector<Decoding*> active;
     std::vector<ForwardItem<float>> items;
     for (Decoding& d : sequences) {
       if (d.unfed == 0) continue;
-      items.push_back({.view = &d.request->view, .tail = d.segment.get(), .new_count = d.unfed});
+      items.push_back({.view = &d.request->view,
+                       .tail = d.segment.get(),
+                       .new_count = d.unfed,
+                       .vectors = {},
+                       .read_count = 1});
+      counters_.tokens_computed += d.unfed;
       active.push_back(&d);
     }
     if (active.empty()) break;
     const View<const float> hidden = base_->model->Forward(items, nullptr);
-    counters_.tokens_computed += hidden.rows();
     ++counters_.forward_calls;
 
     const int64_t count = static_cast<int64_t>(active.size());
-    if (last_rows.rows() < count) {
-      last_rows = Buffer<float>(count, hidden.cols());
-      logits = Buffer<float>(count, vocab_size);
-    }
-    int64_t row = -1;
-    for (int64_t i = 0; i < count; ++i) {
-      row += items[i].new_count;
-      std::copy_n(hidden.row(row), hidden.cols(), last_rows.view().row(i));
-    }
-    base_->model->Logits(last_rows.view().Rows(0, count), logits.view().Rows(0, count));
+    if (logits.rows() < count) logits = Buffer<float>(count, vocab_size);
+    base_->model->Logits(hidden, logits.view().Rows(0, count));
     for (int64_t i = 0; i < count; ++i) {
       active[i]->request->fed_tokens += std::exchange(active[i]->unfed, 0);
       if (active[i]->done) continue;

@@ -131,6 +131,42 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
 }
 
 template <class Real>
+void Transformer<Real>::Impl::WriteKvOf(const LayerWeights<Real>& w, int64_t layer,
+                                        View<const Real> x_rows) {
+  const ModelConfig& c = config();
+  const int64_t rows = x_rows.rows();
+  const View<Real> k_rows = k.Get(rows, c.kv_heads * c.head_dim);
+  const View<Real> v_rows = v.Get(rows, c.kv_heads * c.head_dim);
+  const std::array<MatMulOutput<Real>, 2> projections = {
+      {{w.k.get(), w.k_bias, k_rows}, {w.v.get(), w.v_bias, v_rows}}};
+  ops->MatMuls(Normed(x_rows, w.attention_norm, inv_rms.Get(1, rows)), projections);
+  ops->Rope(k_rows, positions, RopeTable{inv_freq}, false);
+  WriteKv(layer, k_rows, v_rows);
+}
+
+template <class Real>
+int64_t Transformer<Real>::Impl::KeepWhatIsRead(std::span<const ForwardItem<Real>> asked,
+                                                View<Real> x_rows) {
+  int64_t end = 0, kept = 0;
+  size_t item_count = 0;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const int64_t read = asked[i].rows_read();
+    end += asked[i].new_count;
+    for (int64_t row = end - read; row < end; ++row, ++kept) {
+      if (row != kept) std::copy_n(x_rows.row(row), x_rows.cols(), x_rows.row(kept));
+    }
+    if (read == 0) continue;
+    items[item_count] = items[i];
+    items[item_count].begin += asked[i].new_count - read;
+    items[item_count].count = read;
+    ++item_count;
+  }
+  items.resize(item_count);
+  DescribeItems(nullptr);
+  return kept;
+}
+
+template <class Real>
 auto Transformer<Real>::Impl::ProjectUp(const LayerWeights<Real>& w, View<const Real> x_rows,
                                         LayerActivations<Real>* saved) -> GateUp {
   const ModelConfig& c = config();
@@ -165,6 +201,7 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
   Impl& m = *impl_;
   const ModelConfig& c = m.config();
   m.items.clear();
+  int64_t rows_read = 0;
   for (const ForwardItem<Real>& item : items) {
     ONEPASS_CHECK(
         item.tail != nullptr && item.new_count > 0 && item.new_count <= item.tail->token_count(),
@@ -174,6 +211,10 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
                   "the pool's layout is another model's");
     ONEPASS_CHECK(tape == nullptr || layout.dtype == DTypeOf<Real>::kValue,
                   "KV that takes gradients is stored in the model's own type");
+    ONEPASS_CHECK(item.rows_read() <= item.new_count &&
+                      (tape == nullptr || item.rows_read() == item.new_count),
+                  "no more can be read than the new tokens, and of a taped call no less");
+    rows_read += item.rows_read();
     ItemRecord& record = m.items.emplace_back();
     if (item.view != nullptr) record.before = item.view->segments();
     record.tail = item.tail;
@@ -183,7 +224,7 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
   m.DescribeItems(nullptr);
   const int64_t rows = std::ssize(m.positions);
 
-  const View<Real> x = m.x.Get(rows, c.width);
+  View<Real> x = m.x.Get(rows, c.width);
   int64_t row = 0;
   for (const ForwardItem<Real>& item : items) {
     const View<Real> part = x.Rows(row, item.new_count);
@@ -211,8 +252,15 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
     LayerActivations<Real>* kept = call == nullptr ? nullptr : &call->layers[layer];
     const bool all = kept != nullptr && tape->impl_->mode == TapeMode::kKeepActivations;
     if (kept != nullptr) kept->x_in = CopyOf<Real>(x);
-    m.Attend(m.weights.layers[layer], layer, /*write_kv=*/true, x, all ? kept : nullptr);
-    m.FeedForward(m.weights.layers[layer], x, all ? kept : nullptr);
+    const LayerWeights<Real>& w = m.weights.layers[layer];
+    const bool read_by_few = layer == c.layers - 1 && rows_read < rows;
+    if (read_by_few) {
+      m.WriteKvOf(w, layer, x);
+      x = x.Rows(0, m.KeepWhatIsRead(items, x));
+      if (rows_read == 0) break;
+    }
+    m.Attend(w, layer, /*write_kv=*/!read_by_few, x, all ? kept : nullptr);
+    m.FeedForward(w, x, all ? kept : nullptr);
     if (kept != nullptr) tape->impl_->bytes += kept->bytes();
   }
   if (call != nullptr) {

@@ -154,6 +154,42 @@ TEST_P(TransformerTest, ARaggedBatchEqualsEachSequenceAlone) {
   }
 }
 
+TEST_P(TransformerTest, WhatIsNotReadOfTheLastLayerChangesNothing) {
+  const KvView shared({Written(Tokens(6, 3), 0, {})});
+  constexpr int64_t kCount = 5;
+  const auto run = [&](const std::vector<int64_t>& read_counts, Buffer<float>* next_logits) {
+    std::vector<std::unique_ptr<Segment>> tails;
+    std::vector<ForwardItem<float>> items;
+    for (size_t i = 0; i < read_counts.size(); ++i) {
+      tails.push_back(std::make_unique<Segment>(*pool_, 6, Provenance{}));
+      ONEPASS_CHECK(tails.back()->Extend(Tokens(kCount, 20 + i)).ok(), "pages");
+      items.push_back({.view = &shared,
+                       .tail = tails.back().get(),
+                       .new_count = kCount,
+                       .vectors = {},
+                       .read_count = read_counts[i]});
+    }
+    const View<const float> hidden = model_->Forward(items, nullptr);
+    Buffer<float> copy(hidden.rows(), hidden.cols());
+    std::copy_n(hidden.data(), hidden.rows() * hidden.cols(), copy.data());
+    if (next_logits != nullptr) *next_logits = Append(*tails[1], {7}, shared);
+    return copy;
+  };
+  Buffer<float> want_next, got_next;
+  const Buffer<float> want = run({-1, -1, -1, -1}, &want_next);
+  const Buffer<float> got = run({2, 0, -1, 1}, &got_next);
+  ASSERT_EQ(got.rows(), 2 + kCount + 1);
+  const int64_t width = want.cols();
+  const auto rows = [&](int64_t begin, int64_t count) {
+    return want.span().subspan(begin * width, count * width);
+  };
+  ExpectBitwise(rows(kCount - 2, 2), got.span().first(2 * width));
+  ExpectBitwise(rows(2 * kCount, kCount), got.span().subspan(2 * width, kCount * width));
+  ExpectBitwise(rows(4 * kCount - 1, 1), got.span().last(width));
+  ExpectBitwise(want_next.span(), got_next.span());
+  EXPECT_EQ(run({0, 0}, nullptr).rows(), 0);
+}
+
 TEST_P(TransformerTest, VectorsOfTheTokensEqualTheTokens) {
   const std::vector<int32_t> tokens = Tokens(5, 4);
   Segment by_ids(*pool_, 0, {});

@@ -86,6 +86,7 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
   const size_t sample_count = pass.samples.size();
   const bool used = tape_->roles[id] != TapeRole::kUnused;
   const bool taped = pass.want_gradient && tape_->roles[id] == TapeRole::kTaped;
+  const bool predicts = id == tape_->target || std::ranges::count(pass.first_row_id, id) > 0;
   const bool is_prompt = planned.kind == SegmentKind::kPrompt;
   const bool shared = IsFrontPrompt(planned);
   // Lives as long as this object: no trained vector has any influence on it. (What is taped for a
@@ -126,6 +127,7 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
     item.view = &view;
     item.tail = segment.get();
     item.new_count = length;
+    if (!taped && !predicts) item.read_count = 0;
     items.push_back(item);
     row_count += length;
     written[id].segment = std::move(segment);
