@@ -1,6 +1,7 @@
 // Measurements: onepass bench machine | prefill | decode | roofline | handoff | kv-memory |
 // kv-error | train-step.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <functional>
@@ -36,7 +37,13 @@ struct BenchFlags {
   bool activation_checkpointing = false;
 };
 
+// What a terminal shows of progress stands on the line where the result or a fault goes.
+void ClearProgress(const BenchFlags& flags) {
+  if (flags.base.on_progress) fmt::print(stderr, "\r\033[K");
+}
+
 Status Print(const BenchFlags& flags, const Result<BenchReport>& report) {
+  ClearProgress(flags);
   if (!report.ok()) return report.status();
   fmt::print("{}", flags.json ? ToJson(*report) + "\n" : ToText(*report));
   return Status::Ok();
@@ -104,7 +111,14 @@ CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, con
     if (const char* folder = std::getenv("TMPDIR"); folder != nullptr && *folder != '\0') {
       flags->base.scratch = folder;
     }
-    *exit_code = ReportStatus(work(*flags));
+    if (isatty(STDERR_FILENO) != 0) {
+      flags->base.on_progress = [](const std::string& text) {
+        fmt::print(stderr, "\r\033[K{}", text);
+      };
+    }
+    const Status status = work(*flags);
+    if (!status.ok()) ClearProgress(*flags);
+    *exit_code = ReportStatus(status);
   });
   return command;
 }

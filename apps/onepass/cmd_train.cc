@@ -36,7 +36,9 @@ class Display : public TrainObserver {
                  static_cast<long long>(start.samples),
                  static_cast<long long>(start.validation_samples));
     const long long total = start.total_steps;
-    if (start.first_step > 0) {
+    if (start.first_step == start.total_steps) {
+      std::fprintf(stderr, "all %lld steps are done\n", total);
+    } else if (start.first_step > 0) {
       const long long done = start.first_step;
       std::fprintf(stderr, "steps %lld to %lld, resumed\n", done + 1, total);
     } else {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,7 +25,13 @@ struct BenchBaseOptions {
   int thread_count = 0;                     // 0: one per hardware thread
   int64_t memory_bytes = int64_t{1} << 30;  // read to measure the memory's bandwidth
 
+  // Told what is measured next; may be empty. Never called while time is taken.
+  std::function<void(const std::string&)> on_progress;
+
   const std::string& Name() const { return model.empty() ? shape : model; }
+  void Tell(const std::string& text) const {
+    if (on_progress) on_progress(text);
+  }
 };
 
 // A model folder, and its removal at destruction where it was made here. Movable.

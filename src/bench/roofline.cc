@@ -35,6 +35,7 @@ struct Row {
 Status Measure(Base& base, const RooflineBenchOptions& options, std::vector<Row>& rows) {
   const std::string weights(base.checkpoint->stored_type());
   for (const int64_t count : options.token_counts) {
+    options.base.Tell(fmt::format("{}, prefill {}", weights, count));
     ASSIGN_OR_RETURN(const TimedWork timed, TimePrefill(base, {.token_count = count,
                                                                .repeats = options.repeats,
                                                                .kv_dtype = options.kv_dtype}));
@@ -46,6 +47,7 @@ Status Measure(Base& base, const RooflineBenchOptions& options, std::vector<Row>
                     .tokens = static_cast<double>(count)});
   }
   for (const int64_t batch : options.batch_sizes) {
+    options.base.Tell(fmt::format("{}, decode x {}", weights, batch));
     ASSIGN_OR_RETURN(const TimedWork timed,
                      TimeDecode(base, {.batch_size = batch,
                                        .context_tokens = options.context_tokens,

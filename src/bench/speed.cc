@@ -71,6 +71,7 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
   const Peaks before = MeasurePeaks(base->ops->pool(), 0);
   std::vector<TimedWork> runs;
   for (const int64_t count : options.token_counts) {
+    options.base.Tell("prefill " + std::to_string(count));
     ASSIGN_OR_RETURN(runs.emplace_back(), TimePrefill(*base, {.token_count = count,
                                                               .repeats = options.repeats,
                                                               .kv_dtype = options.kv_dtype}));
@@ -147,6 +148,7 @@ Result<BenchReport> BenchDecode(const DecodeBenchOptions& options) {
   const double before = MeasureMemoryBandwidth(base->ops->pool(), memory_bytes);
   std::vector<TimedWork> runs;
   for (const int64_t batch : options.batch_sizes) {
+    options.base.Tell("decode x " + std::to_string(batch));
     ASSIGN_OR_RETURN(runs.emplace_back(),
                      TimeDecode(*base, {.batch_size = batch,
                                         .context_tokens = options.context_tokens,

@@ -227,7 +227,9 @@ Status ChainRunner::FitContext(Job* job) const {
       job->record->Where() + ": want at most " + std::to_string(context) + " positions (" +
       std::string(base_.config().LimitOfPositions()) + "), found " + std::to_string(end) +
       " with " + std::to_string(input_tokens) + " input tokens and outputs as long as they may be";
-  if (!cut) return InvalidArgument(need);
+  if (!cut) {
+    return InvalidArgument(need + " (a chain with `overlong: cut` shortens its cut_field)");
+  }
 
   Record record = *job->record;
   const auto field = std::ranges::find_if(

@@ -606,7 +606,8 @@ TEST_F(RunnerTest, AnOverlongRecordIsRefusedWithNumbers) {
   EXPECT_EQ(
       results[0].status.message(),
       "record 1 (line 1): want at most 256 positions (the base's context), found 456 with 414 "
-      "input tokens and outputs as long as they may be");
+      "input tokens and outputs as long as they may be "
+      "(a chain with `overlong: cut` shortens its cut_field)");
   EXPECT_TRUE(results[1].status.ok());
 }
 
@@ -626,7 +627,8 @@ TEST_F(RunnerTest, ARecordThatExceedsTheSlidingWindowIsRefused) {
   const std::vector<RecordResult> results = (*runner)->Run({records.data(), 2});
   EXPECT_EQ(results[0].status.message(),
             "record 1 (line 1): want at most 128 positions (the base's sliding window), found 156 "
-            "with 114 input tokens and outputs as long as they may be");
+            "with 114 input tokens and outputs as long as they may be "
+            "(a chain with `overlong: cut` shortens its cut_field)");
   EXPECT_TRUE(results[1].status.ok()) << results[1].status.message();
 }
 

@@ -47,13 +47,15 @@ class YamlMap {
   const YamlNode* Child(const char* key, YamlNode::Kind kind);
   // For a scalar with its own syntax: its text is parsed by the caller, which reports with Fail.
   const YamlNode* Scalar(const char* key);
+  // Finish reports the key where it is absent.
   void Require(const char* key);
 
   // Records "FILE:LINE: PLACE.KEY: message" unless there is a fault already.
   void Fail(int64_t line, std::string_view key, const std::string& message);
   void Fail(const Status& status);
 
-  // The first fault, or else an unknown key with the known ones and the nearest of them.
+  // The first fault, or else an unknown key with the known ones and the nearest of them, or else
+  // a required key that is absent.
   Status Finish();
 
  private:
@@ -62,6 +64,7 @@ class YamlMap {
   std::string file_;
   std::string place_;
   std::vector<std::string> known_;
+  std::vector<const char*> required_;
   Status fault_;
 };
 

@@ -154,10 +154,7 @@ void YamlMap::TextList(const char* key, std::optional<std::vector<std::string>>*
   *out = std::move(values);
 }
 
-void YamlMap::Require(const char* key) {
-  if (!fault_.ok() || std::ranges::find(node_.keys, key) != node_.keys.end()) return;
-  Fail(node_.line, key, "this key is needed and missing");
-}
+void YamlMap::Require(const char* key) { required_.push_back(key); }
 
 Status YamlMap::Finish() {
   RETURN_IF_ERROR(fault_);
@@ -168,6 +165,11 @@ Status YamlMap::Finish() {
     Fail(InvalidArgument(At(file_, node_.key_lines[i]) + "unknown key " + Quote(place_ + key) +
                          (nearest.empty() ? "" : ", did you mean \"" + nearest + "\"?") +
                          (nearest.empty() ? "; known keys: " : " Known keys: ") + Joined(known_)));
+    return fault_;
+  }
+  for (const char* key : required_) {
+    if (std::ranges::find(node_.keys, key) != node_.keys.end()) continue;
+    Fail(node_.line, key, "this key is needed and missing");
     break;
   }
   return fault_;

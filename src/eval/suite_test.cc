@@ -60,6 +60,10 @@ TEST(Suite, FaultsNameFileLineAndKey) {
   EXPECT_THAT(Fault("data: x\nmethods: []\n"), HasSubstr("d/s.yaml: methods: want 1 to"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c}\nnumber: 3\n"), HasSubstr("number"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c, hand: kv}\n"), HasSubstr("hand"));
+  // A mistyped key explains the one that is missing.
+  EXPECT_THAT(Fault(head + "{method: m, chian: c}\n"),
+              HasSubstr("unknown key \"methods[0].chian\""));
+  EXPECT_THAT(Fault(head + "{method: m}\n"), HasSubstr("methods[0].chain: this key is needed"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c, handoff: kvv}\n"),
               HasSubstr("d/s.yaml:3: methods[0].handoff: want text, text-cached or kv"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c, kv: f16}\n"),

@@ -49,7 +49,8 @@ class SampleMaker {
     }
     return InvalidArgument(record.Where() + ": want at most " +
                            std::to_string(sample.TokenCount(tape_) - excess) + " tokens, found " +
-                           std::to_string(sample.TokenCount(tape_)));
+                           std::to_string(sample.TokenCount(tape_)) +
+                           " (overlong=cut or overlong=skip in the recipe lets it pass)");
   }
 
  private:

@@ -137,14 +137,21 @@ Status CheckSameIdentity(const std::string& checkpoint, const std::string& run,
   const nlohmann::json new_values = nlohmann::json::parse(run, nullptr, false);
   if (!old_values.is_object()) return InvalidArgument(path + ": want a recipe in it, found none");
   ONEPASS_CHECK(new_values.is_object(), "a run's identity is a JSON object");
-  std::set<std::string> keys;
+  // Hashes last: a setting that differs explains a hash that does.
+  std::set<std::pair<bool, std::string>> keys;
   for (const nlohmann::json* values : {&old_values, &new_values}) {
-    for (const auto& item : values->items()) keys.insert(item.key());
+    for (const auto& item : values->items()) {
+      keys.insert({item.key().ends_with("_hash"), item.key()});
+    }
   }
-  for (const std::string& key : keys) {
+  for (const auto& [is_hash, key] : keys) {
     const nlohmann::json found = old_values.value(key, nlohmann::json());
     const nlohmann::json wanted = new_values.value(key, nlohmann::json());
     if (found == wanted) continue;
+    if (is_hash) {
+      return InvalidArgument(path + ": " + key + ": want what the checkpoint was trained with, " +
+                             "found other content (--restart begins anew)");
+    }
     const auto spell = [](const nlohmann::json& json) {
       return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     };

@@ -97,6 +97,13 @@ TEST(TrainState, AnotherRecipeIsNamedByItsKeyAndBothValues) {
             "c: it belongs to another recipe: b: checkpoint \"x\", recipe null "
             "(--restart begins anew)");
   EXPECT_FALSE(CheckSameIdentity(R"({"a":1})", R"({"a":1,"b":"x"})", "c").ok());
+  // The setting that made the samples others comes before their hash.
+  EXPECT_EQ(
+      CheckSameIdentity(R"({"data_hash":1,"max":3})", R"({"data_hash":2,"max":4})", "c").message(),
+      "c: it belongs to another recipe: max: checkpoint 3, recipe 4 (--restart begins anew)");
+  EXPECT_EQ(CheckSameIdentity(R"({"data_hash":1})", R"({"data_hash":2})", "c").message(),
+            "c: data_hash: want what the checkpoint was trained with, found other content "
+            "(--restart begins anew)");
 }
 
 }  // namespace

@@ -63,7 +63,8 @@ Status LoadPrompts(TrainingSetup& setup) {
   if (!recipe.init_prompt.empty()) {
     ASSIGN_OR_RETURN(setup.init_prompt, LoadSoftPrompt(recipe.init_prompt));
     RETURN_IF_ERROR(CheckPromptFits(*setup.init_prompt, recipe.init_prompt, width, fingerprint,
-                                    setup.spec.placement));
+                                    setup.spec.placement)
+                        .WithPrefix(recipe.file + ": init_prompt"));
   }
   setup.prompts.resize(setup.spec.stages.size());
   for (int i = 0; i < std::ssize(setup.spec.stages); ++i) {
@@ -91,7 +92,10 @@ Status LoadPrompts(TrainingSetup& setup) {
         setup.prompt_lengths.push_back(fits.ok() ? prompt.length() : recipe.prompt_length);
         continue;
       }
-      RETURN_IF_ERROR(fits);
+      RETURN_IF_ERROR(
+          fits.WithPrefix(i < std::ssize(recipe.upstream_prompts)
+                              ? recipe.file + ": upstream_prompts"
+                              : setup.spec.file + ": stage " + Quote(setup.spec.stages[i].name)));
       setup.prompt_lengths.push_back(prompt.length());
       setup.prompts[i] = std::move(prompt);
     }
