@@ -43,8 +43,8 @@ void ClearProgress(const BenchFlags& flags) {
 }
 
 Status Print(const BenchFlags& flags, const Result<BenchReport>& report) {
-  ClearProgress(flags);
   if (!report.ok()) return report.status();
+  ClearProgress(flags);
   fmt::print("{}", flags.json ? ToJson(*report) + "\n" : ToText(*report));
   return Status::Ok();
 }

@@ -75,7 +75,10 @@ Status Run(const RunFlags& flags, bool* faulty) {
     ASSIGN_OR_RETURN(options.handoff, ParseHandoff(flags.handoff));
   }
   ASSIGN_OR_RETURN(options.kv_dtype, ParseKvType(flags.kv));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Base> base, LoadBase(spec.base, flags.backend));
+  const Result<std::unique_ptr<Base>> loaded = LoadBase(spec.base, flags.backend);
+  RETURN_IF_ERROR(
+      loaded.status().WithPrefix(flags.base.empty() ? flags.chain + ": base" : "--base"));
+  const std::unique_ptr<Base>& base = *loaded;
   ASSIGN_OR_RETURN(const std::unique_ptr<ChainRunner> runner,
                    ChainRunner::Create(*base, spec, options));
   if (!flags.explain.empty()) return Explain(flags, *runner);

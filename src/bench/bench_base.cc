@@ -59,6 +59,7 @@ Result<BenchFolder> BenchFolder::Create(const BenchBaseOptions& options) {
   }
   ASSIGN_OR_RETURN(const ModelConfig config, NamedShape(options.shape));
   ASSIGN_OR_RETURN(BenchFolder folder, Make(options));  // removes what a failed InitBase leaves
+  options.Tell("random weights");
   RETURN_IF_ERROR(InitBase(config, options.dtype, /*seed=*/1, folder.path()));
   if (!options.weights) return folder;
   return folder.Converted(*options.weights, options);
@@ -68,6 +69,7 @@ Result<BenchFolder> BenchFolder::Converted(BlockType type, const BenchBaseOption
   ASSIGN_OR_RETURN(const auto base, Checkpoint::Open(path_));
   ASSIGN_OR_RETURN(BenchFolder folder, Make(options));
   ThreadPool pool(options.thread_count);
+  options.Tell("weights in " + std::string(FormatOf(type).name));
   RETURN_IF_ERROR(
       ConvertBase(*base, {.weights = type, .head = type}, folder.path(), pool, {}).status());
   return folder;

@@ -241,8 +241,9 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
     std::vector<double> handoff_ms[std::size(kHandoffs)], total_ms[std::size(kHandoffs)];
     int64_t prefilled[std::size(kHandoffs)] = {};
     for (int run = 0; run <= options.runs; ++run) {
-      options.base.Tell(
-          fmt::format("{} tokens handed over, run {} of {}", length, run, options.runs));
+      options.base.Tell(fmt::format(
+          "{} tokens handed over, {}", length,
+          run == 0 ? std::string("warm-up") : fmt::format("run {} of {}", run, options.runs)));
       for (size_t i = 0; i < stages.size(); ++i) {
         ASSIGN_OR_RETURN(const Measure measure, stages[i].Run());
         prefilled[i] = measure.tokens_prefilled;

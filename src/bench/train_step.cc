@@ -133,8 +133,10 @@ class StepBench {
     for (const TrainSample& sample : samples_) batch.push_back(&sample);
     std::vector<double> seconds;
     for (int i = 0; i <= options_.repeats; ++i) {
-      options_.base.Tell("constants " + std::string(taped_constants ? "taped" : "untaped") +
-                         ", step " + std::to_string(i) + " of " + std::to_string(options_.repeats));
+      options_.base.Tell(
+          "constants " + std::string(taped_constants ? "taped, " : "untaped, ") +
+          (i == 0 ? "warm-up"
+                  : "step " + std::to_string(i) + " of " + std::to_string(options_.repeats)));
       const Stopwatch watch;
       ASSIGN_OR_RETURN(const BatchLoss loss,
                        gradient.Run(batch, std::as_const(prompt_b_).view(), 1, dprompt.view()));

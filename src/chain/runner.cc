@@ -63,10 +63,13 @@ Result<std::unique_ptr<ChainRunner>> ChainRunner::Create(Base& base, const Chain
   for (const StageSpec& stage : spec.stages) {
     SoftPrompt prompt;
     if (!stage.prompt.empty()) {
-      ASSIGN_OR_RETURN(prompt, LoadSoftPrompt(stage.prompt));
+      const std::string where = spec.file + ": stage " + Quote(stage.name);
+      Result<SoftPrompt> loaded = LoadSoftPrompt(stage.prompt);
+      RETURN_IF_ERROR(loaded.status().WithPrefix(where + ": prompt"));
+      prompt = *std::move(loaded);
       const Status fits = CheckPromptFits(prompt, stage.prompt, base.config().width,
                                           base.checkpoint->Fingerprint(), spec.placement);
-      RETURN_IF_ERROR(fits.WithPrefix(spec.file + ": stage " + Quote(stage.name)));
+      RETURN_IF_ERROR(fits.WithPrefix(where));
     }
     prompts.push_back(std::move(prompt));
   }

@@ -1,6 +1,6 @@
 // A fixed set of worker threads for data-parallel loops with static partitions.
 // The caller's thread works too. Which thread computes which part never changes a result: kernels
-// split over outputs, not over sums.
+// split over outputs, or over parts of a sum that are added in one order.
 #pragma once
 
 #include <cstdint>

@@ -205,7 +205,7 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
                        .tail = d.segment.get(),
                        .new_count = d.unfed,
                        .vectors = {},
-                       .read_count = 1});
+                       .read_count = d.done ? 0 : 1});
       counters_.tokens_computed += d.unfed;
       active.push_back(&d);
     }
@@ -213,13 +213,13 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     const View<const float> hidden = base_->model->Forward(items, nullptr);
     ++counters_.forward_calls;
 
-    const int64_t count = static_cast<int64_t>(active.size());
-    if (logits.rows() < count) logits = Buffer<float>(count, vocab_size);
-    base_->model->Logits(hidden, logits.view().Rows(0, count));
-    for (int64_t i = 0; i < count; ++i) {
-      active[i]->request->fed_tokens += std::exchange(active[i]->unfed, 0);
-      if (active[i]->done) continue;
-      RETURN_IF_ERROR(accept(*active[i], {logits.view().row(i), static_cast<size_t>(vocab_size)}));
+    if (logits.rows() < hidden.rows()) logits = Buffer<float>(hidden.rows(), vocab_size);
+    if (hidden.rows() > 0) base_->model->Logits(hidden, logits.view().Rows(0, hidden.rows()));
+    int64_t row = 0;
+    for (Decoding* d : active) {
+      d->request->fed_tokens += std::exchange(d->unfed, 0);
+      if (d->done) continue;
+      RETURN_IF_ERROR(accept(*d, {logits.view().row(row++), static_cast<size_t>(vocab_size)}));
     }
   }
 

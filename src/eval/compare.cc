@@ -77,8 +77,10 @@ Status LoadQuestions(Setting& setting) {
     setting.answers.push_back(*std::move(answers));
   }
   if (found < suite.n || found == 0) {
-    return InvalidArgument(fmt::format("eval: want {} records, found {} ({})",
-                                       std::max<int64_t>(suite.n, 1), found, suite.data));
+    return InvalidArgument(fmt::format(
+        "{}: want {}, found {}", suite.data,
+        suite.n == 0 ? std::string("at least one record") : fmt::format("{} records", suite.n),
+        found));
   }
   setting.left_out.resize(setting.records.size());
   return Status::Ok();

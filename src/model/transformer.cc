@@ -145,8 +145,8 @@ void Transformer<Real>::Impl::WriteKvOf(const LayerWeights<Real>& w, int64_t lay
 }
 
 template <class Real>
-int64_t Transformer<Real>::Impl::KeepWhatIsRead(std::span<const ForwardItem<Real>> asked,
-                                                View<Real> x_rows) {
+void Transformer<Real>::Impl::KeepWhatIsRead(std::span<const ForwardItem<Real>> asked,
+                                             View<Real> x_rows) {
   int64_t end = 0, kept = 0;
   size_t item_count = 0;
   for (size_t i = 0; i < asked.size(); ++i) {
@@ -163,7 +163,6 @@ int64_t Transformer<Real>::Impl::KeepWhatIsRead(std::span<const ForwardItem<Real
   }
   items.resize(item_count);
   DescribeItems(nullptr);
-  return kept;
 }
 
 template <class Real>
@@ -256,7 +255,8 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
     const bool read_by_few = layer == c.layers - 1 && rows_read < rows;
     if (read_by_few) {
       m.WriteKvOf(w, layer, x);
-      x = x.Rows(0, m.KeepWhatIsRead(items, x));
+      if (rows_read > 0) m.KeepWhatIsRead(items, x);
+      x = x.Rows(0, rows_read);
       if (rows_read == 0) break;
     }
     m.Attend(w, layer, /*write_kv=*/!read_by_few, x, all ? kept : nullptr);

@@ -74,8 +74,8 @@ struct Transformer<Real>::Impl {
   void DescribeItems(KvGradients<Real>* gradients);
   // K and V of norm(x), written to the new tokens' pages.
   void WriteKvOf(const LayerWeights<Real>& w, int64_t layer, View<const Real> x);
-  // Leaves of the items and of x what is read of them, at x's beginning. Returns its rows.
-  int64_t KeepWhatIsRead(std::span<const ForwardItem<Real>> asked, View<Real> x);
+  // Leaves of the items what is read of them, and moves its rows to x's beginning.
+  void KeepWhatIsRead(std::span<const ForwardItem<Real>> asked, View<Real> x);
   // x += W_o attention(RoPE(W_q n), K, V), n = norm(x). write_kv: the new tokens' K and V are written
   // to their pages; otherwise they are there.
   void Attend(const LayerWeights<Real>& w, int64_t layer, bool write_kv, View<Real> x,

@@ -50,7 +50,7 @@ class SampleMaker {
     return InvalidArgument(record.Where() + ": want at most " +
                            std::to_string(sample.TokenCount(tape_) - excess) + " tokens, found " +
                            std::to_string(sample.TokenCount(tape_)) +
-                           " (overlong=cut or overlong=skip in the recipe lets it pass)");
+                           " (overlong=cut shortens it, overlong=skip leaves it out)");
   }
 
  private:

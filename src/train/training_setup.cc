@@ -192,9 +192,11 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe) {
   if (recipe.placement.has_value()) setup->spec.placement = *recipe.placement;
   ASSIGN_OR_RETURN(setup->stage, FindStage(setup->spec, recipe));
   RETURN_IF_ERROR(SetHandoffs(recipe, setup->stage, setup->spec));
-  ASSIGN_OR_RETURN(setup->base,
-                   LoadBase(setup->spec.base, {.backend = recipe.backend,
-                                               .thread_count = static_cast<int>(recipe.threads)}));
+  Result<std::unique_ptr<Base>> base =
+      LoadBase(setup->spec.base,
+               {.backend = recipe.backend, .thread_count = static_cast<int>(recipe.threads)});
+  RETURN_IF_ERROR(base.status().WithPrefix(setup->spec.file + ": base"));
+  setup->base = *std::move(base);
   RETURN_IF_ERROR(LoadPrompts(*setup));
   RETURN_IF_ERROR(CompileTrainingPlan(*setup));
   RETURN_IF_ERROR(LoadSamples(*setup));

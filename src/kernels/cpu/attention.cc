@@ -184,7 +184,9 @@ void MergeChunk(int64_t rows, int64_t begin, const float* max, const float* tota
     const float keep = ExpOf(memory.merged_max[r] - larger);
     const float add = ExpOf(max[r] - larger);
     memory.merged_max[r] = larger;
-    memory.merged_total[r] = memory.merged_total[r] * keep + total[r] * add;
+    // Rounded in one way, whatever the compiler would fuse.
+    memory.merged_total[r] = hn::GetLane(hn::MulAdd(hn::Set(d, total[r]), hn::Set(d, add),
+                                                    hn::Set(d, memory.merged_total[r] * keep)));
     const float* HWY_RESTRICT from = sums + r * memory.width;
     float* HWY_RESTRICT to = memory.merged + r * memory.width;
     for (int64_t e = 0; e < memory.width; e += kLanes) {
@@ -194,8 +196,8 @@ void MergeChunk(int64_t rows, int64_t begin, const float* max, const float* tota
   }
 }
 
-// The chunk's sums go to where who ends the split's last chunk finds them. True: this is the last
-// one, and all are merged.
+// Publishes the chunk's sums. True for the thread that ends the split's last chunk, after it has
+// merged them all in their order.
 bool EndChunk(const QueryBlock& block, const AttentionItem& item, const AttentionMemory& memory,
               AttentionScratch& scratch) {
   AttentionSplit& split = scratch.splits[item.split];
@@ -268,68 +270,14 @@ namespace {
 
 // Cost below which no other thread is woken: rows times keys times D.
 constexpr int64_t kWorthAThread = 50'000;
-// Where there are fewer items a thread, chunks of keys become items, unless these are many rows,
-// whose sums would take much memory.
-constexpr int64_t kItemsPerThread = 4;
-constexpr int64_t kMaxSplitRows = 64;
-
-// The items of one block of queries and one KV head. Returns their cost.
-int64_t AddItems(AttentionItem item, int64_t rows, int64_t key_count, int64_t head_dim,
-                 bool split_keys, int64_t* chunk_floats, AttentionScratch& scratch) {
-  const int64_t cost_per_key = RoundUp(rows, 16) * head_dim;
-  if (!split_keys || rows > kMaxSplitRows || key_count <= kKeyChunk) {
-    item.cost = cost_per_key * key_count;
-    scratch.items.push_back(item);
-    return item.cost;
-  }
-  AttentionSplit split;
-  split.sums_at = *chunk_floats;
-  split.chunk_count = static_cast<int32_t>((key_count + kKeyChunk - 1) / kKeyChunk);
-  split.chunks_left = split.chunk_count;
-  item.split = static_cast<int32_t>(scratch.splits.size());
-  scratch.splits.push_back(split);
-  *chunk_floats += split.chunk_count * rows * (RoundUp(head_dim, 16) + 2);
-  for (item.chunk = 0; item.chunk < split.chunk_count; ++item.chunk) {
-    item.cost = cost_per_key * std::min(kKeyChunk, key_count - item.chunk * kKeyChunk);
-    scratch.items.push_back(item);
-  }
-  return cost_per_key * key_count;
-}
 
 }  // namespace
 
 void Attention(View<const float> q, const AttentionShape& shape,
                std::span<const AttentionSequence<float>> sequences, View<float> out,
                View<float> lse, AttentionScratch& scratch, ThreadPool& pool) {
-  const int64_t group = shape.heads / shape.kv_heads;
-  const int64_t block = std::max<int64_t>(1, kQueryRows / group);
-  scratch.items.clear();
-  scratch.splits.clear();
-  int64_t item_count = 0;
-  for (const AttentionSequence<float>& sequence : sequences) {
-    item_count += (sequence.query_count + block - 1) / block * shape.kv_heads;
-  }
-  const bool split_keys =
-      pool.thread_count() > 1 && item_count < kItemsPerThread * pool.thread_count();
-  int64_t cost = 0, chunk_floats = 0;
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    const int64_t before = KeyCount(sequences[s]) - sequences[s].query_count;
-    for (int64_t begin = 0; begin < sequences[s].query_count; begin += block) {
-      const int64_t count = std::min(block, sequences[s].query_count - begin);
-      for (int64_t g = 0; g < shape.kv_heads; ++g) {
-        AttentionItem item;
-        item.sequence = static_cast<int32_t>(s);
-        item.kv_head = static_cast<int32_t>(g);
-        item.query_begin = begin;
-        item.query_count = count;
-        cost += AddItems(item, count * group, before + begin + count, shape.head_dim, split_keys,
-                         &chunk_floats, scratch);
-      }
-    }
-  }
-  std::sort(scratch.items.begin(), scratch.items.end(), LargerFirst);
+  const int64_t cost = scratch.PlanItems(shape, sequences, pool.thread_count());
   scratch.Reserve(pool.thread_count(), shape.head_dim);
-  scratch.ReserveChunkSums(chunk_floats);
   std::atomic<size_t> next{0};
   auto work = [&](int64_t, int64_t, int thread) {
     for (size_t i = next++; i < scratch.items.size(); i = next++) {

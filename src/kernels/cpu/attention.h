@@ -38,7 +38,7 @@ struct AttentionItem {
 struct AttentionSplit {
   int64_t sums_at = 0;  // in AttentionScratch::chunk_sums
   int32_t chunk_count = 0;
-  int32_t chunks_left = 0;  // atomic
+  int32_t chunks_left = 0;  // changed through atomic_ref while threads run
 };
 
 // The largest first, so that threads end together. Who computes an item changes nothing.
@@ -54,7 +54,10 @@ struct GradientRange {
 // Scratch memory; grows to the largest shape met. Thread-compatible.
 struct AttentionScratch {
   void Reserve(int thread_count, int64_t head_dim);
-  void ReserveChunkSums(int64_t floats);
+  // Fills items and splits for a forward call, largest items first, and reserves chunk_sums.
+  // Returns the cost of all: rows times keys times D. How keys are split changes no bit.
+  int64_t PlanItems(const AttentionShape& shape,
+                    std::span<const AttentionSequence<float>> sequences, int thread_count);
 
   std::vector<Buffer<float>> threads;
   std::vector<AttentionItem> items;
@@ -62,6 +65,13 @@ struct AttentionScratch {
   Buffer<float> chunk_sums;  // of a split's chunks in order: sums [rows][width], max, total [rows]
   std::vector<int32_t> component;  // of each sequence
   std::vector<GradientRange> ranges;
+
+ private:
+  // Adds the items of one block of queries and one KV head.
+  void AddItems(AttentionItem item, int64_t rows, int64_t key_count, int64_t head_dim,
+                bool split_keys);
+
+  int64_t chunk_floats_ = 0;  // of the splits so far
 };
 
 void Attention(View<const float> q, const AttentionShape& shape,

@@ -1,8 +1,20 @@
 #include "kernels/cpu/attention_memory.h"
 
+#include <algorithm>
 #include <tuple>
 
+#include "kernels/shape_checks.h"
+
 namespace onepass {
+namespace {
+
+// Where there are fewer items a thread, chunks of keys become items: not of many rows, and not of
+// so many that their sums would take much memory (16 MB).
+constexpr int64_t kItemsPerThread = 4;
+constexpr int64_t kMaxSplitRows = 64;
+constexpr int64_t kMaxChunkFloats = int64_t{4} << 20;
+
+}  // namespace
 
 bool LargerFirst(const AttentionItem& a, const AttentionItem& b) {
   return std::tuple(-a.cost, a.sequence, a.query_begin, a.kv_head, a.chunk) <
@@ -17,9 +29,63 @@ void AttentionScratch::Reserve(int thread_count, int64_t head_dim) {
   }
 }
 
-// Grows by half as much again, so that decoding step by step seldom allocates.
-void AttentionScratch::ReserveChunkSums(int64_t floats) {
-  if (chunk_sums.size() < floats) chunk_sums = Buffer<float>(1, floats + floats / 2);
+void AttentionScratch::AddItems(AttentionItem item, int64_t rows, int64_t key_count,
+                                int64_t head_dim, bool split_keys) {
+  const int64_t cost_per_key = RoundUp(rows, 16) * head_dim;
+  const int64_t chunks = CeilDiv(key_count, kKeyChunk);
+  const int64_t floats = chunks * rows * (RoundUp(head_dim, 16) + 2);
+  if (!split_keys || chunks < 2 || rows > kMaxSplitRows ||
+      chunk_floats_ + floats > kMaxChunkFloats) {
+    item.cost = cost_per_key * key_count;
+    items.push_back(item);
+    return;
+  }
+  item.split = static_cast<int32_t>(splits.size());
+  splits.push_back({.sums_at = chunk_floats_,
+                    .chunk_count = static_cast<int32_t>(chunks),
+                    .chunks_left = static_cast<int32_t>(chunks)});
+  chunk_floats_ += floats;
+  for (item.chunk = 0; item.chunk < chunks; ++item.chunk) {
+    item.cost = cost_per_key * std::min(kKeyChunk, key_count - item.chunk * kKeyChunk);
+    items.push_back(item);
+  }
+}
+
+int64_t AttentionScratch::PlanItems(const AttentionShape& shape,
+                                    std::span<const AttentionSequence<float>> sequences,
+                                    int thread_count) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  const int64_t block = std::max<int64_t>(1, kQueryRows / group);
+  items.clear();
+  splits.clear();
+  chunk_floats_ = 0;
+  int64_t whole_items = 0;
+  for (const AttentionSequence<float>& sequence : sequences) {
+    whole_items += CeilDiv(sequence.query_count, block) * shape.kv_heads;
+  }
+  const bool split_keys = thread_count > 1 && whole_items < kItemsPerThread * thread_count;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const int64_t before = KeyCount(sequences[s]) - sequences[s].query_count;
+    for (int64_t begin = 0; begin < sequences[s].query_count; begin += block) {
+      const int64_t count = std::min(block, sequences[s].query_count - begin);
+      for (int64_t g = 0; g < shape.kv_heads; ++g) {
+        AttentionItem item;
+        item.sequence = static_cast<int32_t>(s);
+        item.kv_head = static_cast<int32_t>(g);
+        item.query_begin = begin;
+        item.query_count = count;
+        AddItems(item, count * group, before + begin + count, shape.head_dim, split_keys);
+      }
+    }
+  }
+  std::sort(items.begin(), items.end(), LargerFirst);
+  // Half as much again, so that decoding step by step seldom allocates.
+  if (chunk_sums.size() < chunk_floats_) {
+    chunk_sums = Buffer<float>(1, chunk_floats_ + chunk_floats_ / 2);
+  }
+  int64_t cost = 0;
+  for (const AttentionItem& item : items) cost += item.cost;
+  return cost;
 }
 
 }  // namespace onepass

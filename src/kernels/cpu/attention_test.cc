@@ -219,23 +219,37 @@ TEST(CpuAttention, ThreadsChangeNoBit) {
 
 // Few rows behind many keys: with several threads, chunks of keys are items of their own.
 TEST(CpuAttention, SharingKeysBetweenThreadsChangesNoBit) {
-  const AttentionShape shape = ShapeOf(9, 3, 16);
-  for (int64_t queries : {1, 2, 16, 30}) {
-    for (int64_t key_count : {256, 257, 300, 1030}) {
-      Rng rng(kSeed + 8);
-      Keys<float> keys(3, 16, std::vector<int64_t>{100, key_count - 100}, rng);
-      const auto q = Block<float>(queries, 9 * 16).Fill(rng);
-      const AttentionSequence<float> sequence{0, queries, keys.runs()};
-      Block<float> alone(queries, 9 * 16), alone_lse(queries, 9);
-      CpuOps(1)->Attention(q.view(), shape, {&sequence, 1}, alone.view(), alone_lse.view());
-      for (int threads : {2, 3}) {
-        const auto cpu = CpuOps(threads);
-        for (int repeat = 0; repeat < 5; ++repeat) {
-          Block<float> out(queries, 9 * 16), lse(queries, 9);
-          cpu->Attention(q.view(), shape, {&sequence, 1}, out.view(), lse.view());
-          EXPECT_TRUE(SameBits(out.view(), alone.view())) << queries << " of " << key_count;
-          EXPECT_TRUE(SameBits(lse.view(), alone_lse.view())) << queries << " of " << key_count;
-        }
+  struct Case {
+    int64_t queries, key_count;
+  };
+  // Alone and together: split, of too few keys, and of too many rows to be split.
+  for (const std::vector<Case>& cases : {std::vector<Case>{{1, 257}},
+                                         {{1, 1030}},
+                                         {{2, 512}},
+                                         {{16, 300}},
+                                         {{1, 1030}, {16, 300}, {30, 300}, {1, 100}}}) {
+    Rng rng(kSeed + 8);
+    const AttentionShape shape = ShapeOf(3, 1, 16);
+    std::vector<Keys<float>> keys;
+    std::vector<AttentionSequence<float>> sequences;
+    int64_t rows = 0;
+    for (const Case& c : cases) {
+      keys.emplace_back(1, 16, std::vector<int64_t>{0, 70, 0, c.key_count - 70, 0}, rng);
+    }
+    for (size_t i = 0; i < cases.size(); ++i) {
+      sequences.push_back({rows, cases[i].queries, keys[i].runs()});
+      rows += cases[i].queries;
+    }
+    const auto q = Block<float>(rows, 3 * 16).Fill(rng);
+    Block<float> alone(rows, 3 * 16), alone_lse(rows, 3);
+    CpuOps(1)->Attention(q.view(), shape, sequences, alone.view(), alone_lse.view());
+    for (int threads : {2, 3}) {
+      const auto cpu = CpuOps(threads);
+      for (int repeat = 0; repeat < 5; ++repeat) {
+        Block<float> out(rows, 3 * 16), lse(rows, 3);
+        cpu->Attention(q.view(), shape, sequences, out.view(), lse.view());
+        EXPECT_TRUE(SameBits(out.view(), alone.view())) << cases[0].key_count;
+        EXPECT_TRUE(SameBits(lse.view(), alone_lse.view())) << cases[0].key_count;
       }
     }
   }
