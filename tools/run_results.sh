@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The numbers of docs/results.md: trains every prompt with three seeds and compares all methods on
 # held-out questions.
-#   tools/run_results.sh [world|front|babi ...]     default: all; front: the world, prompts in front
+#   tools/run_results.sh [world|inline|babi ...]     default: all; inline: the world, each prompt
+#                                                    before its stage instead of in front
 # Variables: SEEDS ("1 2 3"), N (test questions of the world, 500), OUT (out/results),
 #   BABI (../shared/data/babi: the files qa1_*_train.txt to qa3_*_train.txt), ONEPASS (the release
 #   build's program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a
@@ -30,8 +31,8 @@ train() {
   local overrides=("data=$data/$samples-train.jsonl" "validation_data=$data/$samples-validation.jsonl"
     "out=$work" "seed=$seed" "init_seed=$seed")
   case "$task/$prompt" in
-    front/answer-fthss) overrides+=("chain=chains/demo-front/fthss.yaml") ;;
-    front/*) overrides+=("chain=chains/demo-front/chain.yaml") ;;
+    inline/answer-fthss) overrides+=("chain=chains/demo-inline/fthss.yaml") ;;
+    inline/*) overrides+=("chain=chains/demo-inline/chain.yaml") ;;
   esac
   case "$prompt" in
     answer | answer-fthss) overrides+=("upstream_prompts=$prompts/compress") ;;
@@ -45,7 +46,7 @@ train() {
 # Stage A first: the others read what it writes.
 train_seed() {
   local prompts="compress answer answer-fthss prompt-tuning distill"
-  [ "$1" = front ] && prompts="compress answer answer-fthss"
+  [ "$1" = inline ] && prompts="compress answer answer-fthss"
   for prompt in $prompts; do
     echo "== $1, seed $2: $prompt"
     train "$1" "$2" "$prompt"
@@ -81,7 +82,7 @@ compare_on_world() {
 
 world() { compare_on_world world chains/demo/suite.yaml; }
 
-front() { compare_on_world front chains/demo-front/suite.yaml; }
+inline() { compare_on_world inline chains/demo-inline/suite.yaml; }
 
 # bAbI tasks 1 to 3: one prompt a stage for all three, tested on each. Of longer stories the last 40
 # sentences are kept: no question of these files needs an earlier one.
@@ -105,10 +106,10 @@ babi() {
   done
 }
 
-[ $# -gt 0 ] || set -- world front babi
+[ $# -gt 0 ] || set -- world inline babi
 for what in "$@"; do
   case "$what" in
-    world | front | babi) "$what" ;;
-    *) echo "usage: tools/run_results.sh [world|front|babi ...]" >&2; exit 2 ;;
+    world | inline | babi) "$what" ;;
+    *) echo "usage: tools/run_results.sh [world|inline|babi ...]" >&2; exit 2 ;;
   esac
 done

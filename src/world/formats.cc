@@ -207,7 +207,7 @@ std::string StoryText(const MoveStory& story) {
 
 // A story with its questions of one and two steps; three are left for others to learn.
 MoveStory DrawStory(const FormatOptions& options, Rng& rng) {
-  MoveStory story = DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + 2 * options.level)), rng);
+  MoveStory story = DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + options.level)), rng);
   std::erase_if(story.questions,
                 [](const MoveQuestion& question) { return question.support.size() > 2; });
   return story;
