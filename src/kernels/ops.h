@@ -117,8 +117,8 @@ class Ops {
   // must outlive the result. kUnsupported: another dtype.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) = 0;
   // Lays out a weight [N, K] in blocks of a type that Dequantise knows; the bytes may go afterwards.
-  // A backend may then multiply quantised rows of x (the cpu does, with Q8_0 and Q4_0); the backward
-  // is that of the dequantised weight. kUnsupported: another type.
+  // A backend may then multiply quantised rows of x (the cpu does); the backward is that of the
+  // dequantised weight. kUnsupported: another type.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) = 0;
 
   // Several products of the same rows. No y overlaps what is read.

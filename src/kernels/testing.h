@@ -147,7 +147,25 @@ class StoredWeight {
   std::vector<std::byte> bytes_;
 };
 
-// A random weight [rows, cols] in blocks of Q8_0 or Q4_0: any bytes, small scales of either sign.
+// Where a block has an f16 scale, and the largest integer that the scale is a factor of.
+struct ScalePlace {
+  size_t at;
+  double largest;
+};
+inline std::vector<ScalePlace> ScalePlaces(BlockType type) {
+  switch (type) {
+    case BlockType::kQ8_0:
+      return {{0, 128}};
+    case BlockType::kQ4_0:
+      return {{0, 8}};
+    case BlockType::kQ4_K:
+      return {{0, 63 * 15}, {2, 63}};
+    default:  // Q6_K
+      return {{208, 128 * 32}};
+  }
+}
+
+// A random weight [rows, cols] in blocks of 8 to 4 bits: any bytes, small scales of either sign.
 class StoredBlocks {
  public:
   StoredBlocks(int64_t rows, int64_t cols, BlockType type, Rng& rng, double deviation = 0.3) {
@@ -156,10 +174,11 @@ class StoredBlocks {
     const BlockFormat& format = FormatOf(type);
     bytes_.resize(static_cast<size_t>(rows * cols / format.elements * format.bytes) + 1);
     for (std::byte& b : bytes_) b = static_cast<std::byte>(rng.Uniform(256));
-    const double largest = type == BlockType::kQ8_0 ? 128 : 8;
     for (size_t at = 1; at < bytes_.size(); at += static_cast<size_t>(format.bytes)) {
-      const F16 scale = ToF16(static_cast<float>(rng.Normal() * deviation / largest));
-      std::memcpy(&bytes_[at], &scale, sizeof(scale));
+      for (const ScalePlace& place : ScalePlaces(type)) {
+        const F16 scale = ToF16(static_cast<float>(rng.Normal() * deviation / place.largest));
+        std::memcpy(&bytes_[at + place.at], &scale, sizeof(scale));
+      }
     }
     tensor_.bytes = std::span<const std::byte>(bytes_).subspan(1);  // files align nothing
   }

@@ -74,20 +74,6 @@ void DequantiseQ4_0(const std::byte* block, float* out) {
   }
 }
 
-// Scale and minimum, 6 bits each, of group 0 to 7 from the 12 bytes that hold them all: those of
-// groups 0 to 3 are the low 6 bits of bytes 0 to 3 and 4 to 7; of groups 4 to 7, bytes 8 to 11 hold
-// the low 4 bits (scale low, minimum high) and the two top bits of bytes 0 to 7 the rest.
-void UnpackScale(const std::byte* packed, int group, int* scale, int* minimum) {
-  const auto at = [packed](int i) { return std::to_integer<int>(packed[i]); };
-  if (group < 4) {
-    *scale = at(group) & 63;
-    *minimum = at(group + 4) & 63;
-  } else {
-    *scale = (at(group + 4) & 15) | (at(group - 4) >> 6) << 4;
-    *minimum = at(group + 4) >> 4 | (at(group) >> 6) << 4;
-  }
-}
-
 // f16 scale of scales, f16 scale of minima, 12 bytes of 8 scales and minima, 128 bytes: 8 groups of
 // 32 elements; bytes 32 j to 32 j + 31 have group 2 j in their low halves and 2 j + 1 in the high.
 void DequantiseQ4_K(const std::byte* block, float* out) {
@@ -95,11 +81,9 @@ void DequantiseQ4_K(const std::byte* block, float* out) {
   const float minimum_scale = LoadHalf(block + 2);
   const std::byte* quants = block + 16;
   for (int group = 0; group < 8; ++group) {
-    int scale_bits = 0;
-    int minimum_bits = 0;
-    UnpackScale(block + 4, group, &scale_bits, &minimum_bits);
-    const float scale = scale_scale * static_cast<float>(scale_bits);
-    const float minimum = minimum_scale * static_cast<float>(minimum_bits);
+    const ScaleAndMinimum unpacked = UnpackQ4_KScale(block, group);
+    const float scale = scale_scale * static_cast<float>(unpacked.scale);
+    const float minimum = minimum_scale * static_cast<float>(unpacked.minimum);
     for (int i = 0; i < 32; ++i) {
       const std::byte b = quants[32 * (group / 2) + i];
       const int q = group % 2 == 0 ? LowHalf(b) : HighHalf(b);
@@ -181,6 +165,16 @@ bool CanDequantise(BlockType type) {
     default:
       return false;
   }
+}
+
+// Bytes 4 to 15 of a block hold them all: scales and minima of groups 0 to 3 are the low 6 bits of
+// bytes 0 to 3 and 4 to 7; of groups 4 to 7, bytes 8 to 11 hold the low 4 bits (scale low, minimum
+// high) and the two top bits of bytes 0 to 7 the rest.
+ScaleAndMinimum UnpackQ4_KScale(const std::byte* block, int group) {
+  const auto at = [block](int i) { return std::to_integer<int>(block[4 + i]); };
+  if (group < 4) return {.scale = at(group) & 63, .minimum = at(group + 4) & 63};
+  return {.scale = (at(group + 4) & 15) | (at(group - 4) >> 6) << 4,
+          .minimum = at(group + 4) >> 4 | (at(group) >> 6) << 4};
 }
 
 void Dequantise(BlockType type, std::span<const std::byte> blocks, std::span<float> out) {

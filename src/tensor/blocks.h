@@ -72,6 +72,13 @@ bool CanDequantise(BlockType type);
 // REQUIRES: CanDequantise(type); whole blocks; as many bytes as out has blocks.
 void Dequantise(BlockType type, std::span<const std::byte> blocks, std::span<float> out);
 
+// Of group 0 to 7 of a block of Q4_K, 6 bits each, in units of the block's f16 scales.
+struct ScaleAndMinimum {
+  int scale = 0;
+  int minimum = 0;
+};
+ScaleAndMinimum UnpackQ4_KScale(const std::byte* block, int group);
+
 // A stored tensor in blocks; rows are the last dimension and hold whole blocks. Borrows its bytes,
 // which are not always aligned. Cheap to copy.
 struct BlockTensor {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "kernels/cpu/quantised.h"
@@ -15,10 +16,10 @@ namespace {
 // Elements times cost (in quarters of a nanosecond or so) that are worth waking a thread for.
 constexpr int64_t kWorthAThread = 20'000;
 
-// Bits of a quantised weight; 0: one of floats.
-int BitsOf(const PreparedWeight& w) {
+// The type of a weight in blocks; none: one of floats.
+std::optional<BlockType> TypeOf(const PreparedWeight& w) {
   const auto* quantised = dynamic_cast<const QuantisedWeight*>(&w);
-  return quantised == nullptr ? 0 : quantised->bits();
+  return quantised == nullptr ? std::nullopt : std::optional(quantised->type());
 }
 
 }  // namespace
@@ -62,7 +63,7 @@ Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const RawTensor& w
 Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const BlockTensor& weight) {
   RETURN_IF_ERROR(CheckBlocks(weight));
   std::unique_ptr<const PreparedWeight> prepared;
-  if (weight.type == BlockType::kQ8_0 || weight.type == BlockType::kQ4_0) {
+  if (PanelFormatOf(weight.type).bits > 0) {
     prepared = std::make_unique<QuantisedWeight>(weight, weight_memory_, pool_);
   } else {
     prepared = std::make_unique<PackedWeight>(weight, weight_memory_, pool_);
@@ -75,13 +76,13 @@ void CpuOps::MatMuls(const MatMulInput<float>& input,
   CheckMatMuls<float>(input, outputs);
   // Neighbours whose weights are stored alike read the same packed rows.
   while (!outputs.empty()) {
-    const int bits = BitsOf(*outputs.front().w);
+    const std::optional<BlockType> type = TypeOf(*outputs.front().w);
     size_t count = 1;
-    while (count < outputs.size() && BitsOf(*outputs[count].w) == bits) ++count;
-    if (bits == 0) {
-      Gemm(input, outputs.first(count), gemm_, pool_);
-    } else {
+    while (count < outputs.size() && TypeOf(*outputs[count].w) == type) ++count;
+    if (type) {
       QuantisedGemm(input, outputs.first(count), gemm_, pool_);
+    } else {
+      Gemm(input, outputs.first(count), gemm_, pool_);
     }
     outputs = outputs.subspan(count);
   }

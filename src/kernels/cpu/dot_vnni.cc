@@ -8,7 +8,7 @@
 #include "core/check.h"
 #include "kernels/cpu/dot.h"
 #include "kernels/cpu/intrinsics.h"
-#include "kernels/cpu/quantised.h"
+#include "kernels/cpu/panel_format.h"
 
 namespace onepass {
 namespace {
@@ -34,11 +34,74 @@ ONEPASS_VNNI inline __m512i Four(const std::byte* values) {
   return _mm512_set1_epi32(word);
 }
 
-template <int kRows, int kBits>
+ONEPASS_VNNI inline __m512 Halves(const std::byte* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+ONEPASS_VNNI inline __m128i Bytes(const std::byte* from) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+}
+
+// Scales of vector v's 16 outputs in a group's part; header and scales as PanelFormat says.
+template <BlockType kType>
+ONEPASS_VNNI inline __m512 Scales(const std::byte* header, const std::byte* scales, int part,
+                                  int v) {
+  if constexpr (kType == BlockType::kQ4_K) {
+    const __m512i integers = _mm512_cvtepu8_epi32(Bytes(scales + v * 16));
+    return _mm512_mul_ps(Halves(header + v * 32), _mm512_cvtepi32_ps(integers));
+  } else if constexpr (kType == BlockType::kQ6_K) {
+    const __m512i integers = _mm512_cvtepi8_epi32(Bytes(scales + part * kPanel + v * 16));
+    return _mm512_mul_ps(Halves(header + v * 32), _mm512_cvtepi32_ps(integers));
+  } else {
+    return Halves(scales + v * 32);
+  }
+}
+
+// The minima of Q4_K.
+ONEPASS_VNNI inline __m512 Minima(const std::byte* header, const std::byte* scales, int v) {
+  const __m512i integers = _mm512_cvtepu8_epi32(Bytes(scales + kPanel + v * 16));
+  return _mm512_mul_ps(Halves(header + kPanel * 2 + v * 32), _mm512_cvtepi32_ps(integers));
+}
+
+// The stored weights of vector v's 16 outputs at a step of a turn (PanelFormat).
+template <int kBits>
+ONEPASS_VNNI inline __m512i Weights(const std::byte* weights, int turn, int step, int v) {
+  constexpr int kRow = kPanel * 4;
+  const std::byte* bytes = weights + v * 64;
+  if constexpr (kBits == 8) {
+    return _mm512_loadu_si512(bytes + step * kRow);
+  } else {
+    const int half = kBits == 4 ? turn : turn / 2;
+    __m512i low = _mm512_loadu_si512(bytes + (step - 4 * half) * kRow);
+    if (half == 1) low = _mm512_srli_epi16(low, 4);
+    low = _mm512_and_si512(low, _mm512_set1_epi8(0x0F));
+    if constexpr (kBits == 4) return low;
+    __m512i high = _mm512_loadu_si512(bytes + (4 + step - 2 * turn) * kRow);
+    switch (turn) {
+      case 0:
+        high = _mm512_slli_epi16(high, 4);
+        break;
+      case 1:
+        high = _mm512_slli_epi16(high, 2);
+        break;
+      case 3:
+        high = _mm512_srli_epi16(high, 2);
+        break;
+      default:
+        break;
+    }
+    return _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
+  }
+}
+
+template <int kRows, BlockType kType, int kBits>
 ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
+  constexpr PanelFormat kFormat = PanelFormatOf(kType).InBits(kBits);
+  constexpr int kParts = kFormat.parts;
+  constexpr int kPartTurns = kFormat.turns() / kParts;
+  constexpr bool kHasMinima = kType == BlockType::kQ4_K;
   const std::byte* values = task.values + row * task.value_stride;
   const float* scales = task.scales + row * task.group_stride;
-  const int32_t* corrections = task.corrections + row * task.group_stride;
+  const int32_t* corrections = task.corrections + row * task.group_stride * kParts;
   float* sums = task.sums + row * kPanel;
   __m512 total[kRows][2];
 #pragma GCC unroll 6
@@ -46,59 +109,68 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
     total[i][0] = task.load_sums ? _mm512_loadu_ps(sums + i * kPanel) : _mm512_setzero_ps();
     total[i][1] = task.load_sums ? _mm512_loadu_ps(sums + i * kPanel + 16) : _mm512_setzero_ps();
   }
-  const std::byte* block = task.blocks;
-  for (int64_t g = 0; g < task.groups; ++g, block += QuantisedWeight::BlockBytes(kBits)) {
-    const std::byte* weights = block + QuantisedWeight::kScaleBytes;
-    __m512i dot[kRows][2];
+  const std::byte* header = task.blocks;
+  const std::byte* group = header + kFormat.header_bytes;
+  for (int64_t g = 0; g < task.groups; ++g, group += kFormat.GroupBytes()) {
+    const std::byte* weights = group + kScaleBytes;
+#pragma GCC unroll 2
+    for (int part = 0; part < kParts; ++part) {
+      const auto correction = [&](int i) {
+        return corrections[(i * task.group_stride + g) * kParts + part];
+      };
+      __m512i dot[kRows][2];
 #pragma GCC unroll 6
-    for (int i = 0; i < kRows; ++i) {
-      dot[i][0] = dot[i][1] = _mm512_set1_epi32(corrections[i * task.group_stride + g]);
-    }
-#pragma GCC unroll 8
-    for (int q = 0; q < kBits; ++q) {  // 8 steps of four depths, or 4 of twice four
-      if constexpr (kRows <= 2) {      // few rows: the blocks come from memory
-        _mm_prefetch(weights + q * 128 + kPrefetchBytes, _MM_HINT_T0);
-        _mm_prefetch(weights + q * 128 + 64 + kPrefetchBytes, _MM_HINT_T0);
+      for (int i = 0; i < kRows; ++i) {
+        dot[i][0] = dot[i][1] = _mm512_set1_epi32(kHasMinima ? 0 : correction(i));
       }
-      const __m512i w0 = _mm512_loadu_si512(weights + q * 128);
-      const __m512i w1 = _mm512_loadu_si512(weights + q * 128 + 64);
-      if constexpr (kBits == 8) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kSteps / kParts; ++i) {
+        if constexpr (kRows <= 2) {  // few rows: the blocks come from memory
+          const int s = part * kSteps / kParts + i;
+#pragma GCC unroll 2
+          for (int line = s * kBits / 4; line < (s + 1) * kBits / 4; ++line) {
+            _mm_prefetch(weights + line * 64 + kPrefetchBytes, _MM_HINT_T0);
+          }
+        }
+        const int turn = part * kPartTurns + i % kPartTurns;
+        const int step = turn * kFormat.turn_steps() + i / kPartTurns;
+        const __m512i w0 = Weights<kBits>(weights, turn, step, 0);
+        const __m512i w1 = Weights<kBits>(weights, turn, step, 1);
+#pragma GCC unroll 6
+        for (int r = 0; r < kRows; ++r) {
+          const __m512i x = Four(values + r * task.value_stride + step * 4);
+          dot[r][0] = _mm512_dpbusd_epi32(dot[r][0], w0, x);
+          dot[r][1] = _mm512_dpbusd_epi32(dot[r][1], w1, x);
+        }
+      }
+      const __m512 scale0 = Scales<kType>(header, group, part, 0);
+      const __m512 scale1 = Scales<kType>(header, group, part, 1);
+      if constexpr (kHasMinima) {
+        const __m512 minima0 = Minima(header, group, 0);
+        const __m512 minima1 = Minima(header, group, 1);
 #pragma GCC unroll 6
         for (int i = 0; i < kRows; ++i) {
-          const __m512i x = Four(values + i * task.value_stride + q * 4);
-          dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], w0, x);
-          dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], w1, x);
+          const __m512 scale = _mm512_set1_ps(scales[i * task.group_stride + g]);
+          const __m512 minus_sum = _mm512_cvtepi32_ps(_mm512_set1_epi32(correction(i)));
+          const __m512 value0 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][0]), scale0,
+                                                _mm512_mul_ps(minima0, minus_sum));
+          const __m512 value1 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][1]), scale1,
+                                                _mm512_mul_ps(minima1, minus_sum));
+          total[i][0] = _mm512_fmadd_ps(value0, scale, total[i][0]);
+          total[i][1] = _mm512_fmadd_ps(value1, scale, total[i][1]);
         }
       } else {
-        const __m512i half = _mm512_set1_epi8(15);
-        const __m512i low0 = _mm512_and_si512(w0, half);
-        const __m512i low1 = _mm512_and_si512(w1, half);
-        const __m512i high0 = _mm512_and_si512(_mm512_srli_epi16(w0, 4), half);
-        const __m512i high1 = _mm512_and_si512(_mm512_srli_epi16(w1, 4), half);
 #pragma GCC unroll 6
         for (int i = 0; i < kRows; ++i) {
-          const std::byte* x = values + i * task.value_stride + q * 4;
-          const __m512i x_low = Four(x);
-          const __m512i x_high = Four(x + kGroup / 2);
-          dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], low0, x_low);
-          dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], low1, x_low);
-          dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], high0, x_high);
-          dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], high1, x_high);
+          const __m512 scale = _mm512_set1_ps(scales[i * task.group_stride + g]);
+          total[i][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][0]), _mm512_mul_ps(scale0, scale),
+                                        total[i][0]);
+          total[i][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][1]), _mm512_mul_ps(scale1, scale),
+                                        total[i][1]);
         }
       }
     }
     values += kGroup;
-    const __m512i halves = _mm512_loadu_si512(block);
-    const __m512 scale0 = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
-    const __m512 scale1 = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
-#pragma GCC unroll 6
-    for (int i = 0; i < kRows; ++i) {
-      const __m512 scale = _mm512_set1_ps(scales[i * task.group_stride + g]);
-      total[i][0] =
-          _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][0]), _mm512_mul_ps(scale0, scale), total[i][0]);
-      total[i][1] =
-          _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][1]), _mm512_mul_ps(scale1, scale), total[i][1]);
-    }
   }
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
@@ -107,29 +179,29 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
   }
 }
 
-template <int kBits>
+template <BlockType kType, int kBits>
 void Tiles(const DotTask& task) {
   const Parts tiles(task.rows, kTileRows);
   for (int64_t i = 0; i < tiles.count(); ++i) {
     const int64_t row = tiles.begin(i);
     switch (tiles.size(i)) {
       case 1:
-        Tile<1, kBits>(task, row);
+        Tile<1, kType, kBits>(task, row);
         break;
       case 2:
-        Tile<2, kBits>(task, row);
+        Tile<2, kType, kBits>(task, row);
         break;
       case 3:
-        Tile<3, kBits>(task, row);
+        Tile<3, kType, kBits>(task, row);
         break;
       case 4:
-        Tile<4, kBits>(task, row);
+        Tile<4, kType, kBits>(task, row);
         break;
       case 5:
-        Tile<5, kBits>(task, row);
+        Tile<5, kType, kBits>(task, row);
         break;
       default:
-        Tile<6, kBits>(task, row);
+        Tile<6, kType, kBits>(task, row);
         break;
     }
   }
@@ -147,11 +219,7 @@ bool HasVnni() {
 }
 
 void MultiplyVnni(const DotTask& task) {
-  if (task.bits == 8) {
-    Tiles<8>(task);
-  } else {
-    Tiles<4>(task);
-  }
+  VisitKind(task, [&]<BlockType kType, int kBits>() { Tiles<kType, kBits>(task); });
 }
 
 #else

@@ -16,6 +16,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/tile-inl.h"
 #include "kernels/cpu/transpose-inl.h"
+#include "kernels/cpu/unpack-inl.h"
 #include "kernels/cpu/write_out-inl.h"
 
 #ifndef ONEPASS_KERNELS_CPU_GEMM_TASK_
@@ -76,33 +77,27 @@ void TransposeBlock(const PackedWeight& w, int64_t begin, int64_t count, int64_t
   }
 }
 
-// The 32 outputs of `panel` times the 32 columns of `group`, dequantised, as [32][32] floats. Exact:
-// stored weights and scales have 8 and 11 bits.
+// The 32 outputs of `panel` times the 32 columns of `group`, dequantised, as [32][32] floats. Each
+// product is exact: stored weights and scales have 8 and 11, 4 and 17, or 6 and 18 bits.
 void DequantiseBlock(const QuantisedWeight& w, int64_t panel, int64_t group,
                      float* HWY_RESTRICT to) {
   const D4 d;
   const hn::Rebind<int32_t, D4> di;
   const hn::Rebind<uint8_t, D4> d8;
-  const std::byte* HWY_RESTRICT block = w.block(panel, group);
-  const uint8_t* HWY_RESTRICT words =
-      reinterpret_cast<const uint8_t*>(block) + QuantisedWeight::kScaleBytes;
+  const std::byte* weights = w.group(panel, group) + kScaleBytes;
+  HWY_ALIGN std::byte unpacked[kPanel * kGroup];
+  if (w.format().bits < 8) {
+    UnpackWeights(w.format().bits, weights, unpacked);
+    weights = unpacked;
+  }
+  const uint8_t* HWY_RESTRICT words = reinterpret_cast<const uint8_t*>(weights);
   for (int64_t n = 0; n < kPanel; ++n) {
-    F16 half;
-    std::memcpy(&half, block + n * 2, sizeof(half));
-    const float scale_of_n = ToFloat(half);
-    const auto scale = hn::Set(d, scale_of_n);
-    const auto zero = hn::Set(d, scale_of_n * static_cast<float>(w.offset()));
-    const auto store = [&](auto stored, int64_t column) HWY_ATTR {
-      hn::StoreU(hn::MulSub(hn::ConvertTo(d, stored), scale, zero), d, to + n * kGroup + column);
-    };
-    for (int64_t q = 0; q < w.bits(); ++q) {
-      const auto word = hn::PromoteTo(di, hn::LoadU(d8, words + (q * kPanel + n) * 4));
-      if (w.bits() == 8) {
-        store(word, 4 * q);
-      } else {
-        store(hn::And(word, hn::Set(di, 15)), 4 * q);
-        store(hn::ShiftRight<4>(word), kGroup / 2 + 4 * q);
-      }
+    const QuantisedWeight::Affine affine = w.AffineOf(panel, group, n);
+    for (int64_t step = 0; step < kSteps; ++step) {
+      const auto scale = hn::Set(d, affine.scale[2 * step / kSteps]);
+      const auto zero = hn::Set(d, affine.zero[2 * step / kSteps]);
+      const auto stored = hn::PromoteTo(di, hn::LoadU(d8, words + (step * kPanel + n) * 4));
+      hn::StoreU(hn::MulSub(hn::ConvertTo(d, stored), scale, zero), d, to + n * kGroup + 4 * step);
     }
   }
 }

@@ -120,7 +120,7 @@ TEST(CpuMatMul, ARowIsTheSameToTheBitAloneAndInAnyBatch) {
 // Weights of all kinds beside each other, the rows plain, normed and gated.
 TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
   Rng rng(kSeed + 5);
-  constexpr int64_t kDepth = 320;
+  constexpr int64_t kDepth = 512;
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   const StoredWeight bf16(70, kDepth, DType::kBF16, rng);
@@ -128,6 +128,8 @@ TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
   const StoredWeight f16(50, kDepth, DType::kF16, rng);
   const StoredBlocks q8(40, kDepth, BlockType::kQ8_0, rng);
   const StoredBlocks q4(96, kDepth, BlockType::kQ4_0, rng);
+  const StoredBlocks q4_k(64, kDepth, BlockType::kQ4_K, rng);
+  const StoredBlocks q6_k(45, kDepth, BlockType::kQ6_K, rng);
   const auto prepare = [&](Ops<float>& ops) {
     std::vector<std::unique_ptr<const PreparedWeight>> weights;
     weights.push_back(std::move(ops.Prepare(bf16.tensor())).value());
@@ -135,6 +137,8 @@ TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
     weights.push_back(std::move(ops.Prepare(f16.tensor())).value());
     weights.push_back(std::move(ops.Prepare(q8.tensor())).value());
     weights.push_back(std::move(ops.Prepare(q4.tensor())).value());
+    weights.push_back(std::move(ops.Prepare(q4_k.tensor())).value());
+    weights.push_back(std::move(ops.Prepare(q6_k.tensor())).value());
     return weights;
   };
   const auto weights = prepare(*cpu);
@@ -186,8 +190,9 @@ TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
       for (size_t i = 0; i < y.size(); ++i) {
         SCOPED_TRACE(i);
         EXPECT_TRUE(SameBits(y[i].view(), one_by_one[i].view()));
-        // Rows for quantised weights are rounded to 8 bits.
-        EXPECT_LT(RelativeError(y[i].view(), y_ref[i].view()), i < 3 ? 2e-6 : 0.02);
+        // Rows for quantised weights are rounded to 8 bits; minima cancel a part of what they touch.
+        const double tolerance = i < 3 ? 2e-6 : i < 5 ? 0.02 : 0.03;
+        EXPECT_LT(RelativeError(y[i].view(), y_ref[i].view()), tolerance);
       }
     }
   }

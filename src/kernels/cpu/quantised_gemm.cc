@@ -19,6 +19,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/cpu/half-inl.h"
+#include "kernels/cpu/unpack-inl.h"
 #include "kernels/cpu/write_out-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,10 +41,10 @@ constexpr float kSmallest = 1e-35f;
 
 // Quantises x[count] group by group: q = round(x * (127 / amax)), scale = amax / 127, where amax is
 // the group's largest |x|. An infinity or NaN makes the scale NaN.
-// corrections = -offset * sum of the group's q.
-void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout, int offset,
-                 std::byte* HWY_RESTRICT values, float* HWY_RESTRICT scales,
-                 int32_t* HWY_RESTRICT corrections) {
+// corrections = -offset * sum of the q of each of the group's parts.
+void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout,
+                 const PanelFormat& format, std::byte* HWY_RESTRICT values,
+                 float* HWY_RESTRICT scales, int32_t* HWY_RESTRICT corrections) {
   const DF d;
   const DI di;
   const hn::Rebind<int8_t, DI> d8;
@@ -64,14 +65,22 @@ void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout, i
                             : std::numeric_limits<float>::quiet_NaN();
     const auto inverse = hn::Set(d, is_zero ? 0.0f : 127.0f / amax);
     HWY_ALIGN int8_t bytes[kGroup];
-    auto sum = hn::Zero(di);
+    VI sums[2] = {hn::Zero(di), hn::Zero(di)};  // of the group's halves
 #pragma GCC unroll 8
     for (int i = 0; i < kGroup; i += kLanes) {
       const auto q = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), inverse));
-      sum = hn::Add(sum, q);
+      sums[2 * i / kGroup] = hn::Add(sums[2 * i / kGroup], q);
       hn::StoreU(hn::DemoteTo(d8, q), d8, bytes + i);
     }
-    corrections[g] = is_finite ? -offset * hn::GetLane(hn::SumOfLanes(di, sum)) : 0;
+    const auto correction = [&](VI sum) HWY_ATTR {
+      return is_finite ? -format.offset * hn::GetLane(hn::SumOfLanes(di, sum)) : 0;
+    };
+    if (format.parts == 1) {
+      corrections[g] = correction(hn::Add(sums[0], sums[1]));
+    } else {
+      corrections[2 * g] = correction(sums[0]);
+      corrections[2 * g + 1] = correction(sums[1]);
+    }
     if (layout == DotLayout::kBytes) {
       std::memcpy(values + g * kGroup, bytes, kGroup);
       continue;
@@ -87,20 +96,17 @@ void QuantiseRow(const float* HWY_RESTRICT x, int64_t count, DotLayout layout, i
   }
 }
 
-// A block of 4 bits as one of 8 bits: the same stored weights, a byte each.
-void UnpackBlock(const std::byte* HWY_RESTRICT from, std::byte* HWY_RESTRICT to) {
-  std::memcpy(to, from, QuantisedWeight::kScaleBytes);
-  from += QuantisedWeight::kScaleBytes;
-  to += QuantisedWeight::kScaleBytes;
-  const hn::Repartition<uint8_t, DF> d8;
-  const hn::Repartition<uint16_t, DF> d16;
-  const auto half = hn::Set(d8, uint8_t{15});
-  constexpr int64_t kHalf = kPanel * kGroup / 2;
-  for (int64_t i = 0; i < kHalf; i += kLanes * 4) {
-    const auto w = hn::LoadU(d8, reinterpret_cast<const uint8_t*>(from) + i);
-    const auto high = hn::BitCast(d8, hn::ShiftRight<4>(hn::BitCast(d16, w)));
-    hn::StoreU(hn::And(w, half), d8, reinterpret_cast<uint8_t*>(to) + i);
-    hn::StoreU(hn::And(high, half), d8, reinterpret_cast<uint8_t*>(to) + kHalf + i);
+// A block as one of the same format in 8 bits.
+void UnpackBlock(const PanelFormat& format, const std::byte* HWY_RESTRICT from,
+                 std::byte* HWY_RESTRICT to) {
+  std::memcpy(to, from, static_cast<size_t>(format.header_bytes));
+  from += format.header_bytes;
+  to += format.header_bytes;
+  for (int64_t g = 0; g < format.groups; ++g) {
+    std::memcpy(to, from, kScaleBytes);
+    UnpackWeights(format.bits, from + kScaleBytes, to + kScaleBytes);
+    from += format.GroupBytes();
+    to += format.InBits(8).GroupBytes();
   }
 }
 
@@ -126,29 +132,60 @@ HWY_INLINE void AddProducts(const hn::Vec<D16>* even, const hn::Vec<D16>* odd,
   }
 }
 
-// Weights of two vectors of outputs, widened: depths 4 q and 4 q + 2, and 4 q + 1 and 4 q + 3.
-template <int kShift>
-HWY_INLINE void LoadWeights(const std::byte* HWY_RESTRICT weights, hn::Vec<D16>* even,
-                            hn::Vec<D16>* odd, int bits) {
+// Weights of two vectors of outputs from `column` on at a step of a turn, widened: the first and
+// third of its depths, and the second and fourth.
+template <int kBits>
+HWY_INLINE void LoadWeights(const std::byte* HWY_RESTRICT weights, int turn, int step, int column,
+                            hn::Vec<D16>* even, hn::Vec<D16>* odd) {
   const D16 d16;
   const hn::RebindToUnsigned<D16> du16;
-  const auto mask = hn::Set(du16, static_cast<uint16_t>(bits == 8 ? 0xFF : 0xF));
+  const hn::Repartition<uint8_t, D16> d8;
 #pragma GCC unroll 2
   for (int v = 0; v < 2; ++v) {
-    const auto w = hn::LoadU(du16, reinterpret_cast<const uint16_t*>(weights + v * kLanes * 4));
-    even[v] = hn::BitCast(d16, hn::And(hn::ShiftRight<kShift>(w), mask));
-    odd[v] = hn::BitCast(d16, hn::And(hn::ShiftRight<kShift + 8>(w), mask));
+    const auto bytes = LoadStep<kBits>(d8, weights, turn, step, (column + v * kLanes) * 4);
+    const auto w = hn::BitCast(du16, bytes);
+    even[v] = hn::BitCast(d16, hn::And(w, hn::Set(du16, uint16_t{0xFF})));
+    odd[v] = hn::BitCast(d16, hn::ShiftRight<8>(w));
+  }
+}
+
+// Lanes(DF) integers of a byte each, times as many halves: scales (or minima) of Q4_K and Q6_K.
+template <class Byte>
+HWY_INLINE hn::Vec<DF> ScaledBytes(const std::byte* HWY_RESTRICT bytes,
+                                   const std::byte* HWY_RESTRICT halves) {
+  const DF d;
+  const DI di;
+  const hn::Rebind<Byte, DI> d8;
+  const auto integers = hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const Byte*>(bytes)));
+  return hn::Mul(LoadHalves(d, reinterpret_cast<const F16*>(halves)), hn::ConvertTo(d, integers));
+}
+
+// Scales of a group's part for a vector of outputs from `column` on; header and scales as
+// PanelFormat says.
+template <BlockType kType>
+HWY_INLINE hn::Vec<DF> LoadScales(const std::byte* HWY_RESTRICT header,
+                                  const std::byte* HWY_RESTRICT scales, int part, int column) {
+  if constexpr (kType == BlockType::kQ4_K) {
+    return ScaledBytes<uint8_t>(scales + column, header + column * 2);
+  } else if constexpr (kType == BlockType::kQ6_K) {
+    return ScaledBytes<int8_t>(scales + part * kPanel + column, header + column * 2);
+  } else {
+    return LoadHalves(DF(), reinterpret_cast<const F16*>(scales) + column);
   }
 }
 
 // kRows rows times the two vectors of outputs from `column` on.
-template <int kRows, int kBits>
+template <int kRows, BlockType kType, int kBits>
 HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
+  constexpr PanelFormat kFormat = PanelFormatOf(kType).InBits(kBits);
+  constexpr int kParts = kFormat.parts;
+  constexpr int kPartTurns = kFormat.turns() / kParts;
+  constexpr bool kHasMinima = kType == BlockType::kQ4_K;
   const DF d;
   const DI di;
   const std::byte* HWY_RESTRICT values = task.values + row * task.value_stride;
   const float* HWY_RESTRICT scales = task.scales + row * task.group_stride;
-  const int32_t* HWY_RESTRICT corrections = task.corrections + row * task.group_stride;
+  const int32_t* HWY_RESTRICT corrections = task.corrections + row * task.group_stride * kParts;
   float* HWY_RESTRICT sums = task.sums + row * kPanel + column;
   hn::Vec<DF> total[kRows][2];
 #pragma GCC unroll 4
@@ -158,46 +195,63 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
       total[i][v] = task.load_sums ? hn::LoadU(d, sums + i * kPanel + v * kLanes) : hn::Zero(d);
     }
   }
-  const std::byte* HWY_RESTRICT block = task.blocks;
-  for (int64_t g = 0; g < task.groups; ++g, block += QuantisedWeight::BlockBytes(kBits)) {
-    const std::byte* HWY_RESTRICT weights = block + QuantisedWeight::kScaleBytes + column * 4;
-    Sums dot[kRows];
-#pragma GCC unroll 4
-    for (int i = 0; i < kRows; ++i) {
-      dot[i].sums0[0] = dot[i].sums0[1] = hn::Zero(di);
-      dot[i].sums1[0] = dot[i].sums1[1] = hn::Zero(di);
-    }
-    for (int q = 0; q < kBits; ++q) {
-      hn::Vec<D16> even[2];
-      hn::Vec<D16> odd[2];
-      if constexpr (kRows <= 2) hwy::Prefetch(weights + q * kPanel * 4 + kPrefetchBytes);
-      LoadWeights<0>(weights + q * kPanel * 4, even, odd, kBits);
+  const std::byte* HWY_RESTRICT header = task.blocks;
+  const std::byte* HWY_RESTRICT group = header + kFormat.header_bytes;
+  for (int64_t g = 0; g < task.groups; ++g, group += kFormat.GroupBytes()) {
+    const std::byte* HWY_RESTRICT weights = group + kScaleBytes;
+#pragma GCC unroll 2
+    for (int part = 0; part < kParts; ++part) {
+      Sums dot[kRows];
 #pragma GCC unroll 4
       for (int i = 0; i < kRows; ++i) {
-        AddProducts(even, odd, values + i * task.value_stride + q * 8, dot[i]);
+        dot[i].sums0[0] = dot[i].sums0[1] = hn::Zero(di);
+        dot[i].sums1[0] = dot[i].sums1[1] = hn::Zero(di);
       }
-      if constexpr (kBits == 4) {
-        LoadWeights<4>(weights + q * kPanel * 4, even, odd, kBits);
+#pragma GCC unroll 1
+      for (int q = 0; q < kFormat.turn_steps(); ++q) {
+        if constexpr (kRows <= 2) {
+          const std::byte* ahead = weights + column * 4 + kPrefetchBytes;
+          hwy::Prefetch(ahead + (part * kFormat.turn_steps() + q) * kPanel * 4);
+          if (kBits == 6 && part == 0) hwy::Prefetch(ahead + (4 + q) * kPanel * 4);
+        }
+#pragma GCC unroll 2
+        for (int i = 0; i < kPartTurns; ++i) {
+          const int turn = part * kPartTurns + i;
+          const int step = turn * kFormat.turn_steps() + q;
+          hn::Vec<D16> even[2];
+          hn::Vec<D16> odd[2];
+          LoadWeights<kBits>(weights, turn, step, column, even, odd);
+#pragma GCC unroll 4
+          for (int r = 0; r < kRows; ++r) {
+            AddProducts(even, odd, values + r * task.value_stride + step * 8, dot[r]);
+          }
+        }
+      }
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        const int at = column + v * kLanes;
+        const auto weight_scale = LoadScales<kType>(header, group, part, at);
+        const auto minima =
+            kHasMinima ? ScaledBytes<uint8_t>(group + kPanel + at, header + (kPanel + at) * 2)
+                       : hn::Zero(d);
 #pragma GCC unroll 4
         for (int i = 0; i < kRows; ++i) {
-          AddProducts(even, odd, values + i * task.value_stride + q * 8 + kGroup, dot[i]);
+          const int64_t index = i * task.group_stride + g;
+          const auto correction = hn::Set(di, corrections[index * kParts + part]);
+          const auto scale = hn::Set(d, scales[index]);
+          const auto sum = hn::RearrangeToOddPlusEven(dot[i].sums0[v], dot[i].sums1[v]);
+          if constexpr (kHasMinima) {
+            const auto value = hn::MulAdd(hn::ConvertTo(d, sum), weight_scale,
+                                          hn::Mul(minima, hn::ConvertTo(d, correction)));
+            total[i][v] = hn::MulAdd(value, scale, total[i][v]);
+          } else {
+            const auto value = hn::ConvertTo(d, hn::Add(correction, sum));
+            total[i][v] = hn::MulAdd(value, hn::Mul(weight_scale, scale), total[i][v]);
+          }
         }
       }
     }
     values += kGroup * 2;
-#pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) {
-      const auto weight_scale =
-          LoadHalves(d, reinterpret_cast<const F16*>(block) + column + v * kLanes);
-#pragma GCC unroll 4
-      for (int i = 0; i < kRows; ++i) {
-        const auto correction = hn::Set(di, corrections[i * task.group_stride + g]);
-        const auto sum =
-            hn::Add(correction, hn::RearrangeToOddPlusEven(dot[i].sums0[v], dot[i].sums1[v]));
-        const auto scale = hn::Mul(weight_scale, hn::Set(d, scales[i * task.group_stride + g]));
-        total[i][v] = hn::MulAdd(hn::ConvertTo(d, sum), scale, total[i][v]);
-      }
-    }
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) {
@@ -206,7 +260,7 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
   }
 }
 
-template <int kBits>
+template <BlockType kType, int kBits>
 void Tiles(const DotTask& task) {
   const Parts tiles(task.rows, kTileRows);
   for (int column = 0; column < kPanel; column += 2 * kLanes) {
@@ -214,16 +268,16 @@ void Tiles(const DotTask& task) {
       const int64_t row = tiles.begin(i);
       switch (tiles.size(i)) {
         case 1:
-          Tile<1, kBits>(task, row, column);
+          Tile<1, kType, kBits>(task, row, column);
           break;
         case 2:
-          Tile<2, kBits>(task, row, column);
+          Tile<2, kType, kBits>(task, row, column);
           break;
         case 3:
-          Tile<3, kBits>(task, row, column);
+          Tile<3, kType, kBits>(task, row, column);
           break;
         default:
-          Tile<4, kBits>(task, row, column);
+          Tile<4, kType, kBits>(task, row, column);
           break;
       }
     }
@@ -231,11 +285,7 @@ void Tiles(const DotTask& task) {
 }
 
 void Multiply(const DotTask& task) {
-  if (task.bits == 8) {
-    Tiles<8>(task);
-  } else {
-    Tiles<4>(task);
-  }
+  VisitKind(task, [&]<BlockType kType, int kBits>() { Tiles<kType, kBits>(task); });
 }
 
 DotKernel BestDotKernel() {
@@ -262,9 +312,9 @@ namespace {
 // Multiply-adds that are worth waking a thread for, and elements to quantise that are.
 constexpr int64_t kWorthAThread = 100'000;
 constexpr int64_t kElementsWorthAThread = 30'000;
-// Groups of a block of the depth: its weights, in bytes, stay in the first-level cache.
+// Groups of a run of the depth, at most: its weights, in bytes, stay in the first-level cache.
 constexpr int64_t kDepthGroups = 14;
-// From this many rows on, halves are unpacked to bytes once for all rows.
+// From this many rows on, weights of fewer bits are unpacked to bytes once for all rows.
 constexpr int64_t kUnpackRows = 13;
 
 // Rows of x in int8, in scratch memory.
@@ -276,13 +326,14 @@ struct QuantisedRows {
   int64_t groups = 0;
 };
 
-QuantisedRows Reserve(int64_t rows, int64_t cols, DotLayout layout, GemmScratch& scratch) {
+QuantisedRows Reserve(int64_t rows, int64_t cols, DotLayout layout, int parts,
+                      GemmScratch& scratch) {
   QuantisedRows result;
   // A line more than needed spreads rows over the cache's sets.
   result.stride = RoundUp(DotRowBytes(layout, cols), 64) + 64;
   result.groups = cols / kGroup;
   const int64_t value_floats = rows * result.stride / 4;
-  float* memory = scratch.Packed(value_floats + 2 * rows * result.groups);
+  float* memory = scratch.Packed(value_floats + (1 + parts) * rows * result.groups);
   result.values = reinterpret_cast<std::byte*>(memory);
   result.scales = memory + value_floats;
   result.corrections = reinterpret_cast<int32_t*>(memory + value_floats + rows * result.groups);
@@ -296,33 +347,46 @@ struct Operand {
   DotKernel kernel;
 };
 
+// Scratch memory of a thread holds a run's weights as bytes, whatever their type.
+constexpr int64_t UnpackedBytes(BlockType type) {
+  const PanelFormat format = PanelFormatOf(type);
+  return kDepthGroups / format.groups * format.InBits(8).BlockBytes();
+}
+constexpr int64_t kBlockBytes = kDepthBlock * kPanel * 4;
+static_assert(UnpackedBytes(BlockType::kQ4_0) <= kBlockBytes);
+static_assert(UnpackedBytes(BlockType::kQ4_K) <= kBlockBytes);
+static_assert(UnpackedBytes(BlockType::kQ6_K) <= kBlockBytes);
+
 void Multiply(const Operand& operand, const ProductItems::Item& item, float* sums,
               std::byte* unpacked) {
   const MatMulOutput<float>& output = *item.output;
   const auto& weight = static_cast<const QuantisedWeight&>(*output.w);
-  const bool unpack = weight.bits() == 4 && item.rows >= kUnpackRows;
+  const PanelFormat& format = weight.format();
+  const bool unpack = format.bits < 8 && item.rows >= kUnpackRows;
+  const int64_t run = kDepthGroups / format.groups * format.groups;
   DotTask task;
   task.value_stride = operand.x.stride;
   task.group_stride = operand.x.groups;
   task.rows = item.rows;
+  task.type = weight.type();
+  task.bits = unpack ? 8 : format.bits;
   task.sums = sums;
   const int64_t group_bytes = DotRowBytes(operand.kernel.layout, kGroup);
   if (operand.x.groups == 0) std::fill_n(sums, item.rows * kPanel, 0.0f);
-  for (int64_t g = 0; g < operand.x.groups; g += kDepthGroups) {
-    task.groups = std::min(kDepthGroups, operand.x.groups - g);
+  for (int64_t g = 0; g < operand.x.groups; g += run) {
+    task.groups = std::min(run, operand.x.groups - g);
     task.values = operand.x.values + item.row * operand.x.stride + g * group_bytes;
     task.scales = operand.x.scales + item.row * operand.x.groups + g;
-    task.corrections = operand.x.corrections + item.row * operand.x.groups + g;
+    task.corrections = operand.x.corrections + (item.row * operand.x.groups + g) * format.parts;
     task.load_sums = g > 0;
     task.blocks = weight.block(item.panel, g);
-    task.bits = weight.bits();
     if (unpack) {
-      for (int64_t i = 0; i < task.groups; ++i) {
+      for (int64_t i = 0; i < task.groups / format.groups; ++i) {
         HWY_DYNAMIC_DISPATCH(UnpackBlock)
-        (weight.block(item.panel, g + i), unpacked + i * QuantisedWeight::BlockBytes(8));
+        (format, task.blocks + i * format.BlockBytes(),
+         unpacked + i * format.InBits(8).BlockBytes());
       }
       task.blocks = unpacked;
-      task.bits = 8;
     }
     operand.kernel.multiply(task);
   }
@@ -334,24 +398,22 @@ void Multiply(const Operand& operand, const ProductItems::Item& item, float* sum
 
 void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
                    GemmScratch& scratch, ThreadPool& pool) {
-  static_assert(kDepthGroups * QuantisedWeight::BlockBytes(8) <=
-                kDepthBlock * kPanel * static_cast<int64_t>(sizeof(float)));
   const InputRows x(input);
   const int64_t cols = x.cols();
-  const int offset = static_cast<const QuantisedWeight&>(*outputs.front().w).offset();
+  const PanelFormat& format = static_cast<const QuantisedWeight&>(*outputs.front().w).format();
   Operand operand{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)()};
   scratch.Reserve(pool.thread_count(), x.made_cols());
   const Parts turns(x.rows(), kRowBlock);
   for (int64_t turn = 0; turn < turns.count(); ++turn) {
     operand.row_begin = turns.begin(turn);
     const int64_t rows = turns.size(turn);
-    operand.x = Reserve(rows, cols, operand.kernel.layout, scratch);
+    operand.x = Reserve(rows, cols, operand.kernel.layout, format.parts, scratch);
     auto quantise = [&](int64_t from, int64_t to, int thread) {
       for (int64_t r = from; r < to; ++r) {
         HWY_DYNAMIC_DISPATCH(QuantiseRow)
-        (x.Row(operand.row_begin + r, scratch.Row(thread)), cols, operand.kernel.layout, offset,
+        (x.Row(operand.row_begin + r, scratch.Row(thread)), cols, operand.kernel.layout, format,
          operand.x.values + r * operand.x.stride, operand.x.scales + r * operand.x.groups,
-         operand.x.corrections + r * operand.x.groups);
+         operand.x.corrections + r * operand.x.groups * format.parts);
       }
     };
     pool.ParallelFor(rows, CeilDiv(kElementsWorthAThread, cols + 1), std::ref(quantise));

@@ -1,4 +1,4 @@
-// Products with weights in 8 and 4 bits: against the plain integer product, against the oracle,
+// Products with weights in 8 to 4 bits: against the plain integer product, against the oracle,
 // and the promises that dense products make: no bit of a row depends on the batch or the threads.
 #include <gtest/gtest.h>
 
@@ -18,10 +18,19 @@ using testing::Block;
 using testing::CpuOps;
 using testing::RelativeError;
 using testing::SameBits;
+using testing::ScalePlace;
+using testing::ScalePlaces;
 using testing::StoredBlocks;
 
 constexpr uint64_t kSeed = 20240711;
-constexpr BlockType kTypes[] = {BlockType::kQ8_0, BlockType::kQ4_0};
+constexpr BlockType kTypes[] = {BlockType::kQ8_0, BlockType::kQ4_0, BlockType::kQ4_K,
+                                BlockType::kQ6_K};
+
+// `cols` in whole blocks.
+int64_t WholeBlocks(int64_t cols, BlockType type) {
+  const int64_t elements = FormatOf(type).elements;
+  return (cols + elements - 1) / elements * elements;
+}
 
 std::unique_ptr<const PreparedWeight> Prepared(Ops<float>& ops, const StoredBlocks& stored) {
   return std::move(ops.Prepare(stored.tensor())).value();
@@ -37,7 +46,7 @@ struct Shape {
   int64_t t, n, k;
 };
 
-std::vector<Shape> Shapes() {
+std::vector<Shape> Shapes(BlockType type) {
   std::vector<Shape> shapes;
   for (int64_t t : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 31, 100}) {
     shapes.push_back({t, 33, 96});
@@ -48,6 +57,7 @@ std::vector<Shape> Shapes() {
   }
   shapes.push_back({300, 50, 64});
   shapes.push_back({600, 1, 32});
+  for (Shape& s : shapes) s.k = WholeBlocks(s.k, type);
   return shapes;
 }
 
@@ -60,7 +70,7 @@ TEST_P(QuantisedProducts, EqualThePlainIntegerProduct) {
   Rng rng(kSeed);
   auto cpu = CpuOps(2);
   for (const BlockType type : kTypes) {
-    for (const Shape& s : Shapes()) {
+    for (const Shape& s : Shapes(type)) {
       SCOPED_TRACE(Describe(s, type));
       const StoredBlocks stored(s.n, s.k, type, rng);
       const auto w = Prepared(*cpu, stored);
@@ -94,7 +104,7 @@ TEST_P(QuantisedProducts, BackwardEqualsTheOracle) {
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   for (const BlockType type : kTypes) {
-    for (const Shape& s : Shapes()) {
+    for (const Shape& s : Shapes(type)) {
       SCOPED_TRACE(Describe(s, type));
       const StoredBlocks stored(s.n, s.k, type, rng);
       const auto w = Prepared(*cpu, stored);
@@ -113,13 +123,15 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
   Rng rng(kSeed + 2);
   auto cpu = CpuOps(2);
   for (const BlockType type : kTypes) {
-    const StoredBlocks stored(100, 736, type, rng);
+    SCOPED_TRACE(FormatOf(type).name);
+    const int64_t cols = WholeBlocks(736, type);
+    const StoredBlocks stored(100, cols, type, rng);
     const auto w = Prepared(*cpu, stored);
-    auto x = Block<float>(290, 736).Fill(rng);
+    auto x = Block<float>(290, cols).Fill(rng);
     auto dy = Block<float>(290, 100).Fill(rng);
     Block<float> whole(290, 100);
     cpu->MatMul(x.view(), *w, {}, whole.view(), false);
-    Block<float> whole_back(290, 736);
+    Block<float> whole_back(290, cols);
     cpu->MatMulBackward(dy.view(), *w, whole_back.view());
     for (int64_t count : {1, 2, 3, 5, 7, 12, 13, 25, 100}) {
       for (int64_t begin : {0, 1, 37, 190}) {
@@ -127,7 +139,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
         Block<float> part(count, 100);
         cpu->MatMul(x.view().Rows(begin, count), *w, {}, part.view(), false);
         EXPECT_TRUE(SameBits(part.view(), whole.view().Rows(begin, count)));
-        Block<float> part_back(count, 736);
+        Block<float> part_back(count, cols);
         cpu->MatMulBackward(dy.view().Rows(begin, count), *w, part_back.view());
         EXPECT_TRUE(SameBits(part_back.view(), whole_back.view().Rows(begin, count)));
       }
@@ -136,7 +148,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
       auto others = CpuOps(threads);
       const auto w_others = Prepared(*others, stored);
       Block<float> y(290, 100);
-      Block<float> dx(290, 736);
+      Block<float> dx(290, cols);
       others->MatMul(x.view(), *w_others, {}, y.view(), false);
       others->MatMulBackward(dy.view(), *w_others, dx.view());
       EXPECT_TRUE(SameBits(y.view(), whole.view())) << threads;
@@ -147,7 +159,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
 
 // The largest sums that 32 bits have to hold.
 TEST_P(QuantisedProducts, ExtremesAreExact) {
-  constexpr int64_t kCols = 64;
+  constexpr int64_t kCols = 512;
   auto cpu = CpuOps(1);
   for (const BlockType type : kTypes) {
     const BlockFormat& format = FormatOf(type);
@@ -156,7 +168,9 @@ TEST_P(QuantisedProducts, ExtremesAreExact) {
                                    std::byte(byte));
       const F16 one = ToF16(1);
       for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(format.bytes)) {
-        std::memcpy(&bytes[at], &one, sizeof(one));
+        for (const ScalePlace& place : ScalePlaces(type)) {
+          std::memcpy(&bytes[at + place.at], &one, sizeof(one));
+        }
       }
       const BlockTensor tensor{type, {1, kCols}, bytes};
       const auto w = std::move(cpu->Prepare(tensor)).value();
@@ -176,13 +190,14 @@ TEST_P(QuantisedProducts, NoNumbersStayNoNumbersAndZerosAreZero) {
   Rng rng(kSeed + 3);
   auto cpu = CpuOps(1);
   for (const BlockType type : kTypes) {
-    const StoredBlocks stored(40, 64, type, rng);
+    const int64_t cols = WholeBlocks(64, type);
+    const StoredBlocks stored(40, cols, type, rng);
     const auto w = Prepared(*cpu, stored);
     for (float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
           -std::numeric_limits<float>::infinity()}) {
       for (int64_t at : {0, 31, 47}) {
-        auto x = Block<float>(3, 64).Fill(rng);
+        auto x = Block<float>(3, cols).Fill(rng);
         x.view()(1, at) = bad;
         Block<float> y(3, 40);
         cpu->MatMul(x.view(), *w, {}, y.view(), false);
@@ -194,7 +209,7 @@ TEST_P(QuantisedProducts, NoNumbersStayNoNumbersAndZerosAreZero) {
       }
     }
     for (float tiny : {0.0f, 1e-42f, 9e-36f}) {
-      Block<float> x(1, 64);
+      Block<float> x(1, cols);
       for (float& v : x.span()) v = tiny;
       auto y = Block<float>(1, 40).Fill(rng);
       cpu->MatMul(x.view(), *w, {}, y.view(), false);
@@ -213,8 +228,9 @@ TEST(QuantisedProduct, IsNearTheOracle) {
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
   for (const BlockType type : kTypes) {
-    const StoredBlocks stored(120, 576, type, rng);
-    const auto x = Block<float>(50, 576).Fill(rng);
+    const int64_t cols = WholeBlocks(576, type);
+    const StoredBlocks stored(120, cols, type, rng);
+    const auto x = Block<float>(50, cols).Fill(rng);
     Block<float> y(50, 120), want(50, 120);
     cpu->MatMul(x.view(), *Prepared(*cpu, stored), {}, y.view(), false);
     ref->MatMul(x.view(), *Prepared(*ref, stored), {}, want.view(), false);
@@ -240,22 +256,29 @@ TEST(QuantisedProduct, PaddingOutsideTheViewStaysUntouched) {
   }
 }
 
-// Other blocks are dequantised once and multiplied as f32.
-TEST(QuantisedProduct, OfOtherBlocksIsThatOfTheirValues) {
+// Memory is the file's, but for panels that are not full and scales of Q4_K, which have a byte each.
+TEST(QuantisedProduct, WeightsStayAsSmallAsTheirBlocks) {
   Rng rng(kSeed + 6);
   auto cpu = CpuOps(2);
-  for (const BlockType type : {BlockType::kQ4_K, BlockType::kQ6_K}) {
-    const BlockFormat& format = FormatOf(type);
-    std::vector<std::byte> bytes(static_cast<size_t>(33 * 2 * format.bytes));
-    for (std::byte& b : bytes) b = static_cast<std::byte>(rng.Uniform(32));
-    const BlockTensor tensor{type, {33, 512}, bytes};
-    std::vector<float> values(33 * 512);
-    Dequantise(type, bytes, values);
-    const RawTensor dense{DType::kF32, {33, 512}, std::as_bytes(std::span(values))};
+  for (const auto& [type, block_bytes] :
+       {std::pair(BlockType::kQ8_0, 34), std::pair(BlockType::kQ4_0, 18),
+        std::pair(BlockType::kQ4_K, 148), std::pair(BlockType::kQ6_K, 210)}) {
+    const StoredBlocks stored(64, 768, type, rng);
+    EXPECT_EQ(Prepared(*cpu, stored)->bytes(), 64 * 768 / FormatOf(type).elements * block_bytes);
+  }
+}
+
+// Blocks of one element are dense weights.
+TEST(QuantisedProduct, OfDenseBlocksIsThatOfTheirValues) {
+  Rng rng(kSeed + 7);
+  auto cpu = CpuOps(2);
+  for (const BlockType type : {BlockType::kF32, BlockType::kF16, BlockType::kBF16}) {
+    const testing::StoredWeight dense(33, 512, *DenseDType(type), rng);
+    const BlockTensor tensor{type, {33, 512}, dense.tensor().bytes};
     const auto x = Block<float>(7, 512).Fill(rng);
     Block<float> y(7, 33), want(7, 33);
     cpu->MatMul(x.view(), *std::move(cpu->Prepare(tensor)).value(), {}, y.view(), false);
-    cpu->MatMul(x.view(), *std::move(cpu->Prepare(dense)).value(), {}, want.view(), false);
+    cpu->MatMul(x.view(), *std::move(cpu->Prepare(dense.tensor())).value(), {}, want.view(), false);
     EXPECT_TRUE(SameBits(y.view(), want.view()));
   }
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -36,38 +35,25 @@ Group QuantiseGroup(const float* x) {
   return group;
 }
 
-Group ReadGroup(BlockType type, const std::byte* block) {
-  Group group;
-  F16 scale;
-  std::memcpy(&scale, block, sizeof(scale));
-  group.scale = ToFloat(scale);
-  for (int64_t i = 0; i < kGroup; ++i) {
-    if (type == BlockType::kQ8_0) {
-      group.values[i] = static_cast<int8_t>(block[2 + i]);
-    } else {
-      const int byte = std::to_integer<int>(block[2 + i % 16]);
-      group.values[i] = (i < 16 ? byte & 15 : byte >> 4) - 8;
-    }
-  }
-  return group;
-}
-
 }  // namespace
 
 void QuantisedProduct(View<const float> x, const BlockTensor& w, View<float> y) {
-  ONEPASS_CHECK(w.type == BlockType::kQ8_0 || w.type == BlockType::kQ4_0, "Q8_0 or Q4_0");
+  ONEPASS_CHECK(x.cols() % kGroup == 0, "whole groups");
   const int64_t groups = x.cols() / kGroup;
-  const int64_t block_bytes = FormatOf(w.type).bytes;
+  std::vector<float> weights(static_cast<size_t>(w.element_count()));
+  Dequantise(w.type, w.bytes, weights);
   std::vector<Group> row(static_cast<size_t>(groups));
   for (int64_t t = 0; t < x.rows(); ++t) {
     for (int64_t g = 0; g < groups; ++g) row[g] = QuantiseGroup(x.row(t) + g * kGroup);
     for (int64_t n = 0; n < y.cols(); ++n) {
+      const float* of_output = weights.data() + n * x.cols();
       double sum = 0;
       for (int64_t g = 0; g < groups; ++g) {
-        const Group weights = ReadGroup(w.type, w.bytes.data() + (n * groups + g) * block_bytes);
-        int dot = 0;
-        for (int64_t i = 0; i < kGroup; ++i) dot += weights.values[i] * row[g].values[i];
-        sum += dot * weights.scale * row[g].scale;
+        double dot = 0;
+        for (int64_t i = 0; i < kGroup; ++i) {
+          dot += static_cast<double>(of_output[g * kGroup + i]) * row[g].values[i];
+        }
+        sum += dot * row[g].scale;
       }
       y(t, n) = static_cast<float>(sum);
     }
