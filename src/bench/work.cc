@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "kernels/cpu/panel_format.h"
 #include "kernels/machine.h"
 
 namespace onepass {
@@ -16,10 +17,11 @@ struct HeldWeight {
 
 HeldWeight Held(const Checkpoint& checkpoint, const TensorSpec& spec, double elements) {
   if (const BlockTensor* blocks = checkpoint.blocks(spec.name)) {
-    if (blocks->type == BlockType::kQ8_0 || blocks->type == BlockType::kQ4_0) {
-      return {.is_integer = true, .bytes = static_cast<double>(blocks->bytes.size())};
-    }
-    return {.is_integer = false, .bytes = elements * sizeof(float)};
+    // In panels of 32 outputs; that the last one may not be full is left out.
+    const PanelFormat format = PanelFormatOf(blocks->type);
+    const auto block_elements = static_cast<double>(kPanel * kGroup * format.groups);
+    return {.is_integer = true,
+            .bytes = elements / block_elements * static_cast<double>(format.BlockBytes())};
   }
   const bool is_matrix = spec.shape.size() == 2;
   const DType dtype = checkpoint.tensor(spec.name).dtype;

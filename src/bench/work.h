@@ -24,8 +24,8 @@ Peaks LargerOf(const Peaks& a, const Peaks& b);
 
 // A multiply-add is two operations.
 struct Work {
-  double flops = 0;        // f32: attention, and products with weights that are not in 8 or 4 bits
-  double integer_ops = 0;  // products with weights in Q8_0 or Q4_0
+  double flops = 0;        // f32: attention, and products with weights that are not in blocks
+  double integer_ops = 0;  // products with weights in Q8_0, Q4_0, Q4_K or Q6_K
   double bytes = 0;        // weights as the CPU backend holds them, once; visible KV
 
   double ops() const { return flops + integer_ops; }

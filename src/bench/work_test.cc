@@ -5,8 +5,12 @@
 #include <filesystem>
 #include <memory>
 
+#include "core/file.h"
 #include "core/thread_pool.h"
+#include "format/gguf_builder_for_test.h"
+#include "kernels/registry.h"
 #include "model/convert.h"
+#include "model/gguf_base.h"
 
 namespace onepass {
 namespace {
@@ -36,7 +40,10 @@ constexpr double kPair = 4 * 4 * 8;
 
 class WorkTest : public testing::Test {
  protected:
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::remove(file_);
+  }
 
   std::shared_ptr<const Checkpoint> Make(DType dtype, bool tied_head = false) {
     EXPECT_TRUE(InitBase(SmallConfig(tied_head), dtype, 1, folder_ + "/dense").ok());
@@ -55,6 +62,7 @@ class WorkTest : public testing::Test {
   }
 
   const std::string folder_ = testing::TempDir() + "/work_test";
+  const std::string file_ = testing::TempDir() + "/work_test.gguf";
   const KvLayout layout_ = SmallConfig(false).Layout(32, DType::kF32);
   const double kv_token_ = 2 * 2 * 2 * 8 * 4;  // K and V, layers, heads, their size, bytes
 };
@@ -94,6 +102,55 @@ TEST_F(WorkTest, ProductsWithBlocksAreIntegersAndAttentionIsNot) {
     EXPECT_DOUBLE_EQ(work.flops, (1 + 2 + 3 + 3) * kPair);
     EXPECT_DOUBLE_EQ(work.bytes,
                      (2 * kLayer + kHead) * block_bytes / 32 + 4 * kNorms + 3 * kv_token_);
+  }
+}
+
+// A GGUF file whose matrices are zeros in `type`, [64 or 256, 256] each.
+std::string WideFile(BlockType type) {
+  ModelConfig config = SmallConfig(/*tied_head=*/true);
+  config.vocab_size = 64;
+  config.width = config.feed_forward = 256;
+  config.head_dim = 64;
+  GgufBuilder builder;
+  builder.Text("general.architecture", "llama").U32("llama.context_length", 256);
+  builder.U32("llama.embedding_length", 256).U32("llama.feed_forward_length", 256);
+  builder.U32("llama.block_count", 2).U32("llama.attention.head_count", 4);
+  builder.U32("llama.attention.head_count_kv", 2);
+  builder.F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    const BlockFormat& format = FormatOf(spec.shape.size() == 1 ? BlockType::kF32 : type);
+    int64_t elements = 1;
+    for (const int64_t extent : spec.shape) elements *= extent;
+    builder.Tensor(GgufTensorName(spec.name), format.type, spec.shape,
+                   std::string(static_cast<size_t>(elements / format.elements * format.bytes), 0));
+  }
+  return builder.Build();
+}
+
+TEST_F(WorkTest, BytesOfBlocksAreThoseThatTheBackendHolds) {
+  const auto ops = std::move(MakeOps("cpu", {.thread_count = 1})).value();
+  for (const BlockType type :
+       {BlockType::kQ8_0, BlockType::kQ4_0, BlockType::kQ4_K, BlockType::kQ6_K}) {
+    SCOPED_TRACE(FormatOf(type).name);
+    ASSERT_TRUE(WriteFileAtomically(file_, WideFile(type)).ok());
+    const auto opened = Checkpoint::Open(file_);
+    ASSERT_TRUE(opened.ok()) << opened.status().message();
+    const Checkpoint& checkpoint = **opened;
+    double held = 0;
+    double elements = 0;
+    for (const TensorSpec& spec : ExpectedTensors(checkpoint.config())) {
+      if (spec.shape.size() == 1) {
+        held += 4 * 256;
+        continue;
+      }
+      const BlockTensor& blocks = *checkpoint.blocks(spec.name);
+      held += static_cast<double>(std::move(ops->Prepare(blocks)).value()->bytes());
+      elements += static_cast<double>(blocks.element_count());
+    }
+    const KvLayout layout = checkpoint.config().Layout(32, DType::kF32);
+    const Work work = DecodeWork(checkpoint, 1, 5, layout);
+    EXPECT_DOUBLE_EQ(work.bytes, held + 5 * static_cast<double>(layout.TokenBytes()));
+    EXPECT_DOUBLE_EQ(work.integer_ops, 2 * elements);
   }
 }
 
