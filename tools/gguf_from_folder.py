@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a Hugging Face folder (llama, qwen2, mistral) as a GGUF file, as converters do it:
 
-    python tools/gguf_from_folder.py FOLDER OUT.gguf [--type F32|F16|BF16|Q8_0|Q4_0]
+    python tools/gguf_from_folder.py FOLDER OUT.gguf [--type F32|F16|BF16|Q8_0|Q4_0|Q4_K|Q6_K]
 
 Matrices in the type asked for, vectors in F32; query and key weights of llama and mistral in GGUF's
 order of rows; a tokenizer.json's vocabulary, merges and special tokens, where there is one, else a
@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
 from safetensors import safe_open
+
+import k_quants
 
 LAYER = {
     "input_layernorm": "attn_norm",
@@ -154,6 +156,12 @@ def add_tokenizer(writer, config, tokenizer):
     writer.add_add_bos_token("SpecialToken" in template)
 
 
+def quantised(tensor, kind):
+    if kind in (Type.Q4_K, Type.Q6_K):
+        return k_quants.quantise(tensor, kind.name)
+    return gguf.quants.quantize(tensor, kind)
+
+
 def write_gguf(folder, out, kind="F32", note_no_vocabulary=False):
     config = json.loads((folder / "config.json").read_text())
     architecture = "qwen2" if config["model_type"] == "qwen2" else "llama"
@@ -182,8 +190,7 @@ def write_gguf(folder, out, kind="F32", note_no_vocabulary=False):
         stored = Type.F32 if tensor.ndim == 1 else Type[kind]
         if tensor.shape[-1] % gguf.GGML_QUANT_SIZES[stored][0] != 0:
             stored = Type.F16  # no whole blocks
-        writer.add_tensor(tensor_name(name), gguf.quants.quantize(tensor, stored),
-                          raw_dtype=stored)
+        writer.add_tensor(tensor_name(name), quantised(tensor, stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -194,7 +201,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--type", default="F32", choices=["F32", "F16", "BF16", "Q8_0", "Q4_0"])
+    parser.add_argument("--type", default="F32",
+                        choices=["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"])
     arguments = parser.parse_args()
     write_gguf(arguments.folder, arguments.out, arguments.type, note_no_vocabulary=True)
 
