@@ -98,6 +98,7 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
   constexpr PanelFormat kFormat = PanelFormatOf(kType).InBits(kBits);
   constexpr int kParts = kFormat.parts;
   constexpr int kPartTurns = kFormat.turns() / kParts;
+  constexpr int kTurnSteps = kFormat.turn_steps();
   constexpr bool kHasMinima = kType == BlockType::kQ4_K;
   const std::byte* values = task.values + row * task.value_stride;
   const float* scales = task.scales + row * task.group_stride;
@@ -133,7 +134,7 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
           }
         }
         const int turn = part * kPartTurns + i % kPartTurns;
-        const int step = turn * kFormat.turn_steps() + i / kPartTurns;
+        const int step = turn * kTurnSteps + i / kPartTurns;
         const __m512i w0 = Weights<kBits>(weights, turn, step, 0);
         const __m512i w1 = Weights<kBits>(weights, turn, step, 1);
 #pragma GCC unroll 6

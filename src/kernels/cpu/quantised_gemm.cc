@@ -180,6 +180,7 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
   constexpr PanelFormat kFormat = PanelFormatOf(kType).InBits(kBits);
   constexpr int kParts = kFormat.parts;
   constexpr int kPartTurns = kFormat.turns() / kParts;
+  constexpr int kTurnSteps = kFormat.turn_steps();
   constexpr bool kHasMinima = kType == BlockType::kQ4_K;
   const DF d;
   const DI di;
@@ -208,16 +209,16 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
         dot[i].sums1[0] = dot[i].sums1[1] = hn::Zero(di);
       }
 #pragma GCC unroll 1
-      for (int q = 0; q < kFormat.turn_steps(); ++q) {
+      for (int q = 0; q < kTurnSteps; ++q) {
         if constexpr (kRows <= 2) {
           const std::byte* ahead = weights + column * 4 + kPrefetchBytes;
-          hwy::Prefetch(ahead + (part * kFormat.turn_steps() + q) * kPanel * 4);
+          hwy::Prefetch(ahead + (part * kTurnSteps + q) * kPanel * 4);
           if (kBits == 6 && part == 0) hwy::Prefetch(ahead + (4 + q) * kPanel * 4);
         }
 #pragma GCC unroll 2
         for (int i = 0; i < kPartTurns; ++i) {
           const int turn = part * kPartTurns + i;
-          const int step = turn * kFormat.turn_steps() + q;
+          const int step = turn * kTurnSteps + q;
           hn::Vec<D16> even[2];
           hn::Vec<D16> odd[2];
           LoadWeights<kBits>(weights, turn, step, column, even, odd);
