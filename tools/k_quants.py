@@ -1,5 +1,5 @@
-"""Blocks of Q4_K and Q6_K (layouts: docs/formats/gguf.md), which the gguf package reads but does not
-write. Scales are the plain ones, of a group's least and largest values, without llama.cpp's search
+"""Blocks of Q4_K and Q6_K (layouts: docs/formats/gguf.md), which the gguf package reads but does
+not write. Scales are the plain ones, of a group's least and largest values, without llama.cpp's search
 for better ones: for tests and measurements of speed."""
 import numpy as np
 
@@ -11,7 +11,7 @@ def divide(a, b):
 
 
 def in_units(values):
-    """Values [B, n] of at least 0 as 6 bits each of an f16 scale a block: scales, integers, products."""
+    """Values [B, n] >= 0 in 6 bits each, of an f16 scale a block: scales, integers, products."""
     scale = (values.max(-1, keepdims=True) / 63).astype(np.float16)
     integers = np.clip(np.rint(divide(values, scale.astype(np.float32))), 0, 63)
     return scale, integers.astype(np.uint8), scale.astype(np.float32) * integers

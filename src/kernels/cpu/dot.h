@@ -25,7 +25,7 @@ enum class DotLayout {
 struct DotTask {
   const std::byte* values = nullptr;  // the first row at the run's first group
   const float* scales = nullptr;      // likewise; 0 where all values are
-  // -offset * sum of the values, of each part of a group; so many times group_stride from row to row.
+  // -offset * sum of the values of each part of a group; parts * group_stride from row to row.
   const int32_t* corrections = nullptr;
   int64_t value_stride = 0;  // bytes from row to row
   int64_t group_stride = 0;  // scales from row to row

@@ -30,8 +30,8 @@ constexpr int64_t kScaleBytes = kPanel * 2;
 //                           row 4 + q in the high ones
 //                           6 bits: their low four bits as 4 bits, then [2][32][4] bytes: the top
 //                           two bits of row q at bits 2 (q / 2) of row q % 2
-// A value is scale * (stored - offset), of Q4_K scale * stored - minimum * offset, where scales (and
-// minima) are products with those of the header. Outputs past N have scale 0.
+// A value is scale * (stored - offset), of Q4_K scale * stored - minimum * offset, where scales
+// (and minima) are products with those of the header. Outputs past N have scale 0.
 struct PanelFormat {
   int bits = 0;    // of a stored weight; 0: panels hold no such type
   int offset = 0;  // see above

@@ -256,7 +256,7 @@ TEST(QuantisedProduct, PaddingOutsideTheViewStaysUntouched) {
   }
 }
 
-// Memory is the file's, but for panels that are not full and scales of Q4_K, which have a byte each.
+// Memory is the file's, but for panels that are not full and scales of Q4_K, which get a byte.
 TEST(QuantisedProduct, WeightsStayAsSmallAsTheirBlocks) {
   Rng rng(kSeed + 6);
   auto cpu = CpuOps(2);

@@ -7,8 +7,8 @@
 namespace onepass {
 namespace {
 
-// A group of one output as panels store it before bits are packed: word q has depths 4 q to 4 q + 3,
-// a byte each. Shifts of words never carry from byte to byte: a mask follows.
+// A group of one output as panels store it before bits are packed: word q has depths 4 q to
+// 4 q + 3, a byte each. Shifts of words never carry from byte to byte: a mask follows.
 using Words = std::array<uint32_t, kSteps>;
 constexpr uint32_t kLowHalves = 0x0F0F0F0F;
 constexpr uint32_t kLowPairs = 0x03030303;

@@ -17,8 +17,8 @@ namespace onepass {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A vector of a group's weights at a step of a turn (PanelFormat), a byte each: those from byte `at`
-// of the 128 that a step has in 8 bits.
+// A vector of a group's weights at a step of a turn (PanelFormat), a byte each: those from byte
+// `at` of the 128 that a step has in 8 bits.
 template <int kBits, class D8>
 HWY_INLINE hn::Vec<D8> LoadStep(D8 d, const std::byte* HWY_RESTRICT weights, int turn, int step,
                                 int at) {
