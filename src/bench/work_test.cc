@@ -121,8 +121,9 @@ std::string WideFile(BlockType type) {
     const BlockFormat& format = FormatOf(spec.shape.size() == 1 ? BlockType::kF32 : type);
     int64_t elements = 1;
     for (const int64_t extent : spec.shape) elements *= extent;
-    builder.Tensor(GgufTensorName(spec.name), format.type, spec.shape,
-                   std::string(static_cast<size_t>(elements / format.elements * format.bytes), 0));
+    builder.Tensor(
+        GgufTensorName(spec.name), format.type, spec.shape,
+        std::string(static_cast<size_t>(elements / format.elements * format.bytes), '\0'));
   }
   return builder.Build();
 }
