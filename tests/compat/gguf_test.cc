@@ -178,7 +178,7 @@ TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
           difference += std::pow(found[i] - want[i], 2);
           size += std::pow(want[i], 2);
         }
-        EXPECT_LT(std::sqrt(difference / size), 0.1);
+        EXPECT_LT(std::sqrt(difference / size), type == BlockType::kQ6_K ? 0.15 : 0.1);
       } else {
         EXPECT_EQ(found, want) << backend;
       }
