@@ -117,7 +117,7 @@ class Ops {
   // must outlive the result. kUnsupported: another dtype.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) = 0;
   // Lays out a weight [N, K] in blocks of a type that Dequantise knows; the bytes may go afterwards.
-  // A backend may then multiply quantised rows of x (the cpu does); the backward is that of the
+  // A backend may then multiply quantised rows of x (the cpu does, unless they are plain numbers); the backward is that of the
   // dequantised weight. kUnsupported: another type.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) = 0;
 

@@ -62,12 +62,11 @@ Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const RawTensor& w
 
 Result<std::unique_ptr<const PreparedWeight>> CpuOps::Prepare(const BlockTensor& weight) {
   RETURN_IF_ERROR(CheckBlocks(weight));
-  std::unique_ptr<const PreparedWeight> prepared;
-  if (PanelFormatOf(weight.type).bits > 0) {
-    prepared = std::make_unique<QuantisedWeight>(weight, weight_memory_, pool_);
-  } else {
-    prepared = std::make_unique<PackedWeight>(weight, weight_memory_, pool_);
+  if (const std::optional<DType> dense = DenseDType(weight.type)) {
+    return Prepare(RawTensor{*dense, weight.shape, weight.bytes});
   }
+  std::unique_ptr<const PreparedWeight> prepared =
+      std::make_unique<QuantisedWeight>(weight, weight_memory_, pool_);
   return prepared;
 }
 

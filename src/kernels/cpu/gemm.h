@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 
@@ -22,8 +21,6 @@ class PackedWeight final : public PreparedWeight {
  public:
   // REQUIRES: shape [N, K], dtype F32, F16 or BF16.
   PackedWeight(const RawTensor& weight, WeightMemory& memory, ThreadPool& pool);
-  // Of blocks that Dequantise knows: their values in f32.
-  PackedWeight(const BlockTensor& weight, WeightMemory& memory, ThreadPool& pool);
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
@@ -52,9 +49,6 @@ class PackedWeight final : public PreparedWeight {
   template <class Stored, class Fill>
   void PackPanels(WeightPiece<Stored>& panels, const Fill& fill, WeightMemory& memory,
                   ThreadPool& pool);
-  // Fills f32_ with the rows that read_row(n, row) gives.
-  void PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
-                  WeightMemory& memory, ThreadPool& pool);
 
   int64_t rows_;
   int64_t cols_;

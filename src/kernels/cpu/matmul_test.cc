@@ -130,6 +130,7 @@ TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
   const StoredBlocks q4(96, kDepth, BlockType::kQ4_0, rng);
   const StoredBlocks q4_k(64, kDepth, BlockType::kQ4_K, rng);
   const StoredBlocks q6_k(45, kDepth, BlockType::kQ6_K, rng);
+  const StoredBlocks more_q6_k(70, kDepth, BlockType::kQ6_K, rng);
   const auto prepare = [&](Ops<float>& ops) {
     std::vector<std::unique_ptr<const PreparedWeight>> weights;
     weights.push_back(std::move(ops.Prepare(bf16.tensor())).value());
@@ -139,6 +140,7 @@ TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
     weights.push_back(std::move(ops.Prepare(q4.tensor())).value());
     weights.push_back(std::move(ops.Prepare(q4_k.tensor())).value());
     weights.push_back(std::move(ops.Prepare(q6_k.tensor())).value());
+    weights.push_back(std::move(ops.Prepare(more_q6_k.tensor())).value());
     return weights;
   };
   const auto weights = prepare(*cpu);
@@ -190,8 +192,9 @@ TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
       for (size_t i = 0; i < y.size(); ++i) {
         SCOPED_TRACE(i);
         EXPECT_TRUE(SameBits(y[i].view(), one_by_one[i].view()));
-        // Rows for quantised weights are rounded to 8 bits; minima cancel a part of what they touch.
-        const double tolerance = i < 3 ? 2e-6 : i < 5 ? 0.02 : 0.03;
+        // Rows for quantised weights are rounded to 8 bits; Q4_K's minima cancel a part of what they
+        // touch.
+        const double tolerance = i < 3 ? 2e-6 : i == 5 ? 0.03 : 0.02;
         EXPECT_LT(RelativeError(y[i].view(), y_ref[i].view()), tolerance);
       }
     }

@@ -58,28 +58,10 @@ PackedWeight::PackedWeight(const RawTensor& weight, WeightMemory& memory, Thread
     PackPanels(f16_, fill, memory, pool);
     return;
   }
-  PackFloats([&](int64_t n,
-                 std::span<float> row) { ConvertTo<float>(weight, n * cols_, cols_, row.data()); },
-             memory, pool);
-}
-
-PackedWeight::PackedWeight(const BlockTensor& weight, WeightMemory& memory, ThreadPool& pool)
-    : rows_(weight.shape[0]), cols_(weight.shape[1]) {
-  const auto row_bytes = static_cast<size_t>(weight.row_bytes());
-  PackFloats(
-      [&](int64_t n, std::span<float> row) {
-        Dequantise(weight.type, weight.bytes.subspan(static_cast<size_t>(n) * row_bytes, row_bytes),
-                   row);
-      },
-      memory, pool);
-}
-
-void PackedWeight::PackFloats(const std::function<void(int64_t n, std::span<float> row)>& read_row,
-                              WeightMemory& memory, ThreadPool& pool) {
   const auto fill = [&](int64_t first, int64_t count, float* panel) {
     std::vector<float> row(static_cast<size_t>(cols_));
     for (int64_t j = 0; j < count; ++j) {
-      read_row(first + j, row);
+      ConvertTo<float>(weight, (first + j) * cols_, cols_, row.data());
       for (int64_t k = 0; k < cols_; ++k) panel[k * kPanel + j] = row[static_cast<size_t>(k)];
     }
   };

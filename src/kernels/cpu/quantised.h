@@ -1,7 +1,7 @@
 // Products with a weight in 8 to 4 bits. The forward multiplies integers: rows of x are quantised
 // to int8 in groups of 32 along the depth, each with a scale of its own, and
 //   y[t, n] = sum over groups g, in order, of (sum over the group of w x) * (scale_w * scale_x)
-// whose inner sums are exact, so that nothing but the rounding of the outer chain differs between
+// whose inner sums are exact, so that nothing but the rounding of its floats differs between
 // instruction sets, and nothing at all between threads and batches. Q6_K has two scales a group and
 // adds its two halves one after the other; of Q4_K the group adds
 //   (scale_w * sum of w x - minimum_w * sum of x) * scale_x.

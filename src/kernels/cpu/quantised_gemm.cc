@@ -313,8 +313,12 @@ namespace {
 // Multiply-adds that are worth waking a thread for, and elements to quantise that are.
 constexpr int64_t kWorthAThread = 100'000;
 constexpr int64_t kElementsWorthAThread = 30'000;
-// Groups of a run of the depth, at most: its weights, in bytes, stay in the first-level cache.
+// Groups of a run of the depth: its weights, in bytes, stay in the first-level cache. Of blocks with
+// a header a run is one (DotTask).
 constexpr int64_t kDepthGroups = 14;
+constexpr int64_t RunGroups(const PanelFormat& format) {
+  return format.groups > 1 ? format.groups : kDepthGroups;
+}
 // From this many rows on, weights of fewer bits are unpacked to bytes once for all rows.
 constexpr int64_t kUnpackRows = 13;
 
@@ -351,7 +355,7 @@ struct Operand {
 // Scratch memory of a thread holds a run's weights as bytes, whatever their type.
 constexpr int64_t UnpackedBytes(BlockType type) {
   const PanelFormat format = PanelFormatOf(type);
-  return kDepthGroups / format.groups * format.InBits(8).BlockBytes();
+  return RunGroups(format) / format.groups * format.InBits(8).BlockBytes();
 }
 constexpr int64_t kBlockBytes = kDepthBlock * kPanel * 4;
 static_assert(UnpackedBytes(BlockType::kQ4_0) <= kBlockBytes);
@@ -364,7 +368,7 @@ void Multiply(const Operand& operand, const ProductItems::Item& item, float* sum
   const auto& weight = static_cast<const QuantisedWeight&>(*output.w);
   const PanelFormat& format = weight.format();
   const bool unpack = format.bits < 8 && item.rows >= kUnpackRows;
-  const int64_t run = kDepthGroups / format.groups * format.groups;
+  const int64_t run = RunGroups(format);
   DotTask task;
   task.value_stride = operand.x.stride;
   task.group_stride = operand.x.groups;

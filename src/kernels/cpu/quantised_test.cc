@@ -1,4 +1,4 @@
-// Products with weights in 8 to 4 bits: against the plain integer product, against the oracle,
+// Products with weights in 8 to 4 bits: against the plain product of rounded rows, against the oracle,
 // and the promises that dense products make: no bit of a row depends on the batch or the threads.
 #include <gtest/gtest.h>
 
@@ -277,8 +277,11 @@ TEST(QuantisedProduct, OfDenseBlocksIsThatOfTheirValues) {
     const BlockTensor tensor{type, {33, 512}, dense.tensor().bytes};
     const auto x = Block<float>(7, 512).Fill(rng);
     Block<float> y(7, 33), want(7, 33);
-    cpu->MatMul(x.view(), *std::move(cpu->Prepare(tensor)).value(), {}, y.view(), false);
-    cpu->MatMul(x.view(), *std::move(cpu->Prepare(dense.tensor())).value(), {}, want.view(), false);
+    const auto of_blocks = std::move(cpu->Prepare(tensor)).value();
+    const auto of_dense = std::move(cpu->Prepare(dense.tensor())).value();
+    EXPECT_EQ(of_blocks->bytes(), of_dense->bytes());
+    cpu->MatMul(x.view(), *of_blocks, {}, y.view(), false);
+    cpu->MatMul(x.view(), *of_dense, {}, want.view(), false);
     EXPECT_TRUE(SameBits(y.view(), want.view()));
   }
 }
