@@ -82,12 +82,12 @@ void Transformer<Real>::Impl::DescribeItems(KvGradients<Real>* gradients) {
 }
 
 template <class Real>
-void Transformer<Real>::Impl::WriteKv(int64_t layer, View<const Real> k_rows,
-                                      View<const Real> v_rows) {
+void Transformer<Real>::Impl::WriteKv(int64_t layer, View<Real> k_rows, View<const Real> v_rows) {
+  ops->Rope(k_rows, positions, RopeTable{inv_freq}, false);
   int64_t row = 0;
   for (const ItemRecord& item : items) {
     const KvLayout& layout = item.tail->pool().layout();
-    StoreKvRows<Real>(item, layout, k_rows.Rows(row, item.count),
+    StoreKvRows<Real>(item, layout, View<const Real>(k_rows).Rows(row, item.count),
                       [&](int64_t page) { return item.tail->k_bytes(page, layer); });
     StoreKvRows<Real>(item, layout, v_rows.Rows(row, item.count),
                       [&](int64_t page) { return item.tail->v_bytes(page, layer); });
@@ -115,10 +115,7 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
   ops->MatMuls(Normed(x_rows, w.attention_norm, rms),
                std::span(projections).first(write_kv ? 3 : 1));
   ops->Rope(q_rows, positions, RopeTable{inv_freq}, false);
-  if (write_kv) {
-    ops->Rope(k_rows, positions, RopeTable{inv_freq}, false);
-    WriteKv(layer, k_rows, v_rows);
-  }
+  if (write_kv) WriteKv(layer, k_rows, v_rows);
 
   const View<Real> out = attention.Get(rows, query_width);
   const View<Real> lse_rows = saved != nullptr ? saved->lse.view() : lse.Get(rows, c.heads);
@@ -140,7 +137,6 @@ void Transformer<Real>::Impl::WriteKvOf(const LayerWeights<Real>& w, int64_t lay
   const std::array<MatMulOutput<Real>, 2> projections = {
       {{w.k.get(), w.k_bias, k_rows}, {w.v.get(), w.v_bias, v_rows}}};
   ops->MatMuls(Normed(x_rows, w.attention_norm, inv_rms.Get(1, rows)), projections);
-  ops->Rope(k_rows, positions, RopeTable{inv_freq}, false);
   WriteKv(layer, k_rows, v_rows);
 }
 

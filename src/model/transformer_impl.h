@@ -80,7 +80,8 @@ struct Transformer<Real>::Impl {
   // to their pages; otherwise they are there.
   void Attend(const LayerWeights<Real>& w, int64_t layer, bool write_kv, View<Real> x,
               LayerActivations<Real>* saved);
-  void WriteKv(int64_t layer, View<const Real> k_rows, View<const Real> v_rows);
+  // Rotates k [T, G D] in place and writes both to the new tokens' pages.
+  void WriteKv(int64_t layer, View<Real> k_rows, View<const Real> v_rows);
   // The MLP up to its gate and up projections of norm(x), [T, F] each.
   struct GateUp {
     View<Real> gate, up;

@@ -157,9 +157,10 @@ void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64
   }
 }
 
-// A chunk's keys [begin, end): memory.max, .total and .sums of the rows that see any of them.
+// The chunk of keys from `begin` on: memory.max, .total and .sums of the rows that see any of them.
 void AttendChunk(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t begin,
-                 int64_t end, RunCursor& cursor, const AttentionMemory& memory) {
+                 RunCursor& cursor, const AttentionMemory& memory) {
+  const int64_t end = std::min(begin + kKeyChunk, block.key_count());
   std::fill_n(memory.max, block.padded_rows(), std::numeric_limits<float>::lowest());
   std::fill_n(memory.total, block.padded_rows(), 0.0f);
   for (int64_t base = begin; base < end; base += kKeyBlock) {
@@ -202,15 +203,14 @@ bool EndChunk(const QueryBlock& block, const AttentionItem& item, const Attentio
               AttentionScratch& scratch) {
   AttentionSplit& split = scratch.splits[item.split];
   const int64_t rows = block.rows();
-  const int64_t chunk_floats = rows * (memory.width + 2);
   float* const all = scratch.chunk_sums.data() + split.sums_at;
-  float* const own = all + item.chunk * chunk_floats;
+  float* const own = all + item.chunk * split.chunk_floats;
   std::copy_n(memory.sums, rows * memory.width, own);
   std::copy_n(memory.max, rows, own + rows * memory.width);
   std::copy_n(memory.total, rows, own + rows * memory.width + rows);
   if (std::atomic_ref(split.chunks_left).fetch_sub(1, std::memory_order_acq_rel) > 1) return false;
   for (int64_t chunk = 0; chunk < split.chunk_count; ++chunk) {
-    const float* sums = all + chunk * chunk_floats;
+    const float* sums = all + chunk * split.chunk_floats;
     const float* max = sums + rows * memory.width;
     MergeChunk(rows, chunk * kKeyChunk, max, max + rows, sums, memory);
   }
@@ -235,13 +235,11 @@ void AttentionPart(View<const float> q, const AttentionShape& shape,
   if (item.split >= 0) {
     const int64_t begin = item.chunk * kKeyChunk;
     cursor.Skip(begin);
-    AttendChunk(block, item.kv_head, d, begin, std::min(begin + kKeyChunk, block.key_count()),
-                cursor, memory);
+    AttendChunk(block, item.kv_head, d, begin, cursor, memory);
     if (!EndChunk(block, item, memory, scratch)) return;
   } else {
     for (int64_t begin = 0; begin < block.key_count(); begin += kKeyChunk) {
-      AttendChunk(block, item.kv_head, d, begin, std::min(begin + kKeyChunk, block.key_count()),
-                  cursor, memory);
+      AttendChunk(block, item.kv_head, d, begin, cursor, memory);
       MergeChunk(rows, begin, memory.max, memory.total, memory.sums, memory);
     }
   }

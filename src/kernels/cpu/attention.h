@@ -37,6 +37,7 @@ struct AttentionItem {
 // Queries whose chunks of keys are items of their own. Who ends the last one merges them.
 struct AttentionSplit {
   int64_t sums_at = 0;  // in AttentionScratch::chunk_sums
+  int64_t chunk_floats = 0;
   int32_t chunk_count = 0;
   int32_t chunks_left = 0;  // changed through atomic_ref while threads run
 };
@@ -71,7 +72,7 @@ struct AttentionScratch {
   void AddItems(AttentionItem item, int64_t rows, int64_t key_count, int64_t head_dim,
                 bool split_keys);
 
-  int64_t chunk_floats_ = 0;  // of the splits so far
+  int64_t split_floats_ = 0;  // of the splits so far
 };
 
 void Attention(View<const float> q, const AttentionShape& shape,

@@ -33,18 +33,19 @@ void AttentionScratch::AddItems(AttentionItem item, int64_t rows, int64_t key_co
                                 int64_t head_dim, bool split_keys) {
   const int64_t cost_per_key = RoundUp(rows, 16) * head_dim;
   const int64_t chunks = CeilDiv(key_count, kKeyChunk);
-  const int64_t floats = chunks * rows * (RoundUp(head_dim, 16) + 2);
+  const int64_t chunk_floats = rows * (RoundUp(head_dim, 16) + 2);
   if (!split_keys || chunks < 2 || rows > kMaxSplitRows ||
-      chunk_floats_ + floats > kMaxChunkFloats) {
+      split_floats_ + chunks * chunk_floats > kMaxChunkFloats) {
     item.cost = cost_per_key * key_count;
     items.push_back(item);
     return;
   }
   item.split = static_cast<int32_t>(splits.size());
-  splits.push_back({.sums_at = chunk_floats_,
+  splits.push_back({.sums_at = split_floats_,
+                    .chunk_floats = chunk_floats,
                     .chunk_count = static_cast<int32_t>(chunks),
                     .chunks_left = static_cast<int32_t>(chunks)});
-  chunk_floats_ += floats;
+  split_floats_ += chunks * chunk_floats;
   for (item.chunk = 0; item.chunk < chunks; ++item.chunk) {
     item.cost = cost_per_key * std::min(kKeyChunk, key_count - item.chunk * kKeyChunk);
     items.push_back(item);
@@ -58,7 +59,7 @@ int64_t AttentionScratch::PlanItems(const AttentionShape& shape,
   const int64_t block = std::max<int64_t>(1, kQueryRows / group);
   items.clear();
   splits.clear();
-  chunk_floats_ = 0;
+  split_floats_ = 0;
   int64_t whole_items = 0;
   for (const AttentionSequence<float>& sequence : sequences) {
     whole_items += CeilDiv(sequence.query_count, block) * shape.kv_heads;
@@ -80,8 +81,8 @@ int64_t AttentionScratch::PlanItems(const AttentionShape& shape,
   }
   std::sort(items.begin(), items.end(), LargerFirst);
   // Half as much again, so that decoding step by step seldom allocates.
-  if (chunk_sums.size() < chunk_floats_) {
-    chunk_sums = Buffer<float>(1, chunk_floats_ + chunk_floats_ / 2);
+  if (chunk_sums.size() < split_floats_) {
+    chunk_sums = Buffer<float>(1, split_floats_ + split_floats_ / 2);
   }
   int64_t cost = 0;
   for (const AttentionItem& item : items) cost += item.cost;
