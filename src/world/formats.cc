@@ -113,13 +113,13 @@ FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options,
   return sample;
 }
 
-// One or two supporting facts among at most three others, in any order and mostly in canonical
+// One or two supporting facts among at most two others, in any order and mostly in canonical
 // words.
 FormatSample AnswerFacts(const FormatOptions& options, Rng& rng) {
   const Scene scene = DrawScene(options, rng);
   const Question question = MixedQuestions(scene.world, 1, 0.6, rng).front();
   std::vector<Fact> facts = question.support;
-  const int others = static_cast<int>(rng.UniformInt(0, 3));
+  const int others = static_cast<int>(rng.UniformInt(0, 2));
   for (int i = 0; i < others; ++i) {
     const Fact& other = rng.Pick(scene.world.facts);
     if (std::find(facts.begin(), facts.end(), other) == facts.end()) facts.push_back(other);
@@ -207,7 +207,7 @@ std::string StoryText(const MoveStory& story) {
 
 // A story with its questions of one and two steps; three are left for others to learn.
 MoveStory DrawStory(const FormatOptions& options, Rng& rng) {
-  MoveStory story = DrawMoveStory(static_cast<int>(rng.UniformInt(2, 4 + options.level)), rng);
+  MoveStory story = DrawMoveStory(static_cast<int>(rng.UniformInt(2, 1 + options.level)), rng);
   std::erase_if(story.questions,
                 [](const MoveQuestion& question) { return question.support.size() > 2; });
   return story;

@@ -12,8 +12,8 @@
 // followed by the answer are never asked for in one output: that is for a chain, or a prompt, to
 // learn. Level 1 is mostly several questions about a few plain sentences.
 // Never the chain's own layouts, which have no instruction and no label: question, documents,
-// <bos>, summary; or question, summary, <bos>, answer. Behind an instruction a few samples of a
-// thousand have no other label than <bos>.
+// <bos>, summary; or question, summary, <bos>, answer. Behind an instruction about 1 of 100 samples
+// has no other label than <bos>.
 #pragma once
 
 #include <string>

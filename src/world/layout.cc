@@ -35,9 +35,10 @@ constexpr std::string_view kNone[] = {""};
 constexpr std::string_view kTextLabels[] = {"Text:", "Documents:", "Passage:", "Read this:", ""};
 constexpr std::string_view kQuestionLabels[] = {"Question:", "Q:", "Asked:", "Query:", ""};
 constexpr std::string_view kSentenceLabels[] = {"Sentence:", "Start:"};
-constexpr std::string_view kAnswerLabels[] = {"Answer:", "A:", "Reply:", "=>", "<bos>", ""};
-constexpr std::string_view kFactsLabels[] = {"Facts:", "Notes:", "Help:", "=>", "<bos>", ""};
-constexpr std::string_view kPlainLabels[] = {"Result:", "Output:", "=>", "<bos>", ""};
+// None is empty: behind a line break nothing else tells that the output begins.
+constexpr std::string_view kAnswerLabels[] = {"Answer:", "A:", "Reply:", "=>", "<bos>"};
+constexpr std::string_view kFactsLabels[] = {"Facts:", "Notes:", "Help:", "=>", "<bos>"};
+constexpr std::string_view kPlainLabels[] = {"Result:", "Output:", "=>", "<bos>"};
 
 struct AskWords {
   Words instructions;
@@ -82,8 +83,7 @@ Layout::Layout(Ask ask, Rng& rng) : ask_(ask) {
   question_label_ = rng.Pick(words.question_labels);
   output_label_ = rng.Pick(words.output_labels);
   // Only plain answering may go without instruction, and then it has labels that tell it apart.
-  const bool labelled =
-      !question_label_.empty() && !output_label_.empty() && output_label_ != "<bos>";
+  const bool labelled = !question_label_.empty() && output_label_ != "<bos>";
   if ((ask == Ask::kAnswer || ask == Ask::kAnswerSeveral) && labelled && rng.Chance(0.2))
     instruction_ = "";
 }

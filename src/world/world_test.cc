@@ -209,6 +209,19 @@ TEST(Formats, EveryFormatIsMadeAtEveryLevel) {
   }
 }
 
+// A line that breaks off before an output could go on with a label: what comes could not be known.
+TEST(Formats, NoOutputOnANewLineIsWithoutALabel) {
+  for (int i = 0; i < 2000; ++i) {
+    Rng rng = Rng(kSeed).Fork(static_cast<uint64_t>(i));
+    const FormatSample sample = MakeFormatSample({}, rng);
+    for (size_t part = 1; part < sample.parts.size(); ++part) {
+      if (sample.parts[part].is_output) {
+        EXPECT_NE(sample.parts[part - 1].text.back(), '\n');
+      }
+    }
+  }
+}
+
 // The chain's own layouts have no instruction and no label. Every prompt has an instruction, or, of
 // plain answering only, a labelled question and at its end a label that is not a bare <bos>.
 TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
