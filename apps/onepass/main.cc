@@ -3,10 +3,12 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "commands.h"
+#include "core/check.h"
 #include "core/quote.h"
 
 namespace onepass {
@@ -56,6 +58,7 @@ int FlushOutput() {
 
 int main(int argc, char** argv) {
   IgnoreSignalsThatCallsReport();
+  std::set_new_handler([] { onepass::EndOutOfMemory(0); });
   CLI::App app{"onepass: chains of soft-prompted language models that hand their KV over"};
   app.require_subcommand(1);
   app.failure_message(UsageLine);
@@ -78,8 +81,7 @@ int main(int argc, char** argv) {
     onepass::ReportStatus(e.status);
     return 2;
   } catch (const std::exception& e) {
-    // What libraries throw where there is no other way to say it: output that cannot be written, no
-    // memory.
+    // What libraries throw where there is no other way to say it: output that cannot be written.
     std::fprintf(stderr, "onepass: %s\n", e.what());
     return 1;
   }

@@ -11,4 +11,14 @@ void CheckFailed(const char* file, int line, const char* condition, std::string_
   std::abort();
 }
 
+void EndOutOfMemory(int64_t wanted_bytes) {
+  if (wanted_bytes > 0) {
+    std::fprintf(stderr, "onepass: out of memory: wanted %lld more bytes\n",
+                 static_cast<long long>(wanted_bytes));
+  } else {
+    std::fputs("onepass: out of memory\n", stderr);
+  }
+  std::_Exit(1);
+}
+
 }  // namespace onepass

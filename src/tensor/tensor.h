@@ -58,7 +58,7 @@ class Buffer {
   Buffer(int64_t rows, int64_t cols) : rows_(rows), cols_(cols) {
     const size_t bytes = (static_cast<size_t>(rows * cols) * sizeof(T) + 63) / 64 * 64;
     data_.reset(static_cast<T*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
-    ONEPASS_CHECK(data_ != nullptr, "out of memory");
+    if (data_ == nullptr) EndOutOfMemory(static_cast<int64_t>(bytes));
     std::fill_n(data_.get(), rows * cols, T{});
   }
 

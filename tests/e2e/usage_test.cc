@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 
 #include "program.h"
@@ -61,6 +62,17 @@ TEST(Usage, HelpAndVersionAreNoFaults) {
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_THAT(run.output, HasSubstr("--on-error"));
   EXPECT_EQ(RunOnepass("--version").output, "onepass 0.1.0\n");
+}
+
+TEST(Usage, WithoutMemoryTheProgramEndsWithOneLine) {
+  const std::string folder = testing::TempDir() + "/onepass_no_memory";
+  std::filesystem::create_directories(folder);
+  const Outcome decode =
+      RunShell("ulimit -v 400000; TMPDIR=" + folder +
+               " " ONEPASS_BINARY " bench decode --shape smollm2-135m --threads 1");
+  std::filesystem::remove_all(folder);  // the random base, which nothing removed
+  EXPECT_EQ(decode.exit_code, 1);
+  EXPECT_THAT(decode.output, testing::MatchesRegex("onepass: out of memory[^\n]*\n"));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ std::byte* WeightMemory::Find(int64_t bytes) {
   if (chunk_ == nullptr || chunk_bytes_ - used_ < bytes) {
     chunk_bytes_ = RoundUp(std::max(bytes, kChunk), kLargePage);
     void* memory = std::aligned_alloc(kLargePage, static_cast<size_t>(chunk_bytes_));
-    ONEPASS_CHECK(memory != nullptr, "out of memory");
+    if (memory == nullptr) EndOutOfMemory(chunk_bytes_);
     // A wish: without large pages everything works as well.
     (void)::madvise(memory, static_cast<size_t>(chunk_bytes_), MADV_HUGEPAGE);
     chunk_.reset(static_cast<std::byte*>(memory), std::free);
