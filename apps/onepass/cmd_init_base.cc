@@ -52,11 +52,7 @@ Status Run(const Flags& flags) {
     }
   }
   RETURN_IF_ERROR(RefuseFullFolder(flags));
-  if (!tokenizer.empty()) {
-    RETURN_IF_ERROR(MakeDirectories(flags.out));
-    RETURN_IF_ERROR(WriteFileAtomically(flags.out + "/tokenizer.json", tokenizer));
-  }
-  RETURN_IF_ERROR(InitBase(config, *dtype, flags.seed, flags.out));
+  RETURN_IF_ERROR(InitBase(config, *dtype, flags.seed, flags.out, tokenizer));
   fmt::print("{}: {} parameters in {}, seed {}\n", flags.out, config.ParameterCount(),
              NameOf(*dtype), flags.seed);
   return Status::Ok();

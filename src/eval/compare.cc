@@ -253,11 +253,19 @@ Result<std::vector<MethodResult>> Compare(const SuiteSpec& suite, const CompareO
     results[run.method].runs.push_back(sum);
   }
   if (options.out.empty()) return results;
+  // All are written before the first takes its place: a full disk leaves the old ones together.
+  std::vector<std::unique_ptr<AtomicFileWriter>> files;
+  const auto write = [&](const std::string& name, const std::string& text) -> Status {
+    ASSIGN_OR_RETURN(auto file, AtomicFileWriter::Create(options.out + "/" + name));
+    RETURN_IF_ERROR(file->Write(text));
+    files.push_back(std::move(file));
+    return Status::Ok();
+  };
   for (size_t i = 0; i < results.size(); ++i) {
-    RETURN_IF_ERROR(WriteFileAtomically(
-        fmt::format("{}/samples_{}.jsonl", options.out, results[i].method), samples[i]));
+    RETURN_IF_ERROR(write(fmt::format("samples_{}.jsonl", results[i].method), samples[i]));
   }
-  RETURN_IF_ERROR(WriteFileAtomically(options.out + "/results.json", ResultsToJson(results)));
+  RETURN_IF_ERROR(write("results.json", ResultsToJson(results)));
+  for (const auto& file : files) RETURN_IF_ERROR(file->Commit());
   return results;
 }
 

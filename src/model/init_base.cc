@@ -55,7 +55,8 @@ Status WriteTensors(const std::vector<TensorSpec>& specs, uint64_t seed,
 
 }  // namespace
 
-Status InitBase(const ModelConfig& config, DType dtype, uint64_t seed, const std::string& dir) {
+Status InitBase(const ModelConfig& config, DType dtype, uint64_t seed, const std::string& dir,
+                const std::string& tokenizer_json) {
   RETURN_IF_ERROR(config.Validate());
   if (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16) {
     return Unsupported("init-base: want F32, F16 or BF16, found " + std::string(NameOf(dtype)));
@@ -71,9 +72,15 @@ Status InitBase(const ModelConfig& config, DType dtype, uint64_t seed, const std
   const std::string config_path = dir + "/config.json";
   ASSIGN_OR_RETURN(const auto config_file, AtomicFileWriter::Create(config_path));
   RETURN_IF_ERROR(config_file->Write(ConfigToJson(config, dtype)));
+  std::unique_ptr<AtomicFileWriter> tokenizer_file;
+  if (!tokenizer_json.empty()) {
+    ASSIGN_OR_RETURN(tokenizer_file, AtomicFileWriter::Create(dir + "/tokenizer.json"));
+    RETURN_IF_ERROR(tokenizer_file->Write(tokenizer_json));
+  }
   // A folder with a config is whole, so that of another base goes first and ours comes last.
   RETURN_IF_ERROR(RemoveFile(config_path));
   RETURN_IF_ERROR(writer->Commit());
+  if (tokenizer_file != nullptr) RETURN_IF_ERROR(tokenizer_file->Commit());
   return config_file->Commit();
 }
 
