@@ -91,7 +91,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
   // A file without a tokenizer is a base all the same.
   const bool has_tokenizer = base->gguf() != nullptr
                                  ? base->gguf()->metadata().contains("tokenizer.ggml.model")
-                                 : Exists(dir + "/tokenizer.json");
+                                 : !FolderTokenizerPath(dir).empty();
   if (has_tokenizer) {
     ASSIGN_OR_RETURN(const auto loaded, TokenizerOf(*base));
     tokenizer = loaded->Info();

@@ -46,10 +46,23 @@ Result<std::optional<TokenId>> Id(const GgufFile& file, const std::string& name)
 }
 
 Result<std::unique_ptr<const Tokenizer>> LoadFolderTokenizer(const std::string& dir) {
-  return LoadTokenizerJson((std::filesystem::path(dir) / "tokenizer.json").string());
+  const std::string path = FolderTokenizerPath(dir);
+  if (path.empty())
+    return NotFound(dir + ": want tokenizer.json or tokenizer.model, found neither");
+  if (path.ends_with(".json")) return LoadTokenizerJson(path);
+  return LoadTiktoken(path, Llama3TiktokenOptions());
 }
 
 }  // namespace
+
+std::string FolderTokenizerPath(const std::string& dir) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
+    const std::string path = (std::filesystem::path(dir) / name).string();
+    std::error_code error;
+    if (std::filesystem::exists(path, error)) return path;
+  }
+  return "";
+}
 
 Result<std::unique_ptr<const Tokenizer>> GgufTokenizer(const GgufFile& file) {
   GgufVocabulary vocabulary;

@@ -1,4 +1,6 @@
-// The tokenizer that comes with a base: tokenizer.json of a folder, or the metadata of a GGUF file.
+// The tokenizer that comes with a base: a folder's tokenizer.json, or where there is none its
+// tokenizer.model, tiktoken's ranks with Llama-3's pattern and special tokens; or the metadata of a
+// GGUF file.
 #pragma once
 
 #include <memory>
@@ -10,6 +12,9 @@
 #include "tokenizer/tokenizer.h"
 
 namespace onepass {
+
+// The file of a folder's tokenizer; empty where there is none.
+std::string FolderTokenizerPath(const std::string& dir);
 
 // path: a base's folder or its GGUF file.
 Result<std::unique_ptr<const Tokenizer>> LoadBaseTokenizer(const std::string& path);

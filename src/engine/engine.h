@@ -30,7 +30,7 @@ struct BaseOptions {
   std::string backend = "cpu";  // one of BackendNames()
   int thread_count = 0;
 };
-// A folder with config.json, safetensors and tokenizer.json, or a GGUF file.
+// A folder with config.json, safetensors and a tokenizer (base_tokenizer.h), or a GGUF file.
 Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOptions& options);
 
 // One segment to write: its tokens (or a prompt's vectors) at start_position under a view.

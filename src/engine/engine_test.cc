@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <limits>
 
 #include "core/file.h"
+#include "engine/base_tokenizer.h"
 
 namespace onepass {
 namespace {
@@ -263,6 +265,25 @@ TEST_F(EngineTest, OfAnotherBaseTheHashIsAnother) {
   const auto other = hash(*load(12));
   EXPECT_NE(other.first, ours.first);
   EXPECT_NE(other.second, ours.second);
+}
+
+TEST(BaseTokenizer, AFolderWithoutTokenizerJsonMayHaveTiktokensRanks) {
+  const std::string dir = ::testing::TempDir() + "/onepass_rank_tokenizer";
+  std::filesystem::remove_all(dir);
+  std::filesystem::create_directories(dir);
+  EXPECT_EQ(FolderTokenizerPath(dir), "");
+  EXPECT_THAT(LoadBaseTokenizer(dir).status().message(), testing::HasSubstr("found neither"));
+  std::filesystem::copy_file(ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/tiny.tiktoken",
+                             dir + "/tokenizer.model");
+  const auto tokenizer = LoadBaseTokenizer(dir);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  EXPECT_EQ((*tokenizer)->Info().kind, "tiktoken");
+  const std::string text = "The end, in 12 words.";
+  EXPECT_EQ((*tokenizer)->Decode((*tokenizer)->Encode(text, {}), true), text);
+  EXPECT_TRUE((*tokenizer)->IdOf("<|begin_of_text|>").has_value());
+
+  ASSERT_TRUE(WriteFileAtomically(dir + "/tokenizer.json", kTokenizer).ok());
+  EXPECT_THAT((*LoadBaseTokenizer(dir))->Info().kind, testing::HasSubstr("tokenizer.json"));
 }
 
 TEST(Sampler, GreedyTakesTheLargestAndTheSmallestIdOfEquals) {

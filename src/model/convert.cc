@@ -23,8 +23,9 @@ constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 28;
 constexpr int64_t kPieceElements = int64_t{1} << 22;
 
 // What a tokenizer and its users may need beside the weights.
-constexpr const char* kCopiedFiles[] = {"tokenizer.json", "tokenizer_config.json",
-                                        "special_tokens_map.json", "generation_config.json"};
+constexpr const char* kCopiedFiles[] = {"tokenizer.json", "tokenizer.model",
+                                        "tokenizer_config.json", "special_tokens_map.json",
+                                        "generation_config.json"};
 
 bool IsFile(const std::string& path) {
   struct stat info;
