@@ -2,13 +2,16 @@
 # The demonstration: the base and the prompts that ship, one prompt trained briefly so that training
 # is seen to work, then 200 test questions through every method.
 #   tools/demo.sh            needs a release build (make demo makes one)
-# Writes out/demo/results.json, samples_<method>.jsonl beside it, and the trained prompt.
+# Variables: OUT (out/demo), ONEPASS (the release build's program), DEMO_QUESTIONS (200), DEMO_STEPS
+# (of training, 60), DEMO_RUNS (of the last measurement, 3).
+# Writes OUT/results.json, samples_<method>.jsonl beside it, and the trained prompt.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 onepass=${ONEPASS:-build/release/apps/onepass/onepass}
-out=out/demo
+out=${OUT:-out/demo}
 questions=${DEMO_QUESTIONS:-200}
 steps=${DEMO_STEPS:-60}
+runs=${DEMO_RUNS:-3}
 mkdir -p "$out"
 
 echo "== The base"
@@ -33,7 +36,7 @@ echo "== Every method on $questions test questions, with the prompts that ship"
 
 echo
 echo "== What the hand-off saves where texts are long: a model of 135M random weights, 500 tokens handed over"
-"$onepass" bench handoff --tokens 500 --runs 3
+"$onepass" bench handoff --tokens 500 --runs "$runs"
 
 echo
 echo "The comparison is in $out/results.json too, each answer in $out/samples_<method>.jsonl. ($SECONDS s)"

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -137,25 +138,29 @@ class RunnerTest : public ::testing::Test {
 
 std::string RunnerTest::dir_;
 
-// The method's table, written down a second time, for the segments of a kv hand-off that reads all.
-bool MayRead(Placement placement, const PlannedSegment& reader, const PlannedSegment& target) {
+// Which earlier stages' outputs a stage reads: [reader][written by].
+using Reads = std::array<std::array<bool, 3>, 3>;
+constexpr Reads kAllEarlier = {{{}, {true}, {true, true}}};
+
+// The method's table, written down a second time, for the segments of a kv hand-off.
+bool MayRead(Placement placement, const Reads& reads, const PlannedSegment& reader,
+             const PlannedSegment& target) {
   const bool own = reader.stage == target.stage;
+  const bool reads_output =
+      reader.stage >= 0 && target.kind == SegmentKind::kOutput && reads[reader.stage][target.stage];
   switch (reader.kind) {
     case SegmentKind::kSharedInput:
       return false;
     case SegmentKind::kPrompt:
       return placement == Placement::kInline &&
-             (target.kind == SegmentKind::kSharedInput ||
-              (target.kind == SegmentKind::kOutput && target.stage < reader.stage));
+             (target.kind == SegmentKind::kSharedInput || reads_output);
     case SegmentKind::kOwnInput:
       return target.kind == SegmentKind::kSharedInput ||
-             (target.kind == SegmentKind::kPrompt && own) ||
-             (target.kind == SegmentKind::kOutput && target.stage < reader.stage);
+             (target.kind == SegmentKind::kPrompt && own) || reads_output;
     case SegmentKind::kOutput:
       return target.kind == SegmentKind::kSharedInput ||
              (target.kind == SegmentKind::kPrompt && own) ||
-             (target.kind == SegmentKind::kOwnInput && own) ||
-             (target.kind == SegmentKind::kOutput && target.stage < reader.stage);
+             (target.kind == SegmentKind::kOwnInput && own) || reads_output;
   }
   return false;
 }
@@ -350,23 +355,31 @@ TEST_F(RunnerTest, KvHandoffIsNearFullRecomputationOnCpu) {
 }
 
 TEST_F(RunnerTest, EveryPairSeesOrDoesNotSeeAsTheMethodSays) {
-  for (const Placement placement : kPlacements) {
-    const auto runner = Make(ThreeStages(placement));
-    const Plan& plan = runner->plan();
-    Held held;
-    RunOne(*runner, Records()[0], &held);
-    Recomputation recomputation(*base_, plan, held, Prompts());
-    const std::vector<int>& order = recomputation.order();
-    for (size_t r = 0; r < order.size(); ++r) {
-      for (size_t t = 0; t < order.size(); ++t) {
-        if (r == t) continue;
-        const int reader = order[r];
-        const int target = order[t];
-        const bool may = MayRead(placement, plan.segments[reader], plan.segments[target]);
-        const SegmentRef changed = recomputation.WithChanged(reader, target);
-        const bool same = KvOf(*changed) == KvOf(*recomputation.fresh(reader));
-        EXPECT_EQ(same, !may) << NameOf(placement) << ": reader " << reader << ", segment "
-                              << target;
+  Reads only_a = kAllEarlier;
+  only_a[2][1] = false;
+  for (const char* backend : {"ref", "cpu"}) {
+    UseBackend(backend);
+    for (const Placement placement : kPlacements) {
+      for (const Reads& reads : {kAllEarlier, only_a}) {
+        ChainSpec spec = ThreeStages(placement);
+        if (reads == only_a) spec.stages[2].reads = {"a"};
+        const auto runner = Make(spec);
+        const Plan& plan = runner->plan();
+        Held held;
+        RunOne(*runner, Records()[0], &held);
+        Recomputation recomputation(*base_, plan, held, Prompts());
+        for (const int reader : recomputation.order()) {
+          for (const int target : recomputation.order()) {
+            if (reader == target) continue;
+            const bool may =
+                MayRead(placement, reads, plan.segments[reader], plan.segments[target]);
+            const SegmentRef changed = recomputation.WithChanged(reader, target);
+            const bool same = KvOf(*changed) == KvOf(*recomputation.fresh(reader));
+            EXPECT_EQ(same, !may) << backend << ", " << NameOf(placement)
+                                  << (reads == only_a ? ", c reads a" : "") << ": reader " << reader
+                                  << ", segment " << target;
+          }
+        }
       }
     }
   }
