@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Makes a base as the one that ships was made (models/README.md): four runs of pretrain_base.py, each
+# on the formats of its time. Some 90 minutes on 2 cores with AMX and nothing beside.
+#   tools/make_base.sh OUT           a folder for the base; the runs and generators lie in OUT-work
+# Needs the git history, the packages of `make setup` and tools/requirements.txt. Runs that are there
+# already are not made again. Variables: PYTHON (python3), SHARE (of each run's tokens, 1; a trial:
+# 0.002).
+set -euo pipefail
+if [ $# -ne 1 ]; then
+  echo "usage: tools/make_base.sh OUT" >&2
+  exit 2
+fi
+out=$(realpath -m "$1")
+work=$out-work
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+share=${SHARE:-1}
+mkdir -p "$work"
+
+# generator COMMIT: the program of that commit, built once; its path on the last line.
+generator() {
+  local tree=$work/$1
+  if [ ! -x "$tree/build/release/apps/onepass/onepass" ]; then
+    rm -rf "$tree"
+    git worktree prune
+    git worktree add --detach "$tree" "$1" >&2
+    (cd "$tree" && cmake --preset release && cmake --build --preset release --target onepass) >&2
+  fi
+  echo "$tree/build/release/apps/onepass/onepass"
+}
+
+# run NAME COMMIT MILLIONS STOP_MILLIONS FLAGS...: a run whose learning rate is set for MILLIONS of
+# tokens and that ends at STOP_MILLIONS.
+run() {
+  local name=$1 commit=$2 tokens=$3 stop=$4 program
+  shift 4
+  [ -e "$name/model.safetensors" ] && return
+  program=$(generator "$commit" | tail -n 1)
+  "$python" tools/pretrain_base.py --out "$name" --generator "$program data world" --warmup 20 \
+    --micro-tokens 4096 --tokens "$("$python" -c "print($tokens * $share * 1e6)")" \
+    --stop-after "$("$python" -c "print($stop * $share * 1e6)")" "$@"
+}
+
+all_levels=(--level1-at 0 --level2-at 0 --level3-at 0 --decay-share 1)
+run "$work/1" dfd0dd8 30 25 --seed 1 --decay-share 0.95 --level1-at 0.06 --level2-at 0.2 \
+  --level3-at 0.4 --batch-tokens 8192 8192 16384
+# No silent two-step questions over whole texts, more single answers and stories.
+run "$work/2" 41acaa2 34 28 --init-from "$work/1" --seed 3 --muon-lr 0.01 --adam-lr 0.0015 \
+  --batch-tokens 8192 8192 16384 "${all_levels[@]}"
+# Questions of single answers stand behind their text.
+run "$work/3" 99961e1 13 13 --init-from "$work/2" --seed 4 --muon-lr 0.005 --adam-lr 0.0008 \
+  --batch-tokens 16384 "${all_levels[@]}"
+# Shorter stories and lists of facts, a label before every output.
+run "$out" 348aed5 4 4 --init-from "$work/3" --seed 5 --muon-lr 0.005 --adam-lr 0.0008 \
+  --batch-tokens 16384 --more answer-facts steps move-turns --more-share 0.12 "${all_levels[@]}"
