@@ -29,8 +29,14 @@ class Display : public TrainObserver {
   Display(int64_t log_every, bool quiet)
       : log_every_(log_every), quiet_(quiet), terminal_(isatty(STDERR_FILENO) != 0) {}
 
+  void OnUpstreamOutputs(int64_t records) override {
+    if (quiet_ || records % (terminal_ ? 20 : 1000) != 0) return;
+    std::fprintf(stderr, "%searlier stages: outputs of %lld records%s", terminal_ ? "\r\033[K" : "",
+                 static_cast<long long>(records), terminal_ ? "" : "\n");
+  }
   void OnStart(const TrainStart& start) override {
     if (quiet_) return;
+    if (terminal_) std::fputs("\r\033[K", stderr);
     std::fprintf(stderr, "training a prompt [%lld, %lld] on %lld samples (%lld for validation), ",
                  static_cast<long long>(start.prompt_rows), static_cast<long long>(start.width),
                  static_cast<long long>(start.samples),

@@ -15,7 +15,8 @@ Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOption
                            ", the embedding [" + std::to_string(base->config().vocab_size) +
                            " rows] has not (" + path + ")");
   }
-  ASSIGN_OR_RETURN(base->model, Transformer<float>::Create(base->checkpoint, *base->ops));
+  ASSIGN_OR_RETURN(base->model, Transformer<float>::Create(base->checkpoint, *base->ops,
+                                                           {.bf16 = options.bf16}));
   return base;
 }
 

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/file.h"
+#include "core/rng.h"
 #include "engine/base_tokenizer.h"
 
 namespace onepass {
@@ -284,6 +285,34 @@ TEST(BaseTokenizer, AFolderWithoutTokenizerJsonMayHaveTiktokensRanks) {
 
   ASSERT_TRUE(WriteFileAtomically(dir + "/tokenizer.json", kTokenizer).ok());
   EXPECT_THAT((*LoadBaseTokenizer(dir))->Info().kind, testing::HasSubstr("tokenizer.json"));
+}
+
+// A base of F32 matrices, loaded as BF16, is the base that was written so from the same numbers.
+TEST_F(EngineTest, Bf16RoundsMatricesAsAFileOfBf16HoldsThem) {
+  const std::string dir = dir_ + "_bf16";
+  std::filesystem::remove_all(dir);
+  ASSERT_TRUE(InitBase(base_->config(), DType::kBF16, 11, dir).ok());
+  ASSERT_TRUE(WriteFileAtomically(dir + "/tokenizer.json", kTokenizer).ok());
+  Buffer<float> vectors(5, base_->config().width);
+  Rng rng(3);
+  for (float& value : vectors.span()) value = static_cast<float>(rng.Normal());
+  const auto logits = [&](const std::string& path, const std::string& backend, bool bf16) {
+    const auto base =
+        std::move(LoadBase(path, {.backend = backend, .thread_count = 1, .bf16 = bf16})).value();
+    PagePool pool(base->config().Layout(4, DType::kF32), 8);
+    Engine engine(*base, pool);
+    // Vectors, since the embedding's rows stay as they are stored.
+    PrefillRequest request;
+    request.vectors = std::as_const(vectors).view();
+    request.want_logits = true;
+    ONEPASS_CHECK(engine.Prefill({&request, 1}).ok(), "pages");
+    return request.logits;
+  };
+  for (const char* backend : {"ref", "cpu"}) {
+    EXPECT_EQ(logits(dir_, backend, true), logits(dir, backend, false)) << backend;
+    EXPECT_NE(logits(dir_, backend, true), logits(dir_, backend, false)) << backend;
+    EXPECT_EQ(logits(dir, backend, true), logits(dir, backend, false)) << backend;
+  }
 }
 
 TEST(Sampler, GreedyTakesTheLargestAndTheSmallestIdOfEquals) {

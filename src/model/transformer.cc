@@ -33,11 +33,11 @@ Transformer<Real>::~Transformer() = default;
 
 template <class Real>
 Result<std::unique_ptr<Transformer<Real>>> Transformer<Real>::Create(
-    std::shared_ptr<const Checkpoint> checkpoint, Ops<Real>& ops) {
+    std::shared_ptr<const Checkpoint> checkpoint, Ops<Real>& ops, const WeightOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->ops = &ops;
   RETURN_IF_ERROR(ops.Supports(AttentionShapeOf(checkpoint->config())));
-  ASSIGN_OR_RETURN(impl->weights, PrepareWeights<Real>(*checkpoint, ops));
+  ASSIGN_OR_RETURN(impl->weights, PrepareWeights<Real>(*checkpoint, ops, options));
   impl->inv_freq = RopeInverseFrequencies(checkpoint->config());
   impl->checkpoint = std::move(checkpoint);
   return std::unique_ptr<Transformer>(new Transformer(std::move(impl)));

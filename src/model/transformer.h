@@ -12,6 +12,7 @@
 #include "kernels/ops.h"
 #include "kv/segment.h"
 #include "model/checkpoint.h"
+#include "model/weights.h"
 
 namespace onepass {
 
@@ -39,7 +40,8 @@ class Transformer {
  public:
   // Prepares every weight for the backend. Both must outlive it.
   static Result<std::unique_ptr<Transformer>> Create(std::shared_ptr<const Checkpoint> checkpoint,
-                                                     Ops<Real>& ops);
+                                                     Ops<Real>& ops,
+                                                     const WeightOptions& options = {});
   ~Transformer();
 
   const ModelConfig& config() const;

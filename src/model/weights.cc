@@ -13,13 +13,30 @@ std::vector<Real> VectorOf(const RawTensor& tensor) {
   return values;
 }
 
+Buffer<BF16> RoundedToBF16(const RawTensor& tensor) {
+  const int64_t cols = tensor.shape[1];
+  Buffer<BF16> rounded(tensor.shape[0], cols);
+  std::vector<float> row(static_cast<size_t>(cols));
+  for (int64_t i = 0; i < rounded.rows(); ++i) {
+    ConvertTo<float>(tensor, i * cols, cols, row.data());
+    std::transform(row.begin(), row.end(), rounded.data() + i * cols, ToBF16);
+  }
+  return rounded;
+}
+
 // Of a weight in blocks, the blocks themselves: the backend decides how it multiplies with them.
 template <class Real>
 Result<std::unique_ptr<const PreparedWeight>> PrepareMatrix(const Checkpoint& checkpoint,
-                                                            const std::string& name,
-                                                            Ops<Real>& ops) {
+                                                            const std::string& name, Ops<Real>& ops,
+                                                            const WeightOptions& options,
+                                                            std::vector<Buffer<BF16>>* rounded) {
   if (const BlockTensor* blocks = checkpoint.blocks(name)) return ops.Prepare(*blocks);
-  return ops.Prepare(checkpoint.tensor(name));
+  const RawTensor& stored = checkpoint.tensor(name);
+  if (!options.bf16 || (stored.dtype != DType::kF32 && stored.dtype != DType::kF16)) {
+    return ops.Prepare(stored);
+  }
+  const Buffer<BF16>& matrix = rounded->emplace_back(RoundedToBF16(stored));
+  return ops.Prepare(RawTensor{DType::kBF16, stored.shape, std::as_bytes(matrix.span())});
 }
 
 }  // namespace
@@ -42,7 +59,8 @@ template void ConvertTo<float>(const EmbeddingTable&, int64_t, int64_t, float*);
 template void ConvertTo<double>(const EmbeddingTable&, int64_t, int64_t, double*);
 
 template <class Real>
-Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real>& ops) {
+Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real>& ops,
+                                          const WeightOptions& options) {
   const ModelConfig& config = checkpoint.config();
   ModelWeights<Real> weights;
   const std::string embedding = "model.embed_tokens.weight";
@@ -50,13 +68,15 @@ Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real
   if (weights.embedding.blocks == nullptr) weights.embedding.dense = checkpoint.tensor(embedding);
   weights.final_norm = VectorOf<Real>(checkpoint.tensor("model.norm.weight"));
   ASSIGN_OR_RETURN(weights.head,
-                   PrepareMatrix(checkpoint, config.tied_head ? embedding : "lm_head.weight", ops));
+                   PrepareMatrix(checkpoint, config.tied_head ? embedding : "lm_head.weight", ops,
+                                 options, &weights.rounded));
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     LayerWeights<Real>& layer = weights.layers.emplace_back();
     const auto matrix = [&](const std::string& name, std::unique_ptr<const PreparedWeight>& out,
                             bool has_bias, std::vector<Real>& bias) -> Status {
-      ASSIGN_OR_RETURN(out, PrepareMatrix(checkpoint, prefix + name + ".weight", ops));
+      ASSIGN_OR_RETURN(out, PrepareMatrix(checkpoint, prefix + name + ".weight", ops, options,
+                                          &weights.rounded));
       if (has_bias) bias = VectorOf<Real>(checkpoint.tensor(prefix + name + ".bias"));
       return Status::Ok();
     };
@@ -73,7 +93,9 @@ Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real
   return weights;
 }
 
-template Result<ModelWeights<float>> PrepareWeights<float>(const Checkpoint&, Ops<float>&);
-template Result<ModelWeights<double>> PrepareWeights<double>(const Checkpoint&, Ops<double>&);
+template Result<ModelWeights<float>> PrepareWeights<float>(const Checkpoint&, Ops<float>&,
+                                                           const WeightOptions&);
+template Result<ModelWeights<double>> PrepareWeights<double>(const Checkpoint&, Ops<double>&,
+                                                             const WeightOptions&);
 
 }  // namespace onepass

@@ -31,16 +31,22 @@ struct EmbeddingTable {
 template <class Real>
 void ConvertTo(const EmbeddingTable& table, int64_t begin, int64_t count, Real* out);
 
+struct WeightOptions {
+  bool bf16 = false;  // round matrices in F32 or F16 to BF16
+};
+
 template <class Real>
 struct ModelWeights {
   EmbeddingTable embedding;  // [V, C]
   std::vector<LayerWeights<Real>> layers;
   std::vector<Real> final_norm;                // [C]
   std::unique_ptr<const PreparedWeight> head;  // [V, C]; a tied one is prepared too
+  std::vector<Buffer<BF16>> rounded;           // what WeightOptions::bf16 made; matrices may borrow
 };
 
 // The checkpoint must outlive the result.
 template <class Real>
-Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real>& ops);
+Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real>& ops,
+                                          const WeightOptions& options = {});
 
 }  // namespace onepass

@@ -179,7 +179,9 @@ Result<Dataset> LoadDataset(const std::string& path, const ChainTemplates& templ
     if (record.ok()) {
       if (!record->has_value()) break;
       bool overlong = false;
-      Result<std::optional<TrainSample>> sample = maker.Make(std::move(**record), &overlong);
+      const Status prepared = options.prepare ? options.prepare(&**record) : Status::Ok();
+      Result<std::optional<TrainSample>> sample =
+          prepared.ok() ? maker.Make(std::move(**record), &overlong) : prepared;
       fault = sample.status().WithPrefix(path);
       if (overlong) ++dataset.overlong_count;
       if (sample.ok() && sample->has_value()) {

@@ -1,8 +1,9 @@
-// The samples of one training run: records of a data file, teacher-forced under a plan, and the
+// The samples of one training run: records of a data file, under a plan, and the
 // order in which a run goes through them.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct DatasetOptions {
   OverlongSample overlong = OverlongSample::kRefuse;
   OnError on_error = OnError::kStop;
   int64_t max_samples = 0;  // stop reading after so many; 0: all
+  // Done to each record before it is made a sample; its fault is the record's. May be empty.
+  std::function<Status(Record*)> prepare;
 };
 
 struct Dataset {

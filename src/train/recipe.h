@@ -25,6 +25,11 @@ std::string_view NameOf(TrainKind kind);
 
 enum class PromptInit { kRandom, kText, kVocabulary };
 enum class LearningRateSchedule { kLinear, kConstant };
+// Where the outputs of earlier stages come from.
+enum class UpstreamSource {
+  kRecord,     // the record: teacher forcing
+  kGenerated,  // the earlier stages, run before the training begins
+};
 // What becomes of a sample longer than max_tokens.
 enum class OverlongSample { kRefuse, kCut, kSkip };
 
@@ -38,7 +43,8 @@ struct Recipe {
   std::string stage;                   // whose prompt is trained; may be empty in a one-stage chain
   std::optional<Placement> placement;  // instead of the chain's
   std::vector<std::string>
-      upstream_prompts;              // folders of the earlier stages, instead of the chain's
+      upstream_prompts;  // folders of the earlier stages, instead of the chain's
+  UpstreamSource upstream_outputs = UpstreamSource::kRecord;
   std::string data;                  // JSONL or JSON array of records
   std::string validation_data;       // may be empty
   std::vector<std::string> outputs;  // record field of each stage's output, in stage order
@@ -67,6 +73,7 @@ struct Recipe {
   std::optional<OverlongSample> overlong;  // default: as the chain says
   OnError on_error = OnError::kStop;
   uint64_t seed = 1;
+  bool bf16 = false;  // see BaseOptions::bf16
   bool taped_constants = false;
   bool activation_checkpointing = false;
 

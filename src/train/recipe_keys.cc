@@ -159,6 +159,9 @@ const std::vector<RecipeKey>& RecipeKeys() {
                                 true),
       List("upstream_prompts", &Recipe::upstream_prompts,
            "folders of the earlier stages' prompts, separated by commas", true),
+      Choice<UpstreamSource>(
+          "upstream_outputs", &Recipe::upstream_outputs,
+          {{"record", UpstreamSource::kRecord}, {"generated", UpstreamSource::kGenerated}}, true),
       Path("data", &Recipe::data, true),
       Path("validation_data", &Recipe::validation_data, true),
       List("outputs", &Recipe::outputs, "record fields of the stages' outputs, separated by commas",
@@ -198,6 +201,7 @@ const std::vector<RecipeKey>& RecipeKeys() {
       Choice<OnError>("on_error", &Recipe::on_error,
                       {{"stop", OnError::kStop}, {"skip", OnError::kSkip}}, true),
       Seed("seed", &Recipe::seed),
+      Choice<bool>("bf16", &Recipe::bf16, {{"false", false}, {"true", true}}, true),
       Choice<bool>("taped_constants", &Recipe::taped_constants, {{"false", false}, {"true", true}},
                    true),
       Choice<bool>("activation_checkpointing", &Recipe::activation_checkpointing,

@@ -295,7 +295,8 @@ Result<TrainReport> Trainer::Run() {
 }  // namespace
 
 Result<TrainReport> Train(const Recipe& recipe, const TrainOptions& options) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<TrainingSetup> setup, PrepareTraining(recipe));
+  ASSIGN_OR_RETURN(const std::unique_ptr<TrainingSetup> setup,
+                   PrepareTraining(recipe, options.observer));
   Trainer trainer(*setup, options);
   RETURN_IF_ERROR(trainer.Open(options.restart));
   return trainer.Run();

@@ -43,6 +43,8 @@ struct TrainStart {
 class TrainObserver {
  public:
   virtual ~TrainObserver() = default;
+  // Before the start: the earlier stages have written their outputs for so many records of a file.
+  virtual void OnUpstreamOutputs(int64_t /*records*/) {}
   virtual void OnStart(const TrainStart&) {}
   virtual void OnStep(const TrainProgress&) {}
   virtual void OnValidation(int64_t /*step*/, double /*loss*/, bool /*best*/) {}

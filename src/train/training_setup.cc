@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/hash.h"
 #include "core/quote.h"
+#include "train/upstream_outputs.h"
 
 namespace onepass {
 namespace {
@@ -123,7 +126,27 @@ Status CompileTrainingPlan(TrainingSetup& setup) {
   return Status::Ok();
 }
 
-Status LoadSamples(TrainingSetup& setup) {
+// The earlier stages' own outputs for every record that is read.
+Result<std::function<Status(Record*)>> GenerateUpstream(TrainingSetup& setup,
+                                                        TrainObserver* observer) {
+  for (int i = 0; i < setup.stage; ++i) {
+    if (setup.prompts[i].has_value() || setup.prompt_lengths[i] == 0) continue;
+    const StageSpec& stage = setup.spec.stages[i];
+    return NotFound(setup.recipe.file + ": upstream_outputs: stage " + Quote(stage.name) +
+                    ": want its trained prompt at " + stage.prompt + ", found none");
+  }
+  ASSIGN_OR_RETURN(std::shared_ptr<UpstreamOutputs> upstream,
+                   UpstreamOutputs::Create(*setup.base, setup.spec, setup.stage, setup.prompts,
+                                           setup.prompt_lengths));
+  return std::function([upstream, observer, fields = setup.recipe.outputs,
+                        count = int64_t{0}](Record* record) mutable -> Status {
+    RETURN_IF_ERROR(upstream->WriteInto(fields, record));
+    if (observer != nullptr) observer->OnUpstreamOutputs(++count);
+    return Status::Ok();
+  });
+}
+
+Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   const Recipe& recipe = setup.recipe;
   if (recipe.kind != TrainKind::kDistill && std::ssize(recipe.outputs) <= setup.stage) {
     return InvalidArgument(recipe.file + ": outputs: want a record field for each of " +
@@ -138,6 +161,9 @@ Status LoadSamples(TrainingSetup& setup) {
                          .on_error = recipe.on_error};
   options.overlong = recipe.overlong.value_or(
       setup.spec.overlong == Overlong::kCut ? OverlongSample::kCut : OverlongSample::kRefuse);
+  if (recipe.upstream_outputs == UpstreamSource::kGenerated && setup.stage > 0) {
+    ASSIGN_OR_RETURN(options.prepare, GenerateUpstream(setup, observer));
+  }
   ASSIGN_OR_RETURN(const ChainTemplates templates,
                    ChainTemplates::Create(setup.spec, *setup.base->tokenizer));
   ASSIGN_OR_RETURN(setup.data, LoadDataset(recipe.data, templates, setup.plan, setup.tape,
@@ -185,7 +211,8 @@ std::string MakeIdentity(const TrainingSetup& setup) {
 
 }  // namespace
 
-Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe) {
+Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
+                                                       TrainObserver* observer) {
   auto setup = std::make_unique<TrainingSetup>();
   setup->recipe = recipe;
   ASSIGN_OR_RETURN(setup->spec, LoadChainSpec(recipe.chain));
@@ -193,13 +220,14 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe) {
   ASSIGN_OR_RETURN(setup->stage, FindStage(setup->spec, recipe));
   RETURN_IF_ERROR(SetHandoffs(recipe, setup->stage, setup->spec));
   Result<std::unique_ptr<Base>> base =
-      LoadBase(setup->spec.base,
-               {.backend = recipe.backend, .thread_count = static_cast<int>(recipe.threads)});
+      LoadBase(setup->spec.base, {.backend = recipe.backend,
+                                  .thread_count = static_cast<int>(recipe.threads),
+                                  .bf16 = recipe.bf16});
   RETURN_IF_ERROR(base.status().WithPrefix(setup->spec.file + ": base"));
   setup->base = *std::move(base);
   RETURN_IF_ERROR(LoadPrompts(*setup));
   RETURN_IF_ERROR(CompileTrainingPlan(*setup));
-  RETURN_IF_ERROR(LoadSamples(*setup));
+  RETURN_IF_ERROR(LoadSamples(*setup, observer));
   setup->identity = MakeIdentity(*setup);
 
   int64_t pages = 0;

@@ -17,6 +17,7 @@
 #include "train/prompt_gradient.h"
 #include "train/recipe.h"
 #include "train/tape_plan.h"
+#include "train/trainer.h"
 
 namespace onepass {
 
@@ -43,6 +44,8 @@ struct TrainingSetup {
 };
 
 // Opens and checks everything; trains nothing. Errors name file, key or record, wanted and found.
-Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe);
+// observer: told how far it is; may be null.
+Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
+                                                       TrainObserver* observer = nullptr);
 
 }  // namespace onepass

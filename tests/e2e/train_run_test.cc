@@ -7,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 
+#include "chain/runner.h"
 #include "kernels/machine.h"
 #include "prompt/soft_prompt.h"
 #include "train_fixture.h"
@@ -207,6 +208,81 @@ TEST(TrainRun, DistillLearnsAllOutputsInOneStage) {
   EXPECT_NE(FaultOf(folder.Train("a.yaml", {"kind=distill", "distill_output={O_A}"}))
                 .find("want a chain of one stage"),
             std::string::npos);
+}
+
+// Generated upstream outputs are what the chain writes with the same prompts: as records, they give
+// the same losses.
+TEST(TrainRun, GeneratedUpstreamOutputsAreTheChains) {
+  const TrainFolder folder("generated");
+  folder.Write(
+      "short.yaml",
+      "name: short\nbase: base\nshared: \"{Q}\\n\"\nstages:\n"
+      "  - {name: a, prompt: a/best, input: \"{DOC}\\n\", start: \"<bos>\", max_tokens: 5}\n"
+      "  - {name: b, prompt: b/best, start: \"<bos>\", stop_tokens: [\"<eos>\"]}\n");
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=10"})), "");
+  const auto train_b = [&](const std::string& kind, const std::string& out,
+                           std::vector<std::string> more) {
+    more.insert(more.end(), {"kind=" + kind, "chain=" + folder.Path("short.yaml"), "max_steps=4",
+                             "validate_every=2", "out=" + folder.Path(out)});
+    return FaultOf(folder.Train("b.yaml", more));
+  };
+  ASSERT_EQ(train_b("fthss", "b", {"upstream_outputs=generated"}), "");
+  ASSERT_EQ(train_b("standard", "b_text", {"upstream_outputs=generated"}), "");
+  ASSERT_EQ(train_b("fthss", "b_gold", {}), "");
+
+  auto base = LoadBase(folder.Path("base"), {.thread_count = 1});
+  ASSERT_TRUE(base.ok()) << base.status().message();
+  const auto spec = LoadChainSpec(folder.Path("short.yaml"));
+  ASSERT_TRUE(spec.ok()) << spec.status().message();
+  const auto runner = ChainRunner::Create(**base, *spec, {});
+  ASSERT_TRUE(runner.ok()) << runner.status().message();
+  for (const char* name : {"train", "valid"}) {
+    const auto records = LoadRecords(folder.Path(name + std::string(".jsonl")));
+    ASSERT_TRUE(records.ok()) << records.status().message();
+    const std::vector<RecordResult> results = (*runner)->Run(*records);
+    std::string lines;
+    for (size_t i = 0; i < results.size(); ++i) {
+      nlohmann::json line;
+      for (const RecordField& field : (*records)[i].fields) line[field.name] = field.text;
+      line["O_A"] = results[i].stages[0].text;
+      lines += line.dump() + "\n";
+    }
+    folder.Write(std::string(name) + "_written.jsonl", lines);
+  }
+  const std::vector<std::string> written = {
+      "data=" + folder.Path("train_written.jsonl"),
+      "validation_data=" + folder.Path("valid_written.jsonl")};
+  ASSERT_EQ(train_b("fthss", "b_written", written), "");
+  ASSERT_EQ(train_b("standard", "b_text_written", written), "");
+  EXPECT_EQ(folder.Losses("b"), folder.Losses("b_written"));
+  EXPECT_EQ(folder.Losses("b_text"), folder.Losses("b_text_written"));
+  EXPECT_NE(folder.Losses("b"), folder.Losses("b_gold"));
+}
+
+TEST(TrainRun, GeneratingNeedsTheEarlierPrompts) {
+  const TrainFolder folder("generated_without");
+  EXPECT_THAT(FaultOf(folder.Train("b.yaml", {"kind=standard", "upstream_outputs=generated"})),
+              testing::HasSubstr("upstream_outputs: stage \"a\": want its trained prompt"));
+}
+
+TEST(TrainRun, Bf16RoundsTheBaseAndNothingElse) {
+  const TrainFolder folder("bf16");
+  for (const char* bf16 : {"false", "true"}) {
+    ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=3", std::string("bf16=") + bf16,
+                                              "out=" + folder.Path(bf16)})),
+              "");
+  }
+  const std::vector<double> whole = TrainLosses(folder, "false");
+  const std::vector<double> rounded = TrainLosses(folder, "true");
+  ASSERT_EQ(whole.size(), rounded.size());
+  for (size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_NE(whole[i], rounded[i]);
+    EXPECT_NEAR(whole[i], rounded[i], 0.05);
+  }
+  // The prompt is the stored base's.
+  EXPECT_TRUE(LoadSoftPrompt(folder.Path("true/best"))->facts.has_value());
+  EXPECT_EQ(LoadSoftPrompt(folder.Path("true/best"))->facts->base_fingerprint,
+            LoadSoftPrompt(folder.Path("false/best"))->facts->base_fingerprint);
 }
 
 TEST(TrainRun, AFinishedRunIsNotTrainedAgainAndAnotherRecipeIsRefused) {

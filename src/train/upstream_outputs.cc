@@ -1,0 +1,41 @@
+#include "train/upstream_outputs.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace onepass {
+
+Result<std::unique_ptr<UpstreamOutputs>> UpstreamOutputs::Create(
+    Base& base, const ChainSpec& spec, int stage,
+    const std::vector<std::optional<SoftPrompt>>& prompts,
+    const std::vector<int64_t>& prompt_lengths) {
+  // Stages from the trained one on take part with their prompts' positions only.
+  ChainSpec earlier = spec;
+  std::vector<SoftPrompt> loaded(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    if (std::cmp_less(i, stage) && prompts[i].has_value()) {
+      loaded[i].vectors = prompts[i]->vectors.Copy();
+      loaded[i].content_hash = prompts[i]->content_hash;
+      continue;
+    }
+    if (std::cmp_greater_equal(i, stage)) earlier.stages[i].max_tokens = 1;
+    if (prompt_lengths[i] == 0) continue;
+    loaded[i].vectors = Buffer<float>(prompt_lengths[i], base.config().width);
+    loaded[i].content_hash = ContentHash(std::as_const(loaded[i]).vectors.view());
+  }
+  ASSIGN_OR_RETURN(auto runner, ChainRunner::Create(base, earlier, std::move(loaded), {}));
+  return std::unique_ptr<UpstreamOutputs>(new UpstreamOutputs(std::move(runner), stage));
+}
+
+Status UpstreamOutputs::WriteInto(const std::vector<std::string>& fields, Record* record) {
+  const RecordResult result = std::move(runner_->Run({record, 1})[0]);
+  RETURN_IF_ERROR(result.status);
+  for (int i = 0; i < stage_; ++i) {
+    auto field = std::ranges::find(record->fields, fields[i], &RecordField::name);
+    if (field == record->fields.end()) field = record->fields.insert(field, {.name = fields[i]});
+    *field = {.name = fields[i], .text = result.stages[i].text, .json_type = "string"};
+  }
+  return Status::Ok();
+}
+
+}  // namespace onepass
