@@ -34,6 +34,8 @@ echo
 echo "== Every method on $questions test questions, with the prompts that ship"
 "$onepass" eval chains/demo/suite.yaml --data "$out/test.jsonl" --n "$questions" --out "$out"
 
+echo "One prompt a method; another draw of questions would move EM too (standard error at 200 questions: 2 to 4 points)."
+
 echo
 echo "== What the hand-off saves where texts are long: a model of 135M random weights, 500 tokens handed over"
 "$onepass" bench handoff --tokens 500 --runs "$runs"

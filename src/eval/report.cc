@@ -61,7 +61,8 @@ std::string ResultsToJson(const std::vector<MethodResult>& results) {
     for (const auto& [name, field] :
          {std::pair{"em", &MethodRun::em}, std::pair{"f1", &MethodRun::f1}}) {
       const std::vector<double> values = Values(result, field);
-      row[std::string(name) + "_spread"] = Rounded(MeanAndSpreadOf(values).spread);
+      nlohmann::ordered_json& spread = row[std::string(name) + "_spread"];
+      if (values.size() > 1) spread = Rounded(MeanAndSpreadOf(values).spread);
       nlohmann::ordered_json by_seed = nlohmann::ordered_json::array();
       for (const double value : values) by_seed.push_back(Rounded(value));
       row[std::string(name) + "_by_seed"] = by_seed;

@@ -39,6 +39,14 @@ TEST(Report, JsonHoldsMeansSpreadsAndTheLargestPeak) {
   EXPECT_EQ(row["em_by_seed"], (std::vector<double>{80, 90}));
 }
 
+TEST(Report, OneSeedHasNoSpread) {
+  std::vector<MethodResult> results = TwoSeeds();
+  results[0].runs.pop_back();
+  const nlohmann::json row = nlohmann::json::parse(ResultsToJson(results))[0];
+  EXPECT_TRUE(row.at("em_spread").is_null());
+  EXPECT_TRUE(row.at("f1_spread").is_null());
+}
+
 TEST(Report, TableShowsSpreadOnlyForSeveralSeeds) {
   std::vector<MethodResult> results = TwoSeeds();
   EXPECT_THAT(ResultsToTable(results), HasSubstr("85.0 +- 7.1"));

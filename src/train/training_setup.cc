@@ -161,7 +161,13 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
                          .on_error = recipe.on_error};
   options.overlong = recipe.overlong.value_or(
       setup.spec.overlong == Overlong::kCut ? OverlongSample::kCut : OverlongSample::kRefuse);
-  if (recipe.upstream_outputs == UpstreamSource::kGenerated && setup.stage > 0) {
+  if (recipe.upstream_outputs == UpstreamSource::kGenerated) {
+    if (setup.stage == 0) {
+      return InvalidArgument(recipe.file +
+                             ": upstream_outputs: generated: want a stage with earlier "
+                             "ones, found " +
+                             Quote(setup.spec.stages[0].name) + ", the first");
+    }
     ASSIGN_OR_RETURN(options.prepare, GenerateUpstream(setup, observer));
   }
   ASSIGN_OR_RETURN(const ChainTemplates templates,

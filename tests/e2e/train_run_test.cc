@@ -263,6 +263,8 @@ TEST(TrainRun, GeneratingNeedsTheEarlierPrompts) {
   const TrainFolder folder("generated_without");
   EXPECT_THAT(FaultOf(folder.Train("b.yaml", {"kind=standard", "upstream_outputs=generated"})),
               testing::HasSubstr("upstream_outputs: stage \"a\": want its trained prompt"));
+  EXPECT_THAT(FaultOf(folder.Train("a.yaml", {"upstream_outputs=generated"})),
+              testing::HasSubstr("want a stage with earlier ones, found \"a\", the first"));
 }
 
 TEST(TrainRun, Bf16RoundsTheBaseAndNothingElse) {
