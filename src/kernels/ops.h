@@ -113,8 +113,8 @@ class Ops {
   // kUnsupported: a shape that Attention cannot run here.
   virtual Status Supports(const AttentionShape& shape) const = 0;
 
-  // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The tensor's bytes
-  // must outlive the result. kUnsupported: another dtype.
+  // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The bytes may
+  // go afterwards. kUnsupported: another dtype.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) = 0;
   // Lays out a weight [N, K] in blocks of a type that Dequantise knows; the bytes may go afterwards.
   // A backend may then multiply quantised rows of x (the cpu does, unless they are plain numbers); the backward is that of the

@@ -28,15 +28,14 @@ Buffer<BF16> RoundedToBF16(const RawTensor& tensor) {
 template <class Real>
 Result<std::unique_ptr<const PreparedWeight>> PrepareMatrix(const Checkpoint& checkpoint,
                                                             const std::string& name, Ops<Real>& ops,
-                                                            const WeightOptions& options,
-                                                            std::vector<Buffer<BF16>>* rounded) {
+                                                            const WeightOptions& options) {
   if (const BlockTensor* blocks = checkpoint.blocks(name)) return ops.Prepare(*blocks);
   const RawTensor& stored = checkpoint.tensor(name);
   if (!options.bf16 || (stored.dtype != DType::kF32 && stored.dtype != DType::kF16)) {
     return ops.Prepare(stored);
   }
-  const Buffer<BF16>& matrix = rounded->emplace_back(RoundedToBF16(stored));
-  return ops.Prepare(RawTensor{DType::kBF16, stored.shape, std::as_bytes(matrix.span())});
+  const Buffer<BF16> rounded = RoundedToBF16(stored);
+  return ops.Prepare(RawTensor{DType::kBF16, stored.shape, std::as_bytes(rounded.span())});
 }
 
 }  // namespace
@@ -67,16 +66,15 @@ Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real
   weights.embedding.blocks = checkpoint.blocks(embedding);
   if (weights.embedding.blocks == nullptr) weights.embedding.dense = checkpoint.tensor(embedding);
   weights.final_norm = VectorOf<Real>(checkpoint.tensor("model.norm.weight"));
-  ASSIGN_OR_RETURN(weights.head,
-                   PrepareMatrix(checkpoint, config.tied_head ? embedding : "lm_head.weight", ops,
-                                 options, &weights.rounded));
+  ASSIGN_OR_RETURN(
+      weights.head,
+      PrepareMatrix(checkpoint, config.tied_head ? embedding : "lm_head.weight", ops, options));
   for (int64_t i = 0; i < config.layers; ++i) {
     const std::string prefix = "model.layers." + std::to_string(i) + ".";
     LayerWeights<Real>& layer = weights.layers.emplace_back();
     const auto matrix = [&](const std::string& name, std::unique_ptr<const PreparedWeight>& out,
                             bool has_bias, std::vector<Real>& bias) -> Status {
-      ASSIGN_OR_RETURN(out, PrepareMatrix(checkpoint, prefix + name + ".weight", ops, options,
-                                          &weights.rounded));
+      ASSIGN_OR_RETURN(out, PrepareMatrix(checkpoint, prefix + name + ".weight", ops, options));
       if (has_bias) bias = VectorOf<Real>(checkpoint.tensor(prefix + name + ".bias"));
       return Status::Ok();
     };

@@ -41,7 +41,6 @@ struct ModelWeights {
   std::vector<LayerWeights<Real>> layers;
   std::vector<Real> final_norm;                // [C]
   std::unique_ptr<const PreparedWeight> head;  // [V, C]; a tied one is prepared too
-  std::vector<Buffer<BF16>> rounded;           // what WeightOptions::bf16 made; matrices may borrow
 };
 
 // The checkpoint must outlive the result.

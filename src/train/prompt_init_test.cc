@@ -30,6 +30,12 @@ class PromptInitTest : public ::testing::Test {
     return rows;
   }
 
+  Buffer<float> WholeEmbedding() {
+    std::vector<TokenId> all(base_->config().vocab_size);
+    std::iota(all.begin(), all.end(), 0);
+    return Embeddings(all);
+  }
+
   static std::vector<float> Row(const Buffer<float>& rows, int64_t i) {
     return {rows.data() + i * rows.cols(), rows.data() + (i + 1) * rows.cols()};
   }
@@ -55,9 +61,7 @@ TEST_F(PromptInitTest, ATextWithoutTokensIsRefused) {
 }
 
 TEST_F(PromptInitTest, AVocabularySampleIsRowsOfTheEmbedding) {
-  std::vector<TokenId> all(base_->config().vocab_size);
-  std::iota(all.begin(), all.end(), 0);
-  const Buffer<float> table = Embeddings(all);
+  const Buffer<float> table = WholeEmbedding();
   std::vector<std::vector<float>> rows;
   for (int64_t i = 0; i < table.rows(); ++i) rows.push_back(Row(table, i));
   const auto prompt = Init(PromptInit::kVocabulary, "", 40);
@@ -66,8 +70,6 @@ TEST_F(PromptInitTest, AVocabularySampleIsRowsOfTheEmbedding) {
 }
 
 TEST_F(PromptInitTest, RandomVectorsHaveTheEmbeddingsMeanAndDeviation) {
-  std::vector<TokenId> all(base_->config().vocab_size);
-  std::iota(all.begin(), all.end(), 0);
   const auto moments = [](const Buffer<float>& rows) {
     double sum = 0;
     double squares = 0;
@@ -78,7 +80,7 @@ TEST_F(PromptInitTest, RandomVectorsHaveTheEmbeddingsMeanAndDeviation) {
     const double mean = sum / static_cast<double>(rows.size());
     return std::pair(mean, std::sqrt(squares / static_cast<double>(rows.size()) - mean * mean));
   };
-  const auto [mean, deviation] = moments(Embeddings(all));
+  const auto [mean, deviation] = moments(WholeEmbedding());
   const auto prompt = Init(PromptInit::kRandom, "", 2000);
   ASSERT_TRUE(prompt.ok());
   const auto [our_mean, our_deviation] = moments(*prompt);

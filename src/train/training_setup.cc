@@ -106,6 +106,11 @@ Status LoadPrompts(TrainingSetup& setup) {
   return Status::Ok();
 }
 
+Status MissingPrompt(const std::string& where, const StageSpec& stage) {
+  return NotFound(where + ": stage " + Quote(stage.name) + ": want its trained prompt at " +
+                  stage.prompt + ", found none (train it first)");
+}
+
 // The plan up to the trained output. Later stages take part in the prompts' positions only.
 Status CompileTrainingPlan(TrainingSetup& setup) {
   ASSIGN_OR_RETURN(setup.plan, CompilePlan(setup.spec, setup.prompt_lengths));
@@ -118,10 +123,7 @@ Status CompileTrainingPlan(TrainingSetup& setup) {
     if (setup.tape.roles[id] == TapeRole::kUnused || setup.prompts[segment.stage].has_value()) {
       continue;
     }
-    const StageSpec& stage = setup.spec.stages[segment.stage];
-    return NotFound(setup.spec.file + ": stage " + Quote(stage.name) +
-                    ": want its trained prompt at " + stage.prompt +
-                    ", found none (train it first)");
+    return MissingPrompt(setup.spec.file, setup.spec.stages[segment.stage]);
   }
   return Status::Ok();
 }
@@ -129,11 +131,14 @@ Status CompileTrainingPlan(TrainingSetup& setup) {
 // The earlier stages' own outputs for every record that is read.
 Result<std::function<Status(Record*)>> GenerateUpstream(TrainingSetup& setup,
                                                         TrainObserver* observer) {
+  const std::string where = setup.recipe.file + ": upstream_outputs";
+  if (setup.stage == 0) {
+    return InvalidArgument(where + ": generated: want a stage with earlier ones, found " +
+                           Quote(setup.spec.stages[0].name) + ", the first");
+  }
   for (int i = 0; i < setup.stage; ++i) {
-    if (setup.prompts[i].has_value() || setup.prompt_lengths[i] == 0) continue;
-    const StageSpec& stage = setup.spec.stages[i];
-    return NotFound(setup.recipe.file + ": upstream_outputs: stage " + Quote(stage.name) +
-                    ": want its trained prompt at " + stage.prompt + ", found none");
+    const bool missing = setup.prompt_lengths[i] > 0 && !setup.prompts[i].has_value();
+    if (missing) return MissingPrompt(where, setup.spec.stages[i]);
   }
   ASSIGN_OR_RETURN(std::shared_ptr<UpstreamOutputs> upstream,
                    UpstreamOutputs::Create(*setup.base, setup.spec, setup.stage, setup.prompts,
@@ -162,12 +167,6 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   options.overlong = recipe.overlong.value_or(
       setup.spec.overlong == Overlong::kCut ? OverlongSample::kCut : OverlongSample::kRefuse);
   if (recipe.upstream_outputs == UpstreamSource::kGenerated) {
-    if (setup.stage == 0) {
-      return InvalidArgument(recipe.file +
-                             ": upstream_outputs: generated: want a stage with earlier "
-                             "ones, found " +
-                             Quote(setup.spec.stages[0].name) + ", the first");
-    }
     ASSIGN_OR_RETURN(options.prepare, GenerateUpstream(setup, observer));
   }
   ASSIGN_OR_RETURN(const ChainTemplates templates,

@@ -9,19 +9,17 @@ Result<std::unique_ptr<UpstreamOutputs>> UpstreamOutputs::Create(
     Base& base, const ChainSpec& spec, int stage,
     const std::vector<std::optional<SoftPrompt>>& prompts,
     const std::vector<int64_t>& prompt_lengths) {
-  // Stages from the trained one on take part with their prompts' positions only.
+  // Stages from the trained one on matter for the positions only.
   ChainSpec earlier = spec;
+  for (auto later = earlier.stages.begin() + stage; later != earlier.stages.end(); ++later) {
+    later->max_tokens = 1;
+  }
   std::vector<SoftPrompt> loaded(prompts.size());
   for (size_t i = 0; i < prompts.size(); ++i) {
-    if (std::cmp_less(i, stage) && prompts[i].has_value()) {
-      loaded[i].vectors = prompts[i]->vectors.Copy();
-      loaded[i].content_hash = prompts[i]->content_hash;
-      continue;
-    }
-    if (std::cmp_greater_equal(i, stage)) earlier.stages[i].max_tokens = 1;
-    if (prompt_lengths[i] == 0) continue;
-    loaded[i].vectors = Buffer<float>(prompt_lengths[i], base.config().width);
-    loaded[i].content_hash = ContentHash(std::as_const(loaded[i]).vectors.view());
+    Buffer<float>& vectors = loaded[i].vectors;
+    vectors = prompts[i].has_value() ? prompts[i]->vectors.Copy()
+                                     : Buffer<float>(prompt_lengths[i], base.config().width);
+    loaded[i].content_hash = ContentHash(std::as_const(vectors).view());
   }
   ASSIGN_OR_RETURN(auto runner, ChainRunner::Create(base, earlier, std::move(loaded), {}));
   return std::unique_ptr<UpstreamOutputs>(new UpstreamOutputs(std::move(runner), stage));

@@ -17,8 +17,8 @@ namespace onepass {
 // Thread-compatible. Not copyable.
 class UpstreamOutputs {
  public:
-  // Of the stages before `stage`, by `prompts` (by stage; empty: none) and with the spec's sampling.
-  // prompt_lengths: of all stages, for the positions. The base must outlive it.
+  // Of the stages before `stage`, with the spec's sampling. prompts: theirs, by stage; prompt_lengths:
+  // of all stages, for the positions. The base must outlive it.
   static Result<std::unique_ptr<UpstreamOutputs>> Create(
       Base& base, const ChainSpec& spec, int stage,
       const std::vector<std::optional<SoftPrompt>>& prompts,

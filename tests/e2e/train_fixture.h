@@ -23,7 +23,7 @@ namespace onepass {
 
 class TrainFolder {
  public:
-  // A new folder of this name with base/, chain.yaml, train.jsonl, valid.jsonl, a.yaml, b.yaml.
+  // A new folder of this name with base/, chain.yaml, one_stage.yaml, train.jsonl, valid.jsonl, a.yaml, b.yaml.
   explicit TrainFolder(const std::string& name)
       : path_(::testing::TempDir() + "/onepass_train_" + name) {
     std::filesystem::remove_all(path_);
@@ -41,6 +41,10 @@ class TrainFolder {
           "    prompt: b/best\n"
           "    input: \"{Q}?\\n\"\n"
           "    start: \"<bos>\"\n"
+          "    stop_tokens: [\"<eos>\"]\n");
+    Write("one_stage.yaml",
+          "name: one\nbase: base\nshared: \"{Q}\\n\"\nstages:\n  - name: all\n"
+          "    prompt: d/best\n    input: \"{DOC}\\n\"\n    start: \"<bos>\"\n"
           "    stop_tokens: [\"<eos>\"]\n");
     Write("train.jsonl", Records(24, 1));
     Write("valid.jsonl", Records(5, 2));

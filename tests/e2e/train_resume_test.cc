@@ -48,11 +48,6 @@ TEST_P(TrainResume, KilledAtAnyMomentItGoesOnBitForBit) {
   const uint64_t seed = GetParam().seed;
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   const TrainFolder folder(std::string("resume_") + GetParam().name);
-  folder.Write(
-      "single.yaml",
-      "name: single\nbase: base\nshared: \"{Q}\\n\"\n"
-      "stages:\n  - {name: a, prompt: single/best, input: \"{DOC}\\n\", start: \"<bos>\",\n"
-      "     stop_tokens: [\"<eos>\"]}\n");
   // What stage b reads, and what "continued" begins with.
   for (const char* placement : {"front", "inline"}) {
     const Result<TrainReport> first = folder.Train(
@@ -134,11 +129,11 @@ INSTANTIATE_TEST_SUITE_P(
                                  "b.yaml",
                                  {"taped_constants=true", "upstream_prompts=FOLDERfront/best"},
                                  6},
-                      ResumeCase{
-                          "distill",
-                          "a.yaml",
-                          {"kind=distill", "chain=FOLDERsingle.yaml", "distill_output={O_A} {O_B}"},
-                          7}),
+                      ResumeCase{"distill",
+                                 "a.yaml",
+                                 {"kind=distill", "chain=FOLDERone_stage.yaml", "stage=all",
+                                  "distill_output={O_A} {O_B}"},
+                                 7}),
     [](const auto& test) { return test.param.name; });
 
 TEST(TrainResumeFiles, TwoRunsCannotWriteOneFolder) {

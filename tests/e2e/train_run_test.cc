@@ -187,12 +187,8 @@ TEST(TrainRun, TapingTheConstantsGivesTheSameLosses) {
 
 TEST(TrainRun, DistillLearnsAllOutputsInOneStage) {
   const TrainFolder folder("distill");
-  folder.Write("distill_chain.yaml",
-               "name: one\nbase: base\nshared: \"{Q}\\n\"\nstages:\n  - name: all\n"
-               "    prompt: d/best\n    input: \"{DOC}\\n\"\n    start: \"<bos>\"\n"
-               "    stop_tokens: [\"<eos>\"]\n");
   const std::vector<std::string> overrides = {"kind=distill",
-                                              "chain=" + folder.Path("distill_chain.yaml"),
+                                              "chain=" + folder.Path("one_stage.yaml"),
                                               "stage=all",
                                               "max_steps=2",
                                               "distill_output={O_A}\n{O_B}",
