@@ -1,13 +1,14 @@
 #include "kv/page_pool.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
 namespace onepass {
 namespace {
-// Enough pages a chunk that the allocator is called rarely, few enough that small runs stay small.
-constexpr int64_t kChunkBytes = int64_t{4} << 20;
+// The memory of a chunk is committed page by page.
+constexpr int64_t kChunkBytes = 16 * kLargePageBytes;
 }  // namespace
 
 PageList::PageList(PageList&& other) noexcept
@@ -41,7 +42,10 @@ PagePool::PagePool(const KvLayout& layout, int64_t page_count)
     : layout_(layout), page_count_(page_count) {
   ONEPASS_CHECK(layout.PageElements() > 0, "a page pool needs a layout");
   ONEPASS_CHECK(page_count >= 0 && page_count <= INT32_MAX, "page ids are 32 bits");
-  pages_per_chunk_ = std::max<int64_t>(1, kChunkBytes / layout.PageBytes());
+  pages_per_chunk_ =
+      std::clamp<int64_t>(kChunkBytes / layout.PageBytes(), 1, std::max<int64_t>(1, page_count));
+  chunk_bytes_ = (pages_per_chunk_ * layout.PageBytes() + kLargePageBytes - 1) / kLargePageBytes *
+                 kLargePageBytes;
   chunks_.resize((page_count + pages_per_chunk_ - 1) / pages_per_chunk_);
 }
 
@@ -63,9 +67,11 @@ Result<PageList> PagePool::Allocate(int64_t token_count) {
       free_.pop_back();
       continue;
     }
-    Buffer<std::byte>& chunk = chunks_[next_fresh_ / pages_per_chunk_];
-    if (chunk.data() == nullptr) chunk = Buffer<std::byte>(pages_per_chunk_, layout_.PageBytes());
-    ids.push_back(static_cast<int32_t>(next_fresh_++));
+    LargePages& chunk = chunks_[next_fresh_ / pages_per_chunk_];
+    if (chunk == nullptr) chunk = AllocateLargePages(chunk_bytes_);
+    const auto id = static_cast<int32_t>(next_fresh_++);
+    std::memset(page_bytes(id), 0, static_cast<size_t>(layout_.PageBytes()));
+    ids.push_back(id);
   }
   used_ += wanted;
   peak_ = std::max(peak_, used_);
@@ -80,8 +86,7 @@ void PagePool::Return(const std::vector<int32_t>& ids) {
 
 std::byte* PagePool::page_bytes(int32_t id) const {
   // No lock: the chunk was made before the page was handed out, and chunks_ never grows.
-  const Buffer<std::byte>& chunk = chunks_[id / pages_per_chunk_];
-  return const_cast<std::byte*>(chunk.data()) + (id % pages_per_chunk_) * layout_.PageBytes();
+  return chunks_[id / pages_per_chunk_].get() + (id % pages_per_chunk_) * layout_.PageBytes();
 }
 
 int64_t PagePool::pages_used() const {

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/large_pages.h"
 #include "core/status.h"
 #include "kv/layout.h"
 #include "tensor/tensor.h"
@@ -39,7 +40,7 @@ class PageList {
 // Thread-safe for Allocate and returns; a page's content belongs to its holder. Not copyable.
 class PagePool {
  public:
-  // page_count pages; memory is committed chunk by chunk, as pages are first used.
+  // page_count pages; memory is committed as pages are first used.
   PagePool(const KvLayout& layout, int64_t page_count);
   ~PagePool();
   PagePool(const PagePool&) = delete;
@@ -78,7 +79,8 @@ class PagePool {
   int64_t used_ = 0;
   int64_t peak_ = 0;
   int64_t pages_per_chunk_ = 1;
-  std::vector<Buffer<std::byte>> chunks_;  // sized once; memory committed on first use
+  int64_t chunk_bytes_ = 0;
+  std::vector<LargePages> chunks_;  // sized once; memory committed on first use
 };
 
 }  // namespace onepass

@@ -114,6 +114,11 @@ void AttendMany(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int6
 // Up to this many rows, as decoding has, lanes lie over keys.
 constexpr int64_t kFewRows = 8;
 
+// Asks for bytes that are read soon: the processor's own guesses end at each page.
+void Fetch(const std::byte* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) hwy::Prefetch(from + i);
+}
+
 // The same for a few rows, bit for bit: every sum goes over depth and keys in the same order. What
 // lies ready is read where it lies.
 void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t base,
@@ -132,9 +137,13 @@ void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64
     const std::byte* v = run.v_row(kv_head, from, head_dim);
     const bool is_f32 = run.dtype == DType::kF32;
     Piece piece{reinterpret_cast<const float*>(v), head_dim, at, n};
-    if (is_f32) {
-      for (int64_t e = 0; e < n * head_dim; e += 16) hwy::Prefetch(piece.values + e);
-    } else {
+    const int64_t row_bytes = StoredElements(run.dtype, head_dim) * SizeOf(run.dtype);
+    Fetch(v, n * row_bytes);
+    if (const RunCursor::Place next = cursor.Behind(from + n); next.run != nullptr) {
+      Fetch(next.run->k_row(kv_head, next.row, head_dim),
+            std::min(n, next.run->count - next.row) * row_bytes);
+    }
+    if (!is_f32) {
       WidenRows(run.dtype, k, n, head_dim, memory.keys);
     }
     Transpose(is_f32 ? reinterpret_cast<const float*>(k) : memory.keys, is_f32 ? head_dim : kStride,

@@ -126,12 +126,10 @@ ONEPASS_VNNI void Tile(const DotTask& task, int64_t row) {
       }
 #pragma GCC unroll 8
       for (int i = 0; i < kSteps / kParts; ++i) {
-        if constexpr (kRows <= 2) {  // few rows: the blocks come from memory
-          const int s = part * kSteps / kParts + i;
+        const int s = part * kSteps / kParts + i;
 #pragma GCC unroll 2
-          for (int line = s * kBits / 4; line < (s + 1) * kBits / 4; ++line) {
-            _mm_prefetch(weights + line * 64 + kPrefetchBytes, _MM_HINT_T0);
-          }
+        for (int line = s * kBits / 4; line < (s + 1) * kBits / 4; ++line) {
+          _mm_prefetch(weights + line * 64 + kPrefetchBytes, _MM_HINT_T0);
         }
         const int turn = part * kPartTurns + i % kPartTurns;
         const int step = turn * kTurnSteps + i / kPartTurns;

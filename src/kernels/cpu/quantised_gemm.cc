@@ -210,11 +210,9 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
       }
 #pragma GCC unroll 1
       for (int q = 0; q < kTurnSteps; ++q) {
-        if constexpr (kRows <= 2) {
-          const std::byte* ahead = weights + column * 4 + kPrefetchBytes;
-          hwy::Prefetch(ahead + (part * kTurnSteps + q) * kPanel * 4);
-          if (kBits == 6 && part == 0) hwy::Prefetch(ahead + (4 + q) * kPanel * 4);
-        }
+        const std::byte* ahead = weights + column * 4 + kPrefetchBytes;
+        hwy::Prefetch(ahead + (part * kTurnSteps + q) * kPanel * 4);
+        if (kBits == 6 && part == 0) hwy::Prefetch(ahead + (4 + q) * kPanel * 4);
 #pragma GCC unroll 2
         for (int i = 0; i < kPartTurns; ++i) {
           const int turn = part * kPartTurns + i;

@@ -94,8 +94,8 @@ HWY_INLINE void Tile(const float* HWY_RESTRICT a, const B* HWY_RESTRICT b, int64
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
-    // The processor's own prefetch ends at each page. Of many rows the arithmetic takes longer.
-    if constexpr (kFromMemory && kRows <= 2) hwy::Prefetch(b + kPrefetchRows * ldb);
+    // The processor's own prefetch ends at each page.
+    if constexpr (kFromMemory) hwy::Prefetch(b + kPrefetchRows * ldb);
     VF row[kVectors];
     LoadRow<kVectors>(b, row);
 #pragma GCC unroll 16

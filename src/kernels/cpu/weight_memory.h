@@ -1,6 +1,4 @@
-// Memory of packed weights. A decode step streams through all of it, and with pages of 4 KB a good
-// part of that time goes into finding the pages: weights lie together in chunks of large pages,
-// where the system has them.
+// Memory of packed weights: they lie together in chunks of large pages.
 #pragma once
 
 #include <cstddef>
