@@ -113,11 +113,13 @@ class LlamaBench:
         return best
 
 
-def our_speed(onepass, model, work, threads, repeats):
+def our_speed(onepass, model, work, options, repeats):
     """tokens/s, and the share of the machine's peak that our program reports beside it."""
     kind, size, context = work
-    command = [onepass, "bench", kind, "--model", model, "--threads", threads, "--repeats", repeats,
-               "--json", "--tokens", size]
+    command = [onepass, "bench", kind, "--model", model, "--threads", options.threads,
+               "--repeats", repeats, "--json", "--tokens", size]
+    if options.instruction_set:
+        command += ["--instruction-set", options.instruction_set]
     if kind == "decode":
         command += ["--context", context, "--batch", 1]
     output = run(command)
@@ -142,7 +144,7 @@ def compare(llama, onepass, model, work, settings, options):
             theirs.append(statistics.median(llama.speeds(model, work, settings, repeats)))
 
         def run_ours():
-            speed, share = our_speed(onepass, model, work, options.threads, repeats)
+            speed, share = our_speed(onepass, model, work, options, repeats)
             ours.append(speed)
             shares.append(share)
 
@@ -194,6 +196,8 @@ def parse(arguments):
     parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--repeats", type=count, default=3, help="of either program in a round")
     parser.add_argument("--threads", type=count, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--instruction-set", metavar="NAME",
+                        help="of onepass, to compare with a llama.cpp that was built for it")
     parser.add_argument("--json", metavar="FILE", help="the rows as JSON too, after each row")
     options = parser.parse_args(arguments)
     onepass = os.environ.get("ONEPASS") or str(ROOT / "build/release/apps/onepass/onepass")

@@ -15,6 +15,7 @@
 #include "bench/train_step.h"
 #include "commands.h"
 #include "core/file.h"
+#include "kernels/machine.h"
 #include "kernels/registry.h"
 
 namespace onepass {
@@ -24,6 +25,7 @@ struct BenchFlags {
   BenchBaseOptions base;
   std::string dtype = "bf16";
   std::string weights;
+  std::string instruction_set;
   std::string kv = "f32";
   DType kv_dtype = DType::kF32;
   bool json = false;
@@ -100,6 +102,11 @@ CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, con
   command->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  command
+      ->add_option("--instruction-set", flags->instruction_set,
+                   "as if the machine had no better one; " + std::string(InstructionSetName()) +
+                       " is its best")
+      ->check(CLI::IsMember(InstructionSetNames()));
   command->callback([flags, exit_code, work = std::move(work)] {
     flags->base.dtype = flags->dtype == "f32"   ? DType::kF32
                         : flags->dtype == "f16" ? DType::kF16
@@ -116,6 +123,7 @@ CLI::App* AddMeasurement(CLI::App& bench, std::shared_ptr<BenchFlags> flags, con
         fmt::print(stderr, "\r\033[K{}", text);
       };
     }
+    ForceInstructionSet(flags->instruction_set);
     const Status status = work(*flags);
     if (!status.ok()) ClearProgress(*flags);
     *exit_code = ReportStatus(status);

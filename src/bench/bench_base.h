@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "bench/report.h"
 #include "core/status.h"
 #include "engine/engine.h"
 #include "tensor/blocks.h"
@@ -61,5 +62,8 @@ class BenchFolder {
 // the model's work is measured and a random base needs no vocabulary.
 Result<std::unique_ptr<Base>> LoadBenchBase(const std::string& folder,
                                             const BenchBaseOptions& options);
+
+// What a report says of a base and of what it runs on.
+BenchFacts FactsOf(const Base& base, const BenchBaseOptions& options);
 
 }  // namespace onepass

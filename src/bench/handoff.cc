@@ -220,18 +220,15 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
 
   BenchReport report{
       .name = "handoff",
-      .facts = {{"base", options.base.Name()},
-                {"kv", std::string(KvTypeName(layout.dtype))},
-                {"backend", std::string(base->ops->name())},
-                {"threads", int64_t{base->ops->pool().thread_count()}},
-                {"prompt_length", options.prompt_length},
-                {"shared_tokens", options.shared_tokens},
-                {"input_tokens", options.input_tokens},
-                {"output_tokens", options.output_tokens},
-                {"runs", int64_t{options.runs}}},
+      .facts = FactsOf(*base, options.base),
       .columns = {"length", "handoff", "handoff_ms", "handoff_ms_low", "handoff_ms_high",
                   "total_ms", "total_ms_low", "total_ms_high", "tokens_prefilled"},
       .rows = {}};
+  const BenchFacts chain = {
+      {"kv", std::string(KvTypeName(layout.dtype))}, {"prompt_length", options.prompt_length},
+      {"shared_tokens", options.shared_tokens},      {"input_tokens", options.input_tokens},
+      {"output_tokens", options.output_tokens},      {"runs", int64_t{options.runs}}};
+  report.facts.insert(report.facts.end(), chain.begin(), chain.end());
   for (const int64_t length : options.lengths) {
     std::vector<SecondStage> stages;
     for (const Handoff handoff : kHandoffs) {

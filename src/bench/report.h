@@ -11,11 +11,12 @@
 namespace onepass {
 
 using BenchCell = std::variant<std::string, int64_t, double>;
+using BenchFacts = std::vector<std::pair<std::string, BenchCell>>;
 
 // Plain data.
 struct BenchReport {
   std::string name;
-  std::vector<std::pair<std::string, BenchCell>> facts;
+  BenchFacts facts;
   std::vector<std::string> columns;
   std::vector<std::vector<BenchCell>> rows;  // each as long as `columns`
 };

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "bench/speed.h"
+#include "kernels/registry.h"
 
 namespace onepass {
 namespace {
@@ -96,6 +97,7 @@ Result<RooflineResult> BenchRoofline(const RooflineBenchOptions& options) {
       .report = {.name = "roofline",
                  .facts = {{"base", options.base.Name()},
                            {"kv", std::string(KvTypeName(options.kv_dtype))},
+                           {"instruction_set", InstructionSetOf(options.base.backend)},
                            {"threads", int64_t{thread_count}},
                            {"context_tokens", options.context_tokens},
                            {"steps", options.steps},

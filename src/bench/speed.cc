@@ -10,16 +10,6 @@ namespace {
 
 constexpr int64_t kPageTokens = 32;
 
-std::vector<std::pair<std::string, BenchCell>> FactsOf(const Base& base,
-                                                       const BenchBaseOptions& options,
-                                                       DType kv_dtype) {
-  return {{"base", options.Name()},
-          {"weights", std::string(base.checkpoint->stored_type())},
-          {"kv", std::string(KvTypeName(kv_dtype))},
-          {"backend", std::string(base.ops->name())},
-          {"threads", int64_t{base.ops->pool().thread_count()}}};
-}
-
 }  // namespace
 
 Result<BenchReport> BenchMachine(int thread_count) {
@@ -80,9 +70,10 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
 
   BenchReport report{
       .name = "prefill",
-      .facts = FactsOf(*base, options.base, options.kv_dtype),
+      .facts = FactsOf(*base, options.base),
       .columns = {"tokens", "ms", "ms_low", "ms_high", "tokens_per_s", "gops", "peak_share"},
       .rows = {}};
+  report.facts.emplace_back("kv", std::string(KvTypeName(options.kv_dtype)));
   report.facts.emplace_back("repeats", int64_t{options.repeats});
   report.facts.emplace_back("peak_gflops", peaks.gflops);
   report.facts.emplace_back("peak_int8_gops", peaks.int8_gops);
@@ -160,10 +151,11 @@ Result<BenchReport> BenchDecode(const DecodeBenchOptions& options) {
       std::max(before, MeasureMemoryBandwidth(base->ops->pool(), memory_bytes));
 
   BenchReport report{.name = "decode",
-                     .facts = FactsOf(*base, options.base, options.kv_dtype),
+                     .facts = FactsOf(*base, options.base),
                      .columns = {"batch", "ms_per_step", "ms_low", "ms_high", "tokens_per_s",
                                  "mb_per_step", "bandwidth_share"},
                      .rows = {}};
+  report.facts.emplace_back("kv", std::string(KvTypeName(options.kv_dtype)));
   report.facts.emplace_back("context_tokens", options.context_tokens);
   report.facts.emplace_back("steps", options.step_count);
   report.facts.emplace_back("repeats", int64_t{options.repeats});

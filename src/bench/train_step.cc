@@ -190,24 +190,23 @@ Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<StepBench> bench, StepBench::Create(*base, options));
   ASSIGN_OR_RETURN(const Measure untaped, bench->Run(/*taped_constants=*/false));
   ASSIGN_OR_RETURN(const Measure taped, bench->Run(/*taped_constants=*/true));
-  BenchReport report{
-      .name = "train-step",
-      .facts = {{"base", options.base.Name()},
-                {"backend", std::string(base->ops->name())},
-                {"threads", int64_t{base->ops->pool().thread_count()}},
-                {"placement", std::string(NameOf(options.placement))},
-                {"activation_checkpointing",
-                 std::string(options.tape_mode == TapeMode::kRecomputeActivations ? "yes" : "no")},
-                {"prompt_length", options.prompt_length},
-                {"token_count", options.token_count},
-                {"batch_size", options.batch_size},
-                {"repeats", int64_t{options.repeats}},
-                {"times_faster", taped.seconds / untaped.seconds},
-                {"times_less_tape",
-                 static_cast<double>(taped.tape_bytes) / static_cast<double>(untaped.tape_bytes)}},
-      .columns = {"constants", "seconds", "tape_bytes", "kv_bytes", "resident_bytes",
-                  "taped_tokens", "constant_tokens", "loss"},
-      .rows = {}};
+  BenchReport report{.name = "train-step",
+                     .facts = FactsOf(*base, options.base),
+                     .columns = {"constants", "seconds", "tape_bytes", "kv_bytes", "resident_bytes",
+                                 "taped_tokens", "constant_tokens", "loss"},
+                     .rows = {}};
+  const BenchFacts step = {
+      {"placement", std::string(NameOf(options.placement))},
+      {"activation_checkpointing",
+       std::string(options.tape_mode == TapeMode::kRecomputeActivations ? "yes" : "no")},
+      {"prompt_length", options.prompt_length},
+      {"token_count", options.token_count},
+      {"batch_size", options.batch_size},
+      {"repeats", int64_t{options.repeats}},
+      {"times_faster", taped.seconds / untaped.seconds},
+      {"times_less_tape",
+       static_cast<double>(taped.tape_bytes) / static_cast<double>(untaped.tape_bytes)}};
+  report.facts.insert(report.facts.end(), step.begin(), step.end());
   for (const Measure* m : {&untaped, &taped}) {
     report.rows.push_back({std::string(m == &taped ? "taped" : "untaped"), m->seconds,
                            m->tape_bytes, m->kv_bytes, m->resident_bytes, m->taped_tokens,

@@ -28,8 +28,8 @@ const char* InstructionSetName();
 
 // All that it was compiled for and this machine has, the best first.
 std::vector<std::string> InstructionSetNames();
-// From now on only the named one (one of InstructionSetNames()) is used; "" ends this. For tests;
-// not while ops run.
+// From now on only the named one (one of InstructionSetNames()) is used; "" ends this. For tests
+// and measurements; not while ops run.
 void ForceInstructionSet(std::string_view name);
 
 }  // namespace onepass
