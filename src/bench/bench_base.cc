@@ -15,7 +15,7 @@ namespace {
 
 class SilentDecodeState : public DecodeState {
  public:
-  std::string Push(TokenId) override { return {}; }
+  std::string_view Push(TokenId) override { return {}; }
   std::string Finish() override { return {}; }
 };
 

@@ -37,15 +37,27 @@ uint64_t ContentHash(uint64_t base_hash, const Segment& segment, const KvView& v
 // One output being generated.
 class Decoding {
  public:
-  Decoding(DecodeRequest& r, PagePool& pool, const Tokenizer& tokenizer)
+  // Empties the request's results and makes room for them, for at most `context` tokens.
+  Decoding(DecodeRequest& r, PagePool& pool, const Tokenizer& tokenizer, int64_t context)
       : request(&r),
         segment(std::make_unique<Segment>(pool, r.start_position, r.provenance)),
         sampler(r.sampling),
         decoder(tokenizer),
-        tokenizer_(tokenizer) {}
+        tokenizer_(tokenizer) {
+    r.segment = nullptr;
+    r.tokens.clear();
+    r.text.clear();
+    r.fed_tokens = 0;
+    r.first_token_seconds = -1;
+    r.decode_seconds = 0;
+    const int64_t most = std::clamp<int64_t>(r.stop.max_tokens, 0, context);
+    r.tokens.reserve(most);
+    r.text.reserve(most * kTextBytesAToken);
+    text_ends_.reserve(most);
+  }
 
-  // Takes the token after the ones so far; the tokens that it leaves to be fed.
-  std::vector<TokenId> Accept(TokenId token) {
+  // Takes the token after the ones so far. Those that it leaves to be fed are the request's last.
+  std::span<const TokenId> Accept(TokenId token) {
     const StopRule& stop = request->stop;
     if (std::ranges::find(stop.tokens, token) != stop.tokens.end()) {
       Finish(FinishReason::kStopToken);
@@ -63,7 +75,7 @@ class Decoding {
       return CutAt(cut);
     }
     if (std::ssize(request->tokens) >= stop.max_tokens) Finish(FinishReason::kLength);
-    return {token};
+    return std::span(request->tokens).last(1);
   }
 
   void Finish(FinishReason reason) {
@@ -79,9 +91,12 @@ class Decoding {
   bool done = false;
 
  private:
+  // Room for text: about twice what tokens of words have.
+  static constexpr int64_t kTextBytesAToken = 8;
+
   // Drops what stands behind the first `size` bytes of the text, from text, tokens and KV. Of a
   // token that the border splits the rest is tokenised anew and returned.
-  std::vector<TokenId> CutAt(size_t size) {
+  std::span<const TokenId> CutAt(size_t size) {
     const auto behind = std::ranges::upper_bound(text_ends_, size);
     const size_t whole = behind == text_ends_.begin() ? 0 : behind[-1];
     // The first token that ends there: those behind it gave no text.
@@ -95,7 +110,7 @@ class Decoding {
     request->tokens.resize(kept);
     request->tokens.insert(request->tokens.end(), rest.begin(), rest.end());
     segment->Truncate(std::ssize(request->start_tokens) + kept);
-    return rest;
+    return std::span(request->tokens).last(rest.size());
   }
 
   const Tokenizer& tokenizer_;
@@ -160,18 +175,14 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
   std::vector<Decoding> sequences;
   sequences.reserve(requests.size());
   for (DecodeRequest& request : requests) {
-    Decoding& d = sequences.emplace_back(request, *pool_, *base_->tokenizer);
-    request.segment = nullptr;
-    request.tokens.clear();
-    request.text.clear();
-    request.fed_tokens = 0;
+    Decoding& d =
+        sequences.emplace_back(request, *pool_, *base_->tokenizer, base_->config().max_positions);
     RETURN_IF_ERROR(d.segment->Extend(request.start_tokens));
     d.unfed = static_cast<int64_t>(request.start_tokens.size());
     ONEPASS_CHECK(d.unfed > 0 || !request.first_logits.empty(), "nothing to decode from");
-    request.first_token_seconds = -1;
-    request.decode_seconds = 0;
     if (request.stop.max_tokens <= 0) d.Finish(FinishReason::kLength);
   }
+  SamplerScratch scratch;
   // Takes the next token of a sequence; what must be fed then waits at its segment's end.
   const auto accept = [&](Decoding& d, std::span<const float> logits) -> Status {
     DecodeRequest& request = *d.request;
@@ -181,7 +192,7 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
                              base_->checkpoint->path() + ")");
     }
     const bool first = request.first_token_seconds < 0;
-    const std::vector<TokenId> next = d.Accept(d.sampler.Next(logits));
+    const std::span<const TokenId> next = d.Accept(d.sampler.Next(logits, scratch));
     if (first) request.first_token_seconds = SecondsSince(start);
     if (d.done) request.decode_seconds = SecondsSince(start) - request.first_token_seconds;
     // Of what comes last only later readers need the KV.
@@ -196,9 +207,13 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
 
   const int64_t vocab_size = base_->config().vocab_size;
   Buffer<float> logits;
+  std::vector<Decoding*> active;
+  std::vector<ForwardItem<float>> items;
+  active.reserve(sequences.size());
+  items.reserve(sequences.size());
   while (true) {
-    std::vector<Decoding*> active;
-    std::vector<ForwardItem<float>> items;
+    active.clear();
+    items.clear();
     for (Decoding& d : sequences) {
       if (d.unfed == 0) continue;
       items.push_back({.view = &d.request->view,
@@ -226,6 +241,8 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
   for (Decoding& d : sequences) {
     DecodeRequest& request = *d.request;
     if (request.finish != FinishReason::kStopString) request.text += d.decoder.Finish();
+    request.tokens.shrink_to_fit();
+    request.text.shrink_to_fit();
     if (d.segment->token_count() == 0) continue;
     d.segment->set_content_hash(ContentHash(base_hash_, *d.segment, request.view, {}));
     request.segment = std::move(d.segment);

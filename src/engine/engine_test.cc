@@ -315,24 +315,29 @@ TEST_F(EngineTest, Bf16RoundsMatricesAsAFileOfBf16HoldsThem) {
   }
 }
 
+int32_t Next(Sampler& sampler, std::span<const float> logits) {
+  SamplerScratch scratch;
+  return sampler.Next(logits, scratch);
+}
+
 TEST(Sampler, GreedyTakesTheLargestAndTheSmallestIdOfEquals) {
   Sampler sampler({});
   const std::vector<float> logits{1, 3, 3, 2};
-  EXPECT_EQ(sampler.Next(logits), 1);
+  EXPECT_EQ(Next(sampler, logits), 1);
 }
 
 TEST(Sampler, GreedyAgreesWithComparisonsOfFloats) {
   Sampler sampler({});
-  EXPECT_EQ(sampler.Next(std::vector<float>{-3, -1, -2}), 1);
-  EXPECT_EQ(sampler.Next(std::vector<float>{-1, -0.0f, 0.0f}), 1);
-  EXPECT_EQ(sampler.Next(std::vector<float>{-3.4e38f, -1e-40f, 3.4e38f, 1e-40f}), 2);
+  EXPECT_EQ(Next(sampler, std::vector<float>{-3, -1, -2}), 1);
+  EXPECT_EQ(Next(sampler, std::vector<float>{-1, -0.0f, 0.0f}), 1);
+  EXPECT_EQ(Next(sampler, std::vector<float>{-3.4e38f, -1e-40f, 3.4e38f, 1e-40f}), 2);
   Rng rng(20241121);
   for (int trial = 0; trial < 200; ++trial) {
     std::vector<float> logits(1 + rng.Uniform(100));
     // Few different values, so that there are ties.
     for (float& v : logits) v = static_cast<float>(rng.UniformInt(-4, 4)) * 0.75f;
     const auto best = std::max_element(logits.begin(), logits.end());
-    EXPECT_EQ(sampler.Next(logits), best - logits.begin());
+    EXPECT_EQ(Next(sampler, logits), best - logits.begin());
   }
 }
 
@@ -357,14 +362,14 @@ TEST(Sampler, TopKAndTopPKeepOnlyTheLikeliest) {
   Sampler top_k({.temperature = 1, .top_k = 2, .seed = 1});
   Sampler top_p({.temperature = 1, .top_p = 0.5, .seed = 1});
   for (int i = 0; i < 500; ++i) {
-    EXPECT_NE(top_k.Next(logits), 2);
-    EXPECT_EQ(top_p.Next(logits), 0);
+    EXPECT_NE(Next(top_k, logits), 2);
+    EXPECT_EQ(Next(top_p, logits), 0);
   }
 }
 
 TEST(Sampler, TopPKeepsOneTokenAtLeast) {
   Sampler sampler({.temperature = 1, .top_p = 1e-300, .seed = 1});
-  EXPECT_EQ(sampler.Next(std::vector<float>{-3, 2, 1}), 1);
+  EXPECT_EQ(Next(sampler, std::vector<float>{-3, 2, 1}), 1);
 }
 
 TEST(Sampler, FrequenciesFollowTheTemperature) {
@@ -372,7 +377,7 @@ TEST(Sampler, FrequenciesFollowTheTemperature) {
   Sampler sampler({.temperature = 1, .seed = 42});
   std::vector<int> counts(3);
   constexpr int kDraws = 20000;
-  for (int i = 0; i < kDraws; ++i) ++counts[sampler.Next(logits)];
+  for (int i = 0; i < kDraws; ++i) ++counts[Next(sampler, logits)];
   EXPECT_NEAR(counts[0] / double{kDraws}, 0.6, 0.015);
   EXPECT_NEAR(counts[1] / double{kDraws}, 0.3, 0.015);
 }

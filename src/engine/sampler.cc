@@ -5,7 +5,6 @@
 #include <cmath>
 #include <numeric>
 #include <string>
-#include <vector>
 
 namespace onepass {
 
@@ -52,12 +51,13 @@ Status SamplingOptions::Validate() const {
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options), rng_(options.seed) {}
 
-int32_t Sampler::Next(std::span<const float> logits) {
+int32_t Sampler::Next(std::span<const float> logits, SamplerScratch& scratch) {
   ONEPASS_CHECK(!logits.empty(), "no logits to sample from");
   const int32_t best = ArgMax(logits);
   if (options_.temperature == 0 || options_.top_k == 1) return best;
   // Candidates, the likeliest first; equal ones by id, so that the order is one.
-  std::vector<int32_t> ids(logits.size());
+  std::vector<int32_t>& ids = scratch.ids;
+  ids.resize(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
   const auto likelier = [&](int32_t a, int32_t b) {
     return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
@@ -66,7 +66,8 @@ int32_t Sampler::Next(std::span<const float> logits) {
   if (options_.top_k > 0) kept = std::min(kept, static_cast<size_t>(options_.top_k));
   std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(), likelier);
 
-  std::vector<double> weights(kept);
+  std::vector<double>& weights = scratch.weights;
+  weights.resize(kept);
   double total = 0;
   for (size_t i = 0; i < kept; ++i) {
     weights[i] =

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "core/rng.h"
 #include "core/status.h"
@@ -21,12 +22,19 @@ struct SamplingOptions {
 // None is infinite or NaN.
 bool AllFinite(std::span<const float> values);
 
+// Memory of a sampler's that several may share, one after the other. It grows to the vocabulary's
+// size and stays.
+struct SamplerScratch {
+  std::vector<int32_t> ids;
+  std::vector<double> weights;
+};
+
 // Greedy ties go to the smallest id. Same seed and logits, same tokens. Thread-compatible.
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options);
   // REQUIRES: logits are finite, and at least one.
-  int32_t Next(std::span<const float> logits);
+  int32_t Next(std::span<const float> logits, SamplerScratch& scratch);
 
  private:
   SamplingOptions options_;

@@ -48,6 +48,7 @@ Status Segment::Grow(int64_t count) {
   if (count > room) {
     ASSIGN_OR_RETURN(PageList more, pool_->Allocate(count - room));
     pages_.Append(std::move(more));
+    tokens_.reserve(pages_.size() * pool_->layout().page_tokens);
   }
   token_count_ += count;
   return Status::Ok();

@@ -60,7 +60,8 @@ class Segment {
   int64_t page_count() const { return pages_.size(); }
   int64_t bytes() const { return page_count() * pool_->layout().PageBytes(); }
 
-  // Makes room for `count` more tokens (their KV is written by the model). kExhausted.
+  // Makes room for `count` more tokens (their KV is written by the model). kExhausted. Takes memory
+  // and the pool's lock only where a page begins.
   Status Extend(std::span<const int32_t> tokens);
   Status ExtendWithVectors(int64_t count);
   // Drops what stands behind the first `count` tokens; before sealing only. Keeps the pages.

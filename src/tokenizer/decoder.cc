@@ -48,10 +48,10 @@ class DecoderRun::Collector : public TextSink {
   std::string text_;
 };
 
-std::string DecoderRun::Take() {
-  std::string taken;
-  taken.swap(*text_);
-  return taken;
+std::string_view DecoderRun::Take() {
+  taken_.clear();
+  taken_.swap(*text_);
+  return taken_;
 }
 
 Status Decoder::Add(const JsonNode& node) {

@@ -38,14 +38,15 @@ class DecoderRun {
  public:
   void Token(std::string_view text) { sinks_.back()->Token(text); }
   void Finish() { sinks_.back()->Finish(); }
-  // The text that became certain since the last call.
-  std::string Take();
+  // The text that became certain since the last call; valid until the next one.
+  std::string_view Take();
 
  private:
   friend class Decoder;
   class Collector;
   std::vector<std::unique_ptr<TextSink>> sinks_;  // from the last step to the first
   std::string* text_ = nullptr;                   // in the collector
+  std::string taken_;
 };
 
 class Decoder {

@@ -191,10 +191,7 @@ class TiktokenTokenizer : public Tokenizer {
   }
 
   std::string TokenOf(TokenId id) const override {
-    if (const auto at = special_at_.find(id); at != special_at_.end()) {
-      return special_[at->second].content;
-    }
-    const std::string* text = ranks_->TextOf(id);
+    const std::string* text = TextOf(id);
     return text == nullptr ? std::string() : *text;
   }
 
@@ -219,12 +216,12 @@ class TiktokenTokenizer : public Tokenizer {
         : tokenizer_(tokenizer), skip_special_(skip_special) {}
     void Feed(TokenId id, std::string* out) {
       if (skip_special_ && tokenizer_.IsSpecial(id)) return;
-      assembler_.Push(tokenizer_.TokenOf(id), out);
+      if (const std::string* text = tokenizer_.TextOf(id)) assembler_.Push(*text, out);
     }
-    std::string Push(TokenId id) override {
-      std::string out;
-      Feed(id, &out);
-      return out;
+    std::string_view Push(TokenId id) override {
+      text_.clear();
+      Feed(id, &text_);
+      return text_;
     }
     std::string Finish() override {
       std::string out;
@@ -236,7 +233,14 @@ class TiktokenTokenizer : public Tokenizer {
     const TiktokenTokenizer& tokenizer_;
     bool skip_special_;
     Utf8Assembler assembler_;
+    std::string text_;  // of the last push
   };
+
+  // Null for an id that there is not.
+  const std::string* TextOf(TokenId id) const {
+    const auto special = special_at_.find(id);
+    return special == special_at_.end() ? ranks_->TextOf(id) : &special_[special->second].content;
+  }
 
   void EncodePlain(std::string_view text, std::vector<TokenId>* ids) const {
     size_t done = 0;

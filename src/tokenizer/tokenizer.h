@@ -37,8 +37,9 @@ struct TokenizerInfo {
 class DecodeState {
  public:
   virtual ~DecodeState() = default;
-  // The text that this id made certain.
-  virtual std::string Push(TokenId id) = 0;
+  // The text that this id made certain, until the next call. Takes no memory once its own has grown
+  // to the longest text.
+  virtual std::string_view Push(TokenId id) = 0;
   // The rest. Nothing may be pushed behind it.
   virtual std::string Finish() = 0;
 };
@@ -69,7 +70,8 @@ class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
       : state_(tokenizer.StartDecode(skip_special)) {}
-  std::string Push(TokenId id) { return state_->Push(id); }
+  // Valid until the next call.
+  std::string_view Push(TokenId id) { return state_->Push(id); }
   // What is left (possibly with U+FFFD for an incomplete character).
   std::string Finish() { return state_->Finish(); }
 

@@ -231,13 +231,13 @@ class JsonTokenizer::State : public DecodeState {
       : tokenizer_(tokenizer),
         skip_special_(skip_special),
         run_(tokenizer.parts_.decoder.Start()) {}
-  std::string Push(TokenId id) override {
+  std::string_view Push(TokenId id) override {
     Feed(id);
     return run_.Take();
   }
   std::string Finish() override {
     run_.Finish();
-    return run_.Take();
+    return std::string(run_.Take());
   }
   void Feed(TokenId id) {
     if (const std::string* text = tokenizer_.DecoderText(id, skip_special_)) run_.Token(*text);

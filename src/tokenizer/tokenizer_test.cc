@@ -112,7 +112,7 @@ TEST(StreamDecoder, AnyIdsGiveWhatDecodeGives) {
         StreamDecoder decoder(*tokenizer, skip);
         std::string text;
         for (const TokenId id : ids) {
-          const std::string part = decoder.Push(id);
+          const std::string part(decoder.Push(id));
           EXPECT_TRUE(IsUtf8(part));
           text += part;
         }
