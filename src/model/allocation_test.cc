@@ -69,5 +69,26 @@ INSTANTIATE_TEST_SUITE_P(KvTypes, MemoryOfSteps,
                          ::testing::Values(DType::kF32, DType::kBF16, DType::kI8),
                          [](const auto& type) { return std::string(KvTypeName(type.param)); });
 
+// What it takes, which it keeps, is less than the logits of half the rows.
+TEST_F(MemoryOfSmallModel, ALossHoldsTheLogitsOfABlockOfItsRows) {
+  constexpr int64_t kRows = 1 << 14;
+  const ModelConfig& config = model->config();
+  Buffer<float> hidden(kRows, config.width), dhidden(kRows, config.width);
+  const std::vector<int32_t> targets(kRows, 5);
+  const std::vector<float> scale(kRows, 1);
+  std::vector<float> losses(kRows);
+  const auto run = [&](int64_t rows) {
+    const auto first = [&](auto& of_all) { return std::span(of_all).first(rows); };
+    const int64_t so_far = allocated_bytes;
+    model->Loss(hidden.view().Rows(0, rows), first(targets), first(scale), first(losses),
+                dhidden.view().Rows(0, rows));
+    return allocated_bytes - so_far;
+  };
+  const int64_t of_all = run(kRows);
+  EXPECT_GT(of_all, 0);
+  EXPECT_LT(of_all, kRows / 2 * config.vocab_size * SizeOf(DType::kF32));
+  EXPECT_EQ(run(kRows), 0);
+}
+
 }  // namespace
 }  // namespace onepass

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -216,21 +217,35 @@ TEST_P(TransformerTest, OnlyDifferencesOfPositionsCount) {
   for (int64_t i = 0; i < want.size(); ++i) EXPECT_NEAR(want.data()[i], got.data()[i], 1e-4);
 }
 
-TEST_P(TransformerTest, LossInBlocksEqualsLossOfLogits) {
-  const int64_t count = 40;
-  const std::vector<int32_t> tokens = Tokens(count, 6);
-  const std::vector<int32_t> targets = Tokens(count, 7);
-  Segment tail(*pool_, 0, {});
-  ASSERT_TRUE(tail.Extend(tokens).ok());
-  const KvView empty;
-  const ForwardItem<float> item{.view = &empty, .tail = &tail, .new_count = count, .vectors = {}};
-  const View<const float> hidden = model_->Forward({&item, 1}, nullptr);
-  Buffer<float> logits(count, model_->config().vocab_size);
-  model_->Logits(hidden, logits.view());
-  const std::vector<float> scale(count, 1);
-  std::vector<float> losses(count);
-  model_->Loss(hidden, targets, scale, losses, {});
-  for (int64_t t = 0; t < count; ++t) {
+// Three blocks of at most 256 rows, the last one not full.
+TEST_P(TransformerTest, LossInBlocksEqualsLossRowByRowAndThatOfLogits) {
+  constexpr int64_t kCount = 600;
+  const int64_t width = model_->config().width;
+  const std::vector<int32_t> targets = Tokens(kCount, 7);
+  Rng rng(6);
+  Buffer<float> hidden(kCount, width), dhidden(kCount, width), dhidden_by_row(kCount, width);
+  for (float& value : hidden.span()) value = static_cast<float>(rng.Normal());
+  // Gradients are added to what is there.
+  for (float& value : dhidden.span()) value = static_cast<float>(rng.Normal());
+  std::ranges::copy(dhidden.span(), dhidden_by_row.data());
+  std::vector<float> scale(kCount), losses(kCount), losses_by_row(kCount);
+  for (float& value : scale) value = static_cast<float>(rng.UniformDouble());
+
+  model_->Loss(hidden.view(), targets, scale, losses, dhidden.view());
+  for (int64_t t = 0; t < kCount; ++t) {
+    const auto row = [&](auto& of_all) { return std::span(of_all).subspan(t, 1); };
+    model_->Loss(hidden.view().Rows(t, 1), row(targets), row(scale), row(losses_by_row),
+                 dhidden_by_row.view().Rows(t, 1));
+  }
+  ExpectBitwise(losses_by_row, losses);
+  ExpectBitwise(dhidden_by_row.span(), dhidden.span());
+  // The losses alone.
+  model_->Loss(hidden.view(), targets, scale, losses, {});
+  ExpectBitwise(losses_by_row, losses);
+
+  Buffer<float> logits(kCount, model_->config().vocab_size);
+  model_->Logits(hidden.view(), logits.view());
+  for (int64_t t = 0; t < kCount; ++t) {
     double sum = 0;
     for (int64_t v = 0; v < logits.cols(); ++v) sum += std::exp(logits.view()(t, v));
     EXPECT_NEAR(losses[t], std::log(sum) - logits.view()(t, targets[t]), 1e-4);
