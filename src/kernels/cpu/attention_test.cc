@@ -1,9 +1,10 @@
 // Attention of the CPU backend against the oracle, and its promises: runs, batches and threads
-// change no bit.
+// change no bit. On every instruction set.
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "kernels/instruction_sets_for_test.h"
 #include "kernels/registry.h"
 #include "kernels/testing.h"
 
@@ -42,7 +43,9 @@ std::vector<AttentionCase> Cases() {
   return cases;
 }
 
-TEST(CpuAttention, ForwardAndBackwardEqualReference) {
+class CpuAttention : public testing::OnInstructionSet {};
+
+TEST_P(CpuAttention, ForwardAndBackwardEqualReference) {
   Rng rng(kSeed);
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsDouble();
@@ -80,7 +83,7 @@ TEST(CpuAttention, ForwardAndBackwardEqualReference) {
   }
 }
 
-TEST(CpuAttention, RunsAreOnlyStorage) {
+TEST_P(CpuAttention, RunsAreOnlyStorage) {
   Rng rng(kSeed + 1);
   auto cpu = CpuOps(2);
   const AttentionShape shape = ShapeOf(6, 2, 32);
@@ -113,7 +116,7 @@ TEST(CpuAttention, RunsAreOnlyStorage) {
 }
 
 // Decoding token by token, prefilling at once and prefilling in chunks give the same bits.
-TEST(CpuAttention, AQueryIsTheSameToTheBitAloneAndInAnyBatch) {
+TEST_P(CpuAttention, AQueryIsTheSameToTheBitAloneAndInAnyBatch) {
   Rng rng(kSeed + 2);
   auto cpu = CpuOps(2);
   for (auto [heads, kv_heads] : {std::pair<int64_t, int64_t>{4, 4}, {9, 3}, {8, 1}}) {
@@ -175,7 +178,7 @@ struct SharedProblem {
   }
 };
 
-TEST(CpuAttention, SequencesOfOneCallMayShareRuns) {
+TEST_P(CpuAttention, SequencesOfOneCallMayShareRuns) {
   SharedProblem mine(kSeed + 3);
   SharedProblem oracle(kSeed + 3);
   mine.Run(*CpuOps(2));
@@ -191,7 +194,7 @@ TEST(CpuAttention, SequencesOfOneCallMayShareRuns) {
   }
 }
 
-TEST(CpuAttention, ConstantRunsTakeNoGradient) {
+TEST_P(CpuAttention, ConstantRunsTakeNoGradient) {
   SharedProblem mine(kSeed + 4);
   mine.Run(*CpuOps(2));
   for (int64_t j = 21; j < 91; ++j) {
@@ -201,7 +204,7 @@ TEST(CpuAttention, ConstantRunsTakeNoGradient) {
   EXPECT_NE(*mine.prompt.At(2, 0, 0, 0), 0);
 }
 
-TEST(CpuAttention, ThreadsChangeNoBit) {
+TEST_P(CpuAttention, ThreadsChangeNoBit) {
   SharedProblem one(kSeed + 5);
   one.Run(*CpuOps(1));
   for (int threads : {2, 4}) {
@@ -218,7 +221,7 @@ TEST(CpuAttention, ThreadsChangeNoBit) {
 }
 
 // Few rows behind many keys: with several threads, chunks of keys are items of their own.
-TEST(CpuAttention, SharingKeysBetweenThreadsChangesNoBit) {
+TEST_P(CpuAttention, SharingKeysBetweenThreadsChangesNoBit) {
   struct Case {
     int64_t queries, key_count;
   };
@@ -255,7 +258,7 @@ TEST(CpuAttention, SharingKeysBetweenThreadsChangesNoBit) {
   }
 }
 
-TEST(CpuAttention, HugeScoresNeitherOverflowNorVanish) {
+TEST_P(CpuAttention, HugeScoresNeitherOverflowNorVanish) {
   Rng rng(kSeed + 6);
   auto cpu = CpuOps(1);
   const AttentionShape shape = ShapeOf(1, 1, 8);
@@ -272,7 +275,7 @@ TEST(CpuAttention, HugeScoresNeitherOverflowNorVanish) {
   EXPECT_LT(RelativeError(lse.view(), lse_ref.view()), 1e-5);
 }
 
-TEST(CpuAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
+TEST_P(CpuAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
   Rng rng(kSeed + 7);
   auto cpu = CpuOps(1);
   const AttentionShape shape = ShapeOf(2, 1, 8);
@@ -287,7 +290,7 @@ TEST(CpuAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
   EXPECT_TRUE(std::isnan(out.view()(29, 15)));
 }
 
-TEST(CpuAttention, NoSequencesAndNoQueriesAreFine) {
+TEST_P(CpuAttention, NoSequencesAndNoQueriesAreFine) {
   auto cpu = CpuOps(2);
   Block<float> nothing(0, 16), lse(0, 2);
   cpu->Attention(nothing.view(), ShapeOf(2, 1, 8), {}, nothing.view(), lse.view());
@@ -299,6 +302,9 @@ TEST(CpuAttention, NoSequencesAndNoQueriesAreFine) {
   cpu->Attention(nothing.view(), ShapeOf(2, 1, 8), {&sequence, 1}, nothing.view(), lse.view());
   EXPECT_EQ(*keys.At(2, 0, 0, 0), 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(EachInstructionSet, CpuAttention, testing::InstructionSets(),
+                         testing::NameOfSet);
 
 }  // namespace
 }  // namespace onepass

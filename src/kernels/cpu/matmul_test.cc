@@ -1,9 +1,10 @@
 // Products of the CPU backend against the oracle, and the two promises of its tile: no bit of a row
-// depends on the batch or on the number of threads.
+// depends on the batch or on the number of threads. On every instruction set.
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "kernels/instruction_sets_for_test.h"
 #include "kernels/registry.h"
 #include "kernels/testing.h"
 
@@ -47,7 +48,9 @@ std::vector<MatMulCase> Cases() {
   return cases;
 }
 
-TEST(CpuMatMul, EqualsReference) {
+class CpuMatMul : public testing::OnInstructionSet {};
+
+TEST_P(CpuMatMul, EqualsReference) {
   Rng rng(kSeed);
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
@@ -73,7 +76,7 @@ TEST(CpuMatMul, EqualsReference) {
   }
 }
 
-TEST(CpuMatMul, BackwardEqualsReferenceFromTheSamePackedWeight) {
+TEST_P(CpuMatMul, BackwardEqualsReferenceFromTheSamePackedWeight) {
   Rng rng(kSeed + 1);
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
@@ -91,7 +94,7 @@ TEST(CpuMatMul, BackwardEqualsReferenceFromTheSamePackedWeight) {
   }
 }
 
-TEST(CpuMatMul, ARowIsTheSameToTheBitAloneAndInAnyBatch) {
+TEST_P(CpuMatMul, ARowIsTheSameToTheBitAloneAndInAnyBatch) {
   Rng rng(kSeed + 2);
   auto cpu = CpuOps(2);
   for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
@@ -118,7 +121,7 @@ TEST(CpuMatMul, ARowIsTheSameToTheBitAloneAndInAnyBatch) {
 }
 
 // Weights of all kinds beside each other, the rows plain, normed and gated.
-TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
+TEST_P(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
   Rng rng(kSeed + 5);
   constexpr int64_t kDepth = 512;
   auto cpu = CpuOps(2);
@@ -201,7 +204,7 @@ TEST(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
   }
 }
 
-TEST(CpuMatMul, ThreadsChangeNoBit) {
+TEST_P(CpuMatMul, ThreadsChangeNoBit) {
   Rng rng(kSeed + 3);
   const StoredWeight stored(257, 300, DType::kBF16, rng);
   for (int64_t t : {1, 5, 333}) {
@@ -226,7 +229,7 @@ TEST(CpuMatMul, ThreadsChangeNoBit) {
   }
 }
 
-TEST(CpuMatMul, PaddingOutsideTheViewStaysUntouched) {
+TEST_P(CpuMatMul, PaddingOutsideTheViewStaysUntouched) {
   Rng rng(kSeed + 4);
   auto cpu = CpuOps(2);
   const StoredWeight stored(37, 29, DType::kF32, rng);
@@ -243,6 +246,33 @@ TEST(CpuMatMul, PaddingOutsideTheViewStaysUntouched) {
   }
 }
 
+// A weight of one output whose only element is `bits`, times 1.
+float ProductWithHalf(uint16_t bits, Ops<float>& ops) {
+  const RawTensor weight{.dtype = DType::kF16,
+                         .shape = {1, 1},
+                         .bytes = std::as_bytes(std::span<const uint16_t>(&bits, 1))};
+  const auto w = std::move(ops.Prepare(weight)).value();
+  const float one = 1;
+  float y = 0;
+  ops.MatMul({&one, 1, 1, 1}, *w, {}, {&y, 1, 1, 1}, false);
+  return y;
+}
+
+TEST_P(CpuMatMul, HalvesOfEveryKindKeepTheirValue) {
+  const auto cpu = CpuOps(1);
+  for (int bits = 0; bits < 0x10000; bits += 127) {
+    const float value = ToFloat(F16{static_cast<uint16_t>(bits)});
+    if (!std::isfinite(value)) continue;
+    EXPECT_EQ(ProductWithHalf(static_cast<uint16_t>(bits), *cpu), value) << bits;
+  }
+  EXPECT_EQ(ProductWithHalf(0x0001, *cpu), ToFloat(F16{0x0001}));
+  EXPECT_EQ(ProductWithHalf(0x7BFF, *cpu), 65504.0f);
+  EXPECT_EQ(ProductWithHalf(0x7C00, *cpu), INFINITY);
+  EXPECT_EQ(ProductWithHalf(0xFC00, *cpu), -INFINITY);
+  EXPECT_TRUE(std::isnan(ProductWithHalf(0x7C01, *cpu)));
+  EXPECT_TRUE(std::isnan(ProductWithHalf(0xFE00, *cpu)));
+}
+
 TEST(CpuMatMul, RefusesOtherTypesNamingThem) {
   auto cpu = CpuOps(1);
   Rng rng(kSeed);
@@ -252,6 +282,9 @@ TEST(CpuMatMul, RefusesOtherTypesNamingThem) {
   EXPECT_EQ(result.status().code(), StatusCode::kUnsupported);
   EXPECT_NE(result.status().message().find("F64"), std::string::npos);
 }
+
+INSTANTIATE_TEST_SUITE_P(EachInstructionSet, CpuMatMul, testing::InstructionSets(),
+                         testing::NameOfSet);
 
 }  // namespace
 }  // namespace onepass

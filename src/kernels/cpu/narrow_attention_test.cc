@@ -1,9 +1,10 @@
 // Attention over KV in BF16 and I8: the oracle against itself on what the rows stand for, the CPU
-// backend against the oracle, and its promises.
+// backend, on every instruction set, against the oracle, and its promises.
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "kernels/instruction_sets_for_test.h"
 #include "kernels/narrow_keys_for_test.h"
 #include "kernels/registry.h"
 
@@ -66,7 +67,9 @@ TEST(NarrowAttention, TheOracleReadsTheValuesThatRowsStandFor) {
   }
 }
 
-TEST(NarrowAttention, CpuEqualsReference) {
+class NarrowAttention : public testing::OnInstructionSet {};
+
+TEST_P(NarrowAttention, CpuEqualsReference) {
   Rng rng(kSeed + 1);
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsDouble();
@@ -97,7 +100,7 @@ TEST(NarrowAttention, CpuEqualsReference) {
   }
 }
 
-TEST(NarrowAttention, RunsChunksAndThreadsChangeNoBit) {
+TEST_P(NarrowAttention, RunsChunksAndThreadsChangeNoBit) {
   Rng rng(kSeed + 2);
   const AttentionShape shape = ShapeOf(6, 2, 24);
   const int64_t count = 630;
@@ -132,7 +135,7 @@ TEST(NarrowAttention, RunsChunksAndThreadsChangeNoBit) {
 }
 
 // One view may hold runs of every type.
-TEST(NarrowAttention, GradientsPassConstantsOfAnyType) {
+TEST_P(NarrowAttention, GradientsPassConstantsOfAnyType) {
   Rng rng(kSeed + 3);
   auto cpu = CpuOps(2);
   auto ref = MakeRefOpsFloat();
@@ -164,7 +167,7 @@ TEST(NarrowAttention, GradientsPassConstantsOfAnyType) {
   EXPECT_LT(RelativeError(own.All(3).view(), own_ref.All(3).view()), 6e-6);
 }
 
-TEST(NarrowAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
+TEST_P(NarrowAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
   Rng rng(kSeed + 4);
   auto cpu = CpuOps(1);
   Keys<float> keys(1, 8, std::vector<int64_t>{90}, rng);
@@ -178,6 +181,9 @@ TEST(NarrowAttention, NotANumberInAKeyReachesThoseWhoSeeIt) {
     EXPECT_TRUE(std::isnan(answer.out.view()(29, 15)));
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(EachInstructionSet, NarrowAttention, testing::InstructionSets(),
+                         testing::NameOfSet);
 
 }  // namespace
 }  // namespace onepass

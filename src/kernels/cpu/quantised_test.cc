@@ -6,7 +6,7 @@
 #include <limits>
 #include <string>
 
-#include "kernels/machine.h"
+#include "kernels/instruction_sets_for_test.h"
 #include "kernels/ref/quantised_product.h"
 #include "kernels/registry.h"
 #include "kernels/testing.h"
@@ -36,11 +36,7 @@ std::unique_ptr<const PreparedWeight> Prepared(Ops<float>& ops, const StoredBloc
   return std::move(ops.Prepare(stored.tensor())).value();
 }
 
-class QuantisedProducts : public ::testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override { ForceInstructionSet(GetParam()); }
-  void TearDown() override { ForceInstructionSet(""); }
-};
+class QuantisedProducts : public testing::OnInstructionSet {};
 
 struct Shape {
   int64_t t, n, k;
@@ -218,9 +214,8 @@ TEST_P(QuantisedProducts, NoNumbersStayNoNumbersAndZerosAreZero) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(EachInstructionSet, QuantisedProducts,
-                         ::testing::ValuesIn(InstructionSetNames()),
-                         [](const auto& set) { return set.param; });
+INSTANTIATE_TEST_SUITE_P(EachInstructionSet, QuantisedProducts, testing::InstructionSets(),
+                         testing::NameOfSet);
 
 // What quantising x costs: 1/254 of a group's largest value at most, so about a hundredth at the worst output.
 TEST(QuantisedProduct, IsNearTheOracle) {

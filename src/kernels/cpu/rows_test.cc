@@ -1,9 +1,11 @@
-// Row-wise ops of the CPU backend against the oracle at odd sizes, strides and addresses.
+// Row-wise ops of the CPU backend against the oracle at odd sizes, strides and addresses, on every
+// instruction set.
 #include <gtest/gtest.h>
 
 #include <string>
 
 #include "kernels/cpu/rows.h"
+#include "kernels/instruction_sets_for_test.h"
 #include "kernels/registry.h"
 #include "kernels/testing.h"
 
@@ -18,7 +20,7 @@ constexpr uint64_t kSeed = 777;
 constexpr int64_t kSizes[] = {1, 3, 7, 16, 17, 33, 100, 257, 1500};
 constexpr int64_t kRows[] = {0, 1, 3, 40};
 
-class CpuRows : public ::testing::Test {
+class CpuRows : public testing::OnInstructionSet {
  protected:
   // Calls body(T, C) for many shapes.
   template <class Body>
@@ -40,7 +42,7 @@ class CpuRows : public ::testing::Test {
   std::unique_ptr<Ops<float>> ref = MakeRefOpsFloat();
 };
 
-TEST_F(CpuRows, RmsNormEqualsReference) {
+TEST_P(CpuRows, RmsNormEqualsReference) {
   ForShapes([&](int64_t t, int64_t c) {
     const auto x = Random(t, c);
     const auto weight = Random(1, c);
@@ -58,7 +60,7 @@ TEST_F(CpuRows, RmsNormEqualsReference) {
   });
 }
 
-TEST_F(CpuRows, RopeEqualsReferenceAndItsInverseUndoesIt) {
+TEST_P(CpuRows, RopeEqualsReferenceAndItsInverseUndoesIt) {
   for (int64_t head_dim : {2, 6, 8, 32, 64, 80, 128}) {
     for (int64_t heads : {1, 3}) {
       SCOPED_TRACE(std::to_string(head_dim) + " seed=" + std::to_string(kSeed));
@@ -88,7 +90,7 @@ TEST_F(CpuRows, RopeEqualsReferenceAndItsInverseUndoesIt) {
   }
 }
 
-TEST_F(CpuRows, SwiGluEqualsReference) {
+TEST_P(CpuRows, SwiGluEqualsReference) {
   ForShapes([&](int64_t t, int64_t c) {
     const auto gate = Random(t, c, 4);
     const auto up = Random(t, c);
@@ -110,7 +112,7 @@ TEST_F(CpuRows, SwiGluEqualsReference) {
   });
 }
 
-TEST_F(CpuRows, SoftmaxCrossEntropyEqualsReference) {
+TEST_P(CpuRows, SoftmaxCrossEntropyEqualsReference) {
   ForShapes([&](int64_t t, int64_t v) {
     auto logits = Random(t, v, 6);
     auto logits_ref = logits.As<float>();
@@ -127,7 +129,7 @@ TEST_F(CpuRows, SoftmaxCrossEntropyEqualsReference) {
   });
 }
 
-TEST_F(CpuRows, ExponentialIsWithinTwoUlps) {
+TEST_P(CpuRows, ExponentialIsWithinTwoUlps) {
   std::vector<float> x, y;
   for (double v = -87.2; v < 88.2; v += 0.00037) x.push_back(static_cast<float>(v));
   y.resize(x.size());
@@ -151,7 +153,7 @@ TEST_F(CpuRows, ExponentialIsWithinTwoUlps) {
 }
 
 // A run that diverges must be seen to.
-TEST_F(CpuRows, NotANumberStaysNotANumber) {
+TEST_P(CpuRows, NotANumberStaysNotANumber) {
   const float in[] = {NAN, 1};
   float out[2];
   BestRowOps().exp(in, out, 2);
@@ -168,7 +170,7 @@ TEST_F(CpuRows, NotANumberStaysNotANumber) {
   }
 }
 
-TEST_F(CpuRows, ThreadsChangeNoBit) {
+TEST_P(CpuRows, ThreadsChangeNoBit) {
   const auto x = Random(200, 300);
   const auto weight = Random(1, 300);
   Block<float> first(200, 300), r(1, 200);
@@ -184,6 +186,9 @@ TEST_F(CpuRows, ThreadsChangeNoBit) {
     EXPECT_TRUE(SameBits(y.view(), first.view())) << threads;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(EachInstructionSet, CpuRows, testing::InstructionSets(),
+                         testing::NameOfSet);
 
 }  // namespace
 }  // namespace onepass
