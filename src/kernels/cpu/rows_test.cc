@@ -2,6 +2,8 @@
 // instruction set.
 #include <gtest/gtest.h>
 
+#include <map>
+#include <numeric>
 #include <string>
 
 #include "kernels/cpu/rows.h"
@@ -13,6 +15,7 @@ namespace onepass {
 namespace {
 
 using testing::Block;
+using testing::CpuOps;
 using testing::RelativeError;
 using testing::SameBits;
 
@@ -38,7 +41,7 @@ class CpuRows : public testing::OnInstructionSet {
   }
 
   Rng rng{kSeed};
-  std::unique_ptr<Ops<float>> cpu = std::move(MakeOps("cpu", {.thread_count = 2})).value();
+  std::unique_ptr<Ops<float>> cpu = CpuOps(2);
   std::unique_ptr<Ops<float>> ref = MakeRefOpsFloat();
 };
 
@@ -171,19 +174,44 @@ TEST_P(CpuRows, NotANumberStaysNotANumber) {
 }
 
 TEST_P(CpuRows, ThreadsChangeNoBit) {
-  const auto x = Random(200, 300);
-  const auto weight = Random(1, 300);
-  Block<float> first(200, 300), r(1, 200);
-  for (int threads : {1, 2, 4}) {
-    auto ops = std::move(MakeOps("cpu", {.thread_count = threads})).value();
-    Block<float> y(200, 300);
-    ops->RmsNorm(x.view(), weight.span(), 1e-5, y.view(), r.span());
-    ops->SwiGlu(y.view(), x.view(), y.view());
-    std::vector<int32_t> targets(200, 7);
-    std::vector<float> scale(200, 0.5f), loss(200);
-    ops->SoftmaxCrossEntropy(y.view(), targets, scale, loss);
-    if (threads == 1) first = y;
-    EXPECT_TRUE(SameBits(y.view(), first.view())) << threads;
+  constexpr int64_t kT = 200, kC = 300;
+  const auto x = Random(kT, kC);
+  const auto up = Random(kT, kC);
+  const auto dy = Random(kT, kC);
+  const auto weight = Random(1, kC);
+  const auto positions = [] {
+    std::vector<int64_t> all(kT);
+    std::iota(all.begin(), all.end(), 3);
+    return all;
+  }();
+  const std::vector<double> frequencies(kC / 10, 0.3);  // five heads
+  const RopeTable table{frequencies};
+  const std::vector<int32_t> targets(kT, 7);
+  const std::vector<float> scale(kT, 0.5f);
+  const auto run = [&](int threads) {
+    const auto ops = CpuOps(threads);
+    std::map<std::string, Block<float>> found;
+    const auto start = [&](const std::string& name, Block<float> from) -> Block<float>& {
+      return found[name] = std::move(from);
+    };
+    auto& inv_rms = start("inverse RMS", {1, kT});
+    ops->RmsNorm(x.view(), weight.span(), 1e-5, start("RmsNorm", {kT, kC}).view(), inv_rms.span());
+    ops->RmsNormBackward(x.view(), weight.span(), inv_rms.span(), dy.view(),
+                         start("RmsNormBackward", up).view());
+    ops->Rope(start("Rope", x).view(), positions, table, false);
+    ops->Rope(start("inverse Rope", x).view(), positions, table, true);
+    ops->SwiGlu(x.view(), up.view(), start("SwiGlu", {kT, kC}).view());
+    ops->SwiGluBackward(x.view(), up.view(), dy.view(), start("dgate", {kT, kC}).view(),
+                        start("dup", {kT, kC}).view());
+    ops->SoftmaxCrossEntropy(start("dlogits", x).view(), targets, scale,
+                             start("losses", {1, kT}).span());
+    return found;
+  };
+  const auto alone = run(1);
+  for (int threads : {2, 3, 4}) {
+    for (const auto& [name, block] : run(threads)) {
+      EXPECT_TRUE(SameBits(block.view(), alone.at(name).view())) << name << ", " << threads;
+    }
   }
 }
 

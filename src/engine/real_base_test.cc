@@ -1,0 +1,84 @@
+// What the engine writes with the base that ships, whichever threads and whichever backend compute.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "engine/engine.h"
+
+namespace onepass {
+namespace {
+
+std::unique_ptr<Base> Load(const std::string& backend, int threads) {
+  Result<std::unique_ptr<Base>> base =
+      LoadBase(ONEPASS_SOURCE_DIR "/models/base", {.backend = backend, .thread_count = threads});
+  ONEPASS_CHECK(base.ok(), base.status().message());
+  return std::move(base).value();
+}
+
+// Greedy outputs of prompts that are read and continued together, and the KV that they left.
+struct Outputs {
+  Outputs(const std::string& backend, int threads, const std::vector<std::string>& texts,
+          int64_t max_tokens)
+      : base(Load(backend, threads)) {
+    for (const std::string& text : texts) {
+      prefills.push_back({.tokens = base->tokenizer->Encode(text, {}), .want_logits = true});
+    }
+    ONEPASS_CHECK(engine.Prefill(prefills).ok(), "pages");
+    for (const PrefillRequest& prefill : prefills) {
+      decodes.push_back({.view = KvView({prefill.segment}),
+                         .first_logits = prefill.logits,
+                         .start_position = prefill.segment->end_position(),
+                         .stop = {.tokens = {}, .strings = {}, .max_tokens = max_tokens}});
+    }
+    ONEPASS_CHECK(engine.Decode(decodes).ok(), "pages");
+  }
+
+  std::unique_ptr<Base> base;
+  PagePool pool{base->config().Layout(32, DType::kF32), 256};
+  Engine engine{*base, pool};
+  std::vector<PrefillRequest> prefills;
+  std::vector<DecodeRequest> decodes;
+};
+
+bool SameKv(const Segment& a, const Segment& b) {
+  if (a.page_count() != b.page_count()) return false;
+  const auto page_bytes = static_cast<size_t>(a.pool().layout().PageBytes());
+  for (int64_t page = 0; page < a.page_count(); ++page) {
+    if (std::memcmp(a.k_bytes(page, 0), b.k_bytes(page, 0), page_bytes) != 0) return false;
+  }
+  return true;
+}
+
+const std::vector<std::string> kTexts = {"Where is", "A document about a",
+                                         "Question: who is in the kitchen?\nAnswer:", "1, 2, 3,",
+                                         "The"};
+
+// One of the prompts is so long that threads share its keys.
+TEST(RealBase, ThreadsChangeNoBit) {
+  std::vector<std::string> texts = kTexts;
+  while (texts[0].size() < 2000) texts[0] += " " + texts[0];
+  const Outputs alone("cpu", 1, texts, 16);
+  ASSERT_GE(alone.prefills[0].segment->token_count(), 512);
+  for (const int threads : {2, 3}) {
+    const Outputs together("cpu", threads, texts, 16);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      SCOPED_TRACE(std::to_string(threads) + " threads: " + texts[i]);
+      EXPECT_EQ(together.prefills[i].logits, alone.prefills[i].logits);
+      EXPECT_EQ(together.decodes[i].tokens, alone.decodes[i].tokens);
+      EXPECT_TRUE(SameKv(*together.prefills[i].segment, *alone.prefills[i].segment));
+      EXPECT_TRUE(SameKv(*together.decodes[i].segment, *alone.decodes[i].segment));
+    }
+  }
+}
+
+TEST(RealBase, TheOracleAndTheCpuWriteTheSameGreedyTokens) {
+  const Outputs oracle("ref", 1, kTexts, 32);
+  const Outputs cpu("cpu", 2, kTexts, 32);
+  for (size_t i = 0; i < kTexts.size(); ++i) {
+    EXPECT_EQ(std::ssize(cpu.decodes[i].tokens), 32);
+    EXPECT_EQ(cpu.decodes[i].tokens, oracle.decodes[i].tokens) << kTexts[i];
+  }
+}
+
+}  // namespace
+}  // namespace onepass
