@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 BUILD := cmake --build --parallel $(JOBS) --preset
 
-.PHONY: all setup setup-dev build demo test bench lint format fuzz asan tsan clean
+.PHONY: all setup setup-dev build demo test bench lint format fuzz asan tsan neon clean
 
 all: build
 
@@ -47,6 +47,10 @@ asan tsan: setup-dev
 	@cmake --preset $@ >/dev/null
 	@$(BUILD) $@ --target unit_tests
 	@ctest --preset $@ -j $(JOBS)
+
+# The kernels on 64-bit Arm, emulated.
+neon: setup
+	@tools/check_neon.sh
 
 clean:
 	rm -rf build out

@@ -125,7 +125,8 @@ def handoffs(report):
         row = [str(length)]
         for name in names:
             cell = cells[(length, name)]
-            row.append(f"{number(cell['handoff_ms'])}, {number(cell['total_ms'])}")
+            row.append(", ".join(with_spread(cell[key], cell[f"{key}_low"], cell[f"{key}_high"])
+                                 for key in ("handoff_ms", "total_ms")))
         first, last = cells[(length, names[0])], cells[(length, names[-1])]
         row.append(f"{first['total_ms'] / last['total_ms']:.1f}")
         rows.append(row)
@@ -162,7 +163,8 @@ def kv_error(report):
 
 
 def train_steps(reports):
-    rows = [[f"{report['placement']}, constants {row['constants']}", number(row["seconds"]),
+    rows = [[f"{report['placement']}, constants {row['constants']}",
+             with_spread(row["seconds"], row["seconds_low"], row["seconds_high"]),
              megabytes(row["tape_bytes"]), megabytes(row["resident_bytes"]),
              str(row["taped_tokens"]), str(row["constant_tokens"])]
             for report in reports for row in report["rows"]]

@@ -85,7 +85,7 @@ TrainSample RandomSample(const TrainStepOptions& options, const Plan& plan, int6
 
 // One way to take the step: a row of the report.
 struct Measure {
-  double seconds = 0;
+  Spread seconds;
   int64_t tape_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t resident_bytes = 0;
@@ -147,7 +147,7 @@ class StepBench {
       measure.tape_bytes = loss.tape_bytes;
       measure.loss = loss.loss_sum / static_cast<double>(loss.target_count);
     }
-    measure.seconds = SpreadOf(std::move(seconds)).median;
+    measure.seconds = SpreadOf(std::move(seconds));
     measure.kv_bytes = pool.bytes_peak();
     measure.resident_bytes = std::max<int64_t>(StatusBytes("VmHWM:") - resident_before_, 0);
     return measure;
@@ -190,11 +190,12 @@ Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<StepBench> bench, StepBench::Create(*base, options));
   ASSIGN_OR_RETURN(const Measure untaped, bench->Run(/*taped_constants=*/false));
   ASSIGN_OR_RETURN(const Measure taped, bench->Run(/*taped_constants=*/true));
-  BenchReport report{.name = "train-step",
-                     .facts = FactsOf(*base, options.base),
-                     .columns = {"constants", "seconds", "tape_bytes", "kv_bytes", "resident_bytes",
-                                 "taped_tokens", "constant_tokens", "loss"},
-                     .rows = {}};
+  BenchReport report{
+      .name = "train-step",
+      .facts = FactsOf(*base, options.base),
+      .columns = {"constants", "seconds", "seconds_low", "seconds_high", "tape_bytes", "kv_bytes",
+                  "resident_bytes", "taped_tokens", "constant_tokens", "loss"},
+      .rows = {}};
   const BenchFacts step = {
       {"placement", std::string(NameOf(options.placement))},
       {"activation_checkpointing",
@@ -203,14 +204,14 @@ Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
       {"token_count", options.token_count},
       {"batch_size", options.batch_size},
       {"repeats", int64_t{options.repeats}},
-      {"times_faster", taped.seconds / untaped.seconds},
+      {"times_faster", taped.seconds.median / untaped.seconds.median},
       {"times_less_tape",
        static_cast<double>(taped.tape_bytes) / static_cast<double>(untaped.tape_bytes)}};
   report.facts.insert(report.facts.end(), step.begin(), step.end());
   for (const Measure* m : {&untaped, &taped}) {
-    report.rows.push_back({std::string(m == &taped ? "taped" : "untaped"), m->seconds,
-                           m->tape_bytes, m->kv_bytes, m->resident_bytes, m->taped_tokens,
-                           m->constant_tokens, m->loss});
+    report.rows.push_back({std::string(m == &taped ? "taped" : "untaped"), m->seconds.median,
+                           m->seconds.low, m->seconds.high, m->tape_bytes, m->kv_bytes,
+                           m->resident_bytes, m->taped_tokens, m->constant_tokens, m->loss});
   }
   return report;
 }

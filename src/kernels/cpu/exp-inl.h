@@ -21,8 +21,10 @@ HWY_INLINE V Exp(D d, V x) {
   const hn::RebindToSigned<D> di;
   const V lowest = hn::Set(d, -87.3f);
   const auto vanishes = hn::Lt(x, lowest);
-  // With x as the second operand a NaN passes through both.
-  const V clamped = hn::Min(hn::Set(d, 88.3f), hn::Max(lowest, x));
+  // By comparisons, which are false of a NaN: not every machine's Min and Max keep one.
+  const V highest = hn::Set(d, 88.3f);
+  const V below = hn::IfThenElse(hn::Gt(x, highest), highest, x);
+  const V clamped = hn::IfThenElse(vanishes, lowest, below);
   const auto n = hn::NearestInt(hn::Mul(clamped, hn::Set(d, 1.44269504f)));
   const V n_float = hn::ConvertTo(d, n);
   // ln 2 in two parts: the first has few bits, so that its product with n is exact.

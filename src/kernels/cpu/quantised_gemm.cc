@@ -113,6 +113,7 @@ void UnpackBlock(const PanelFormat& format, const std::byte* HWY_RESTRICT from,
 // What a row adds to the sums of two vectors of outputs in one step of four depths. Where the
 // processor does not add neighbouring products by itself, sums1 takes one of each two.
 struct Sums {
+  HWY_INLINE Sums() {}  // written out: GCC's own would not be for the target
   VI sums0[2];
   VI sums1[2];
 };
