@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "core/file.h"
+#include "engine/base_tokenizer.h"
 #include "eval/base_error.h"
 #include "model/convert.h"
 #include "world_text.h"
@@ -86,9 +87,8 @@ Status Run(const Flags& flags) {
                report.dense_matrix_count);
   }
   fmt::print("\n");
-  std::error_code error;
-  if (!std::filesystem::exists(flags.base + "/tokenizer.json", error)) {
-    fmt::print("error not measured: the base has no tokenizer.json\n");
+  if (FolderTokenizerPath(flags.base).empty()) {
+    fmt::print("error not measured: the base has neither tokenizer.json nor tokenizer.model\n");
     return Status::Ok();
   }
   // Some four bytes a token.

@@ -72,6 +72,30 @@ TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
   EXPECT_THAT(text.output, HasSubstr("want a text of at least 2 tokens"));
 }
 
+// Either kind of tokenizer file comes along with what stands beside it, and lets the error be
+// measured; without one there is nothing to measure it on.
+TEST_F(ConvertCommand, MeasuresWithTheTokenizerThatTheFolderHas) {
+  ModelConfig config = NamedShape("tiny").value();
+  config.vocab_size = 380 + 256;  // ranks, special tokens
+  ASSERT_TRUE(InitBase(config, DType::kF32, 5, At("ranks")).ok());
+  const std::string convert = "convert --force --text-tokens 50 --weights q8 " + At("ranks") + " ";
+  const Outcome without = RunOnepass(convert + At("without"));
+  ASSERT_EQ(without.exit_code, 0) << without.output;
+  EXPECT_THAT(without.output, HasSubstr("error not measured: the base has neither tokenizer.json"));
+
+  fs::copy_file(ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/tiny.tiktoken",
+                At("ranks/tokenizer.model"));
+  const std::vector<std::string> names = {"tokenizer.model", "tokenizer_config.json",
+                                          "special_tokens_map.json", "generation_config.json"};
+  for (size_t i = 1; i < names.size(); ++i) folder_.Write("ranks/" + names[i], "{}");
+  const Outcome with = RunOnepass(convert + At("with"));
+  ASSERT_EQ(with.exit_code, 0) << with.output;
+  EXPECT_GT(NumberAfter(with.output, "perplexity "), 1);
+  for (const std::string& name : names) {
+    EXPECT_EQ(folder_.Read("with/" + name), folder_.Read("ranks/" + name)) << name;
+  }
+}
+
 TEST_F(ConvertCommand, WrongUsageEndsWithTwoAndFaultsWithOne) {
   EXPECT_EQ(RunOnepass("convert " + At("base") + " " + At("x")).exit_code, 2);
   EXPECT_EQ(RunOnepass("convert --weights q5 " + At("base") + " " + At("x")).exit_code, 2);
