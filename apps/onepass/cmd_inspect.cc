@@ -166,6 +166,7 @@ Status InspectPrompt(const std::string& dir, bool as_json) {
           {"stage", prompt.facts->stage},
           {"trained_as", prompt.facts->trained_as},
           {"base_fingerprint", prompt.facts->base_fingerprint},
+          {"base_type", prompt.facts->base_type},
           {"added_tokens", AddedTokens(*prompt.facts)},
           {"recipe", prompt.facts->recipe_json.empty() ? Json(nullptr)
                                                        : Json::parse(prompt.facts->recipe_json)}};
@@ -182,7 +183,9 @@ Status InspectPrompt(const std::string& dir, bool as_json) {
     rows.push_back({"placement", std::string(NameOf(prompt.facts->placement))});
     rows.push_back({"stage", prompt.facts->stage});
     rows.push_back({"trained as", prompt.facts->trained_as});
-    rows.push_back({"trained on", prompt.facts->base_fingerprint});
+    const std::string& type = prompt.facts->base_type;
+    rows.push_back({"trained on", prompt.facts->base_fingerprint +
+                                      (type.empty() ? "" : ", weights of type " + type)});
     if (const auto tokens = AddedTokens(*prompt.facts); !tokens.empty()) {
       std::string text;
       for (const std::string& token : tokens) text += (text.empty() ? "" : " ") + Quote(token);

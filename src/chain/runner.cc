@@ -67,8 +67,7 @@ Result<std::unique_ptr<ChainRunner>> ChainRunner::Create(Base& base, const Chain
       Result<SoftPrompt> loaded = LoadSoftPrompt(stage.prompt);
       RETURN_IF_ERROR(loaded.status().WithPrefix(where + ": prompt"));
       prompt = *std::move(loaded);
-      const Status fits = CheckPromptFits(prompt, stage.prompt, base.config().width,
-                                          base.checkpoint->Fingerprint(), spec.placement);
+      const Status fits = CheckPromptFits(prompt, stage.prompt, PlaceOnBase(base, spec.placement));
       RETURN_IF_ERROR(fits.WithPrefix(where));
     }
     prompts.push_back(std::move(prompt));

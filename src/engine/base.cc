@@ -20,4 +20,11 @@ Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOption
   return base;
 }
 
+PromptPlace PlaceOnBase(const Base& base, Placement placement) {
+  return {.width = base.config().width,
+          .base_fingerprint = base.checkpoint->Fingerprint(),
+          .base_type = std::string(base.checkpoint->stored_type()),
+          .placement = placement};
+}
+
 }  // namespace onepass

@@ -35,6 +35,8 @@ struct BaseOptions {
 };
 // A folder with config.json, safetensors and a tokenizer (base_tokenizer.h), or a GGUF file.
 Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOptions& options);
+// What a prompt that is used with this base, at this placement, must fit.
+PromptPlace PlaceOnBase(const Base& base, Placement placement);
 
 // One segment to write: its tokens (or a prompt's vectors) at start_position under a view.
 struct PrefillRequest {

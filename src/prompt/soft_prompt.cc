@@ -27,28 +27,36 @@ uint64_t ContentHash(View<const float> vectors) {
   return hash;
 }
 
-Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, int64_t width,
-                       const std::string& base_fingerprint, Placement placement) {
+Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, const PromptPlace& place) {
   const auto fault = [&](const char* what, const std::string& wanted, const std::string& found) {
     return InvalidArgument(std::string("prompt: ") + what + ": want " + wanted + ", found " +
                            found + " (" + dir + ")");
   };
-  if (prompt.width() != width) {
-    return fault("width", std::to_string(width) + " as the base has",
+  if (prompt.width() != place.width) {
+    return fault("width", std::to_string(place.width) + " as the base has",
                  std::to_string(prompt.width()));
   }
   if (!prompt.facts.has_value()) return Status::Ok();
-  const std::string& trained_on = prompt.facts->base_fingerprint;
-  if (!trained_on.empty() && trained_on != base_fingerprint) {
-    return fault("base", "fingerprint " + base_fingerprint, "a prompt trained on " + trained_on);
+  const PromptFacts& facts = *prompt.facts;
+  if (!facts.base_fingerprint.empty() && facts.base_fingerprint != place.base_fingerprint) {
+    // A base in other bits is the likeliest mistake: it is the same model to its user.
+    const bool known = !facts.base_type.empty() && !place.base_type.empty();
+    if (known && facts.base_type != place.base_type) {
+      return fault("base",
+                   "a base of type " + facts.base_type + ", fingerprint " + facts.base_fingerprint +
+                       ", with which it was trained",
+                   place.base_type + ", fingerprint " + place.base_fingerprint);
+    }
+    return fault("base", "fingerprint " + place.base_fingerprint,
+                 "a prompt trained on " + facts.base_fingerprint);
   }
-  if (prompt.facts->placement != placement) {
-    return fault("placement", std::string(NameOf(placement)),
-                 "a prompt trained for " + std::string(NameOf(prompt.facts->placement)));
+  if (facts.placement != place.placement) {
+    return fault("placement", std::string(NameOf(place.placement)),
+                 "a prompt trained for " + std::string(NameOf(facts.placement)));
   }
-  if (!prompt.facts->added_tokens.empty()) {
+  if (!facts.added_tokens.empty()) {
     return Unsupported("prompt: added tokens: want none, found " +
-                       std::to_string(prompt.facts->added_tokens.size()) + " (" + dir + ")");
+                       std::to_string(facts.added_tokens.size()) + " (" + dir + ")");
   }
   return Status::Ok();
 }

@@ -35,6 +35,7 @@ struct PromptFacts {
   std::string stage;             // name of the stage that it was trained for
   std::string trained_as;        // "standard", "fthss", "distill"
   std::string base_fingerprint;  // Checkpoint::Fingerprint() of the base
+  std::string base_type;         // its Checkpoint::stored_type(); empty: not recorded
   std::string recipe_json;       // the training recipe, as JSON; may be empty
   std::vector<AddedTokenRow> added_tokens;
 };
@@ -60,10 +61,17 @@ Result<SoftPrompt> LoadSoftPrompt(const std::string& dir);
 // A fault of a write, such as a full disk, leaves the old one.
 Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir);
 
+// Where a prompt is to be used: a base, as its Checkpoint describes it, and a placement.
+struct PromptPlace {
+  int64_t width = 0;
+  std::string base_fingerprint;
+  std::string base_type;  // only for the message
+  Placement placement = Placement::kFront;
+};
+
 // The clear error where a prompt does not fit its place: wrong width, base or placement, or added
 // tokens, which the files keep but no chain runs yet (kUnsupported). A prompt without facts is only
 // checked for width.
-Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, int64_t width,
-                       const std::string& base_fingerprint, Placement placement);
+Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, const PromptPlace& place);
 
 }  // namespace onepass

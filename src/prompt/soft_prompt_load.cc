@@ -17,8 +17,9 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int64_t kMaxJsonBytes = int64_t{1} << 22;
-constexpr std::array<std::string_view, 7> kFactsKeys = {
-    "version", "placement", "stage", "trained_as", "base_fingerprint", "recipe", "added_tokens"};
+constexpr std::array<std::string_view, 8> kFactsKeys = {
+    "version",          "placement", "stage",  "trained_as",
+    "base_fingerprint", "base_type", "recipe", "added_tokens"};
 
 Status Fault(const char* file, const std::string& key, const std::string& wanted,
              const std::string& found, const std::string& path) {
@@ -221,6 +222,7 @@ Result<PromptFacts> ReadFacts(const std::string& path, int64_t width) {
   ASSIGN_OR_RETURN(facts.trained_as, OptionalString(object, "trained_as", kPromptFactsFile, path));
   ASSIGN_OR_RETURN(facts.base_fingerprint,
                    OptionalString(object, "base_fingerprint", kPromptFactsFile, path));
+  ASSIGN_OR_RETURN(facts.base_type, OptionalString(object, "base_type", kPromptFactsFile, path));
   if (!IsAbsent(object, "recipe")) facts.recipe_json = object["recipe"].dump();
   ASSIGN_OR_RETURN(facts.added_tokens, ReadAddedTokens(object, width, path));
   return facts;

@@ -41,6 +41,7 @@ Result<std::string> FactsJson(const PromptFacts& facts, const std::string& path)
   out["stage"] = facts.stage;
   out["trained_as"] = facts.trained_as;
   out["base_fingerprint"] = facts.base_fingerprint;
+  if (!facts.base_type.empty()) out["base_type"] = facts.base_type;
   out["recipe"] = nullptr;
   if (!facts.recipe_json.empty()) {
     ASSIGN_OR_RETURN(const nlohmann::json recipe,
@@ -67,7 +68,8 @@ Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir) {
   // Checked before anything is written.
   for (const std::string& text : {prompt.base_model_name, prompt.facts ? prompt.facts->stage : "",
                                   prompt.facts ? prompt.facts->trained_as : "",
-                                  prompt.facts ? prompt.facts->base_fingerprint : ""}) {
+                                  prompt.facts ? prompt.facts->base_fingerprint : "",
+                                  prompt.facts ? prompt.facts->base_type : ""}) {
     if (!IsUtf8(text)) {
       return InvalidArgument("prompt: want UTF-8, found " + Quote(text) + " (" + dir + ")");
     }

@@ -37,6 +37,7 @@ SoftPrompt MakePrompt() {
                              .stage = "answer",
                              .trained_as = "fthss",
                              .base_fingerprint = "0123456789abcdef",
+                             .base_type = "Q8_0",
                              .recipe_json = R"({"lr":0.01,"steps":5})"};
   return prompt;
 }
@@ -90,7 +91,25 @@ TEST_F(SoftPromptTest, WhatIsSavedLoadsBack) {
   EXPECT_EQ(loaded->facts->stage, "answer");
   EXPECT_EQ(loaded->facts->trained_as, "fthss");
   EXPECT_EQ(loaded->facts->base_fingerprint, "0123456789abcdef");
+  EXPECT_EQ(loaded->facts->base_type, "Q8_0");
   EXPECT_EQ(json::parse(loaded->facts->recipe_json), json::parse(prompt.facts->recipe_json));
+}
+
+// Written before the type of the base was recorded: what is loaded saves as the very same bytes.
+TEST_F(SoftPromptTest, PromptsWithoutABaseTypeLoadAndStayAsTheyAre) {
+  for (const char* name : {"answer", "answer-fthss", "compress", "distill", "prompt-tuning"}) {
+    const std::string shipped = ONEPASS_SOURCE_DIR "/models/prompts/world/" + std::string(name);
+    if (!fs::exists(shipped)) GTEST_SKIP() << shipped << " is missing";
+    const auto loaded = LoadSoftPrompt(shipped);
+    ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+    ASSERT_TRUE(loaded->facts.has_value());
+    EXPECT_EQ(loaded->facts->base_type, "");
+    ASSERT_TRUE(SaveSoftPrompt(*loaded, At(name)).ok());
+    for (const char* file : {"adapter_config.json", "adapter_model.safetensors", "onepass.json"}) {
+      EXPECT_EQ(ReadFile(At(name) + "/" + file).value(), ReadFile(shipped + "/" + file).value())
+          << name << "/" << file;
+    }
+  }
 }
 
 TEST_F(SoftPromptTest, RowsOfAddedTokensAreKeptExactlyAndNotRun) {
@@ -105,8 +124,12 @@ TEST_F(SoftPromptTest, RowsOfAddedTokensAreKeptExactlyAndNotRun) {
   EXPECT_EQ(row.token, "<memory>");
   EXPECT_EQ(row.embedding, prompt.facts->added_tokens[0].embedding);
   EXPECT_EQ(row.head, prompt.facts->added_tokens[0].head);
-  EXPECT_EQ(CheckPromptFits(*loaded, "p", 4, "0123456789abcdef", Placement::kInline).message(),
-            "prompt: added tokens: want none, found 1 (p)");
+  EXPECT_EQ(
+      CheckPromptFits(
+          *loaded, "p",
+          {.width = 4, .base_fingerprint = "0123456789abcdef", .placement = Placement::kInline})
+          .message(),
+      "prompt: added tokens: want none, found 1 (p)");
 
   json facts = Get("onepass.json");
   facts["added_tokens"][0]["head"].push_back(1);
@@ -260,6 +283,7 @@ TEST_F(SoftPromptTest, HostileFactsAreRefused) {
       {"placement", 3, "\"placement\": want a string, found 3"},
       {"stage", json::array(), "\"stage\": want a string, found a list"},
       {"base_fingerprint", 12, "\"base_fingerprint\""},
+      {"base_type", 8, "\"base_type\": want a string, found 8"},
       {"version", 2, "\"version\": want 1, found 2"},
       {"version", "1", "\"version\": want 1, found \"1\""},
       {"placement, stage", "front", "unknown key \"placement, stage\""},
@@ -274,23 +298,36 @@ TEST_F(SoftPromptTest, HostileFactsAreRefused) {
 }
 
 TEST_F(SoftPromptTest, MisfitsAreNamed) {
-  const SoftPrompt prompt = MakePrompt();
-  const std::string base = "0123456789abcdef";
-  const auto check = [&](int64_t width, const std::string& fingerprint, Placement placement) {
-    return CheckPromptFits(prompt, "dir", width, fingerprint, placement).message();
+  SoftPrompt prompt = MakePrompt();
+  const PromptPlace fitting = {.width = 4,
+                               .base_fingerprint = "0123456789abcdef",
+                               .base_type = "Q8_0",
+                               .placement = Placement::kInline};
+  const auto check = [&](const PromptPlace& place) {
+    return CheckPromptFits(prompt, "dir", place).message();
   };
-  EXPECT_EQ(check(4, base, Placement::kInline), "");
-  EXPECT_EQ(check(8, base, Placement::kInline),
-            "prompt: width: want 8 as the base has, found 4 (dir)");
-  EXPECT_EQ(check(4, "fedcba9876543210", Placement::kInline),
-            "prompt: base: want fingerprint fedcba9876543210, found a prompt trained on "
-            "0123456789abcdef (dir)");
-  EXPECT_EQ(check(4, base, Placement::kFront),
-            "prompt: placement: want front, found a prompt trained for inline (dir)");
-  SoftPrompt foreign = MakePrompt();
-  foreign.facts.reset();
-  EXPECT_TRUE(CheckPromptFits(foreign, "dir", 4, "other", Placement::kFront).ok());
-  EXPECT_FALSE(CheckPromptFits(foreign, "dir", 5, "other", Placement::kFront).ok());
+  EXPECT_EQ(check(fitting), "");
+  PromptPlace place = fitting;
+  place.width = 8;
+  EXPECT_EQ(check(place), "prompt: width: want 8 as the base has, found 4 (dir)");
+  place = fitting;
+  place.placement = Placement::kFront;
+  EXPECT_EQ(check(place), "prompt: placement: want front, found a prompt trained for inline (dir)");
+  place = fitting;
+  place.base_fingerprint = "fedcba9876543210";
+  const std::string other_base =
+      "prompt: base: want fingerprint fedcba9876543210, found a prompt trained on "
+      "0123456789abcdef (dir)";
+  EXPECT_EQ(check(place), other_base);
+  place.base_type = "BF16";
+  EXPECT_EQ(check(place),
+            "prompt: base: want a base of type Q8_0, fingerprint 0123456789abcdef, with which it "
+            "was trained, found BF16, fingerprint fedcba9876543210 (dir)");
+  prompt.facts->base_type = "";
+  EXPECT_EQ(check(place), other_base);
+  prompt.facts.reset();
+  EXPECT_EQ(check({.width = 4, .base_fingerprint = "other"}), "");
+  EXPECT_NE(check({.width = 5, .base_fingerprint = "other"}), "");
 }
 
 TEST_F(SoftPromptTest, FullDiskKeepsTheOldPrompt) {

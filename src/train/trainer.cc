@@ -243,6 +243,7 @@ Status Trainer::SavePrompt(View<const float> vectors, const char* name) {
                           .stage = setup_.spec.stages[setup_.stage].name,
                           .trained_as = std::string(NameOf(recipe_.kind)),
                           .base_fingerprint = setup_.base->checkpoint->Fingerprint(),
+                          .base_type = std::string(setup_.base->checkpoint->stored_type()),
                           .recipe_json = recipe_.ToJson(/*with_paths=*/true)};
   return folder_->SavePrompt(name, vectors, facts, setup_.spec.base);
 }

@@ -53,8 +53,7 @@ Status SetHandoffs(const Recipe& recipe, int stage, ChainSpec& spec) {
 // Loads the other stages' prompts, as far as they exist, and finds every stage's prompt length.
 Status LoadPrompts(TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
-  const int64_t width = setup.base->config().width;
-  const std::string& fingerprint = setup.base->checkpoint->Fingerprint();
+  const PromptPlace place = PlaceOnBase(*setup.base, setup.spec.placement);
   if (!recipe.upstream_prompts.empty() && std::ssize(recipe.upstream_prompts) != setup.stage) {
     return InvalidArgument(recipe.file + ": upstream_prompts: want " + std::to_string(setup.stage) +
                            ", one an earlier stage, found " +
@@ -65,8 +64,7 @@ Status LoadPrompts(TrainingSetup& setup) {
   }
   if (!recipe.init_prompt.empty()) {
     ASSIGN_OR_RETURN(setup.init_prompt, LoadSoftPrompt(recipe.init_prompt));
-    RETURN_IF_ERROR(CheckPromptFits(*setup.init_prompt, recipe.init_prompt, width, fingerprint,
-                                    setup.spec.placement)
+    RETURN_IF_ERROR(CheckPromptFits(*setup.init_prompt, recipe.init_prompt, place)
                         .WithPrefix(recipe.file + ": init_prompt"));
   }
   setup.prompts.resize(setup.spec.stages.size());
@@ -89,7 +87,7 @@ Status LoadPrompts(TrainingSetup& setup) {
       setup.prompt_lengths.push_back(recipe.prompt_length);
     } else {
       ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
-      const Status fits = CheckPromptFits(prompt, folder, width, fingerprint, setup.spec.placement);
+      const Status fits = CheckPromptFits(prompt, folder, place);
       if (i > setup.stage) {
         // A later stage's prompt of another base, say, will be trained again.
         setup.prompt_lengths.push_back(fits.ok() ? prompt.length() : recipe.prompt_length);

@@ -70,6 +70,19 @@ TEST_F(InspectTest, ShowsAPrompt) {
   EXPECT_THAT(RunOnepass("inspect " + prompt).output, HasSubstr("answer"));
 }
 
+TEST_F(InspectTest, ShowsTheBaseThatAPromptWasTrainedOn) {
+  SoftPrompt prompt;
+  prompt.vectors = Buffer<float>(2, 3);
+  prompt.facts = PromptFacts{.base_fingerprint = "0123456789abcdef", .base_type = "Q4_0"};
+  const Status saved = SaveSoftPrompt(prompt, At("p"));
+  ASSERT_TRUE(saved.ok()) << saved.message();
+  const json facts = json::parse(RunOnepass("inspect --json " + At("p")).output)["facts"];
+  EXPECT_EQ(facts["base_fingerprint"], "0123456789abcdef");
+  EXPECT_EQ(facts["base_type"], "Q4_0");
+  EXPECT_THAT(RunOnepass("inspect " + At("p")).output,
+              HasSubstr("0123456789abcdef, weights of type Q4_0\n"));
+}
+
 TEST_F(InspectTest, NamesTheTokensThatAPromptAdds) {
   SoftPrompt prompt;
   prompt.vectors = Buffer<float>(2, 3);

@@ -98,6 +98,7 @@ TEST(TrainRun, AThenBLearnAndLeavePromptsWithFacts) {
       ASSERT_TRUE(prompt->facts.has_value());
       EXPECT_EQ(prompt->facts->stage, stage);
       EXPECT_EQ(prompt->facts->placement, Placement::kFront);
+      EXPECT_EQ(prompt->facts->base_type, "F32");
       EXPECT_EQ(prompt->facts->trained_as, stage[0] == 'a' ? "standard" : "fthss");
       EXPECT_EQ(nlohmann::json::parse(prompt->facts->recipe_json)["learning_rate"], 0.05);
     }
