@@ -124,37 +124,41 @@ TEST_F(ConvertCommand, BenchMeasuresABaseInFewerBits) {
 }
 
 // Through integers forward and dequantised blocks backward a prompt learns, whatever the threads;
-// it belongs to the base in 8 bits, not to the one that this was made of.
+// it belongs to the base in fewer bits, not to the one that this was made of.
 TEST_F(ConvertCommand, PromptsTrainOnIt) {
-  ASSERT_EQ(RunOnepass("convert --weights q8 --text-tokens 50 " + At("base") + " " + At("base8"))
-                .exit_code,
-            0);
-  std::string chain = folder_.Read("chain.yaml");
-  chain.replace(chain.find("base: base"), 10, "base: base8");
-  folder_.Write("chain8.yaml", chain);
-  const std::vector<std::string> overrides = {"chain=" + At("chain8.yaml"), "max_steps=40"};
-  const auto with = [&](std::string more) {
-    std::vector<std::string> all = overrides;
-    all.push_back("threads=" + more);
-    all.push_back("out=" + At(more == "1" ? "a" : "other"));
-    return all;
-  };
-  for (const char* threads : {"1", "2"}) {
-    const auto report = folder_.Train("a.yaml", with(threads));
-    ASSERT_TRUE(report.ok()) << report.status().message();
+  for (const auto& [weights, type] :
+       {std::pair<std::string, std::string>{"q8", "Q8_0"}, {"q4", "Q4_0"}}) {
+    SCOPED_TRACE(weights);
+    ASSERT_EQ(RunOnepass("convert --text-tokens 50 --weights " + weights + " --head " + weights +
+                         " " + At("base") + " " + At(weights))
+                  .exit_code,
+              0);
+    std::string chain = folder_.Read("chain.yaml");
+    chain.replace(chain.find("base: base"), 10, "base: " + weights);
+    folder_.Write(weights + ".yaml", chain);
+    for (const std::string threads : {"1", "2"}) {
+      const std::string out = threads == "1" ? "a" : "other";
+      const auto report = folder_.Train("a.yaml",
+                                        {"chain=" + At(weights + ".yaml"), "max_steps=40",
+                                         "threads=" + threads, "out=" + At(out)},
+                                        /*restart=*/true);
+      ASSERT_TRUE(report.ok()) << report.status().message();
+    }
+    const auto losses = folder_.Losses("a");
+    EXPECT_EQ(folder_.Losses("other"), losses);
+    ASSERT_TRUE(losses.front().contains("loss") && losses.back().contains("validation_loss"));
+    EXPECT_LT(losses.back()["validation_loss"].get<double>(),
+              0.9 * losses.front()["loss"].get<double>());
+    const json facts = json::parse(folder_.Read("a/last/onepass.json"));
+    EXPECT_EQ(facts["base_fingerprint"],
+              json::parse(RunOnepass("inspect --json " + At(weights)).output)["fingerprint"]);
+    EXPECT_EQ(facts["base_type"], type);
+    const auto on_the_other_base = folder_.Train("b.yaml", {});
+    ASSERT_FALSE(on_the_other_base.ok());
+    EXPECT_THAT(on_the_other_base.status().message(),
+                HasSubstr("want a base of type " + type + ", fingerprint " +
+                          facts["base_fingerprint"].get<std::string>()));
   }
-  const auto losses = folder_.Losses("a");
-  EXPECT_EQ(folder_.Losses("other"), losses);
-  ASSERT_TRUE(losses.front().contains("loss") && losses.back().contains("validation_loss"));
-  EXPECT_LT(losses.back()["validation_loss"].get<double>(),
-            0.9 * losses.front()["loss"].get<double>());
-  const json facts = json::parse(folder_.Read("a/last/onepass.json"));
-  EXPECT_EQ(facts["base_fingerprint"],
-            json::parse(RunOnepass("inspect --json " + At("base8")).output)["fingerprint"]);
-  const auto on_the_other_base = folder_.Train("b.yaml", {});
-  ASSERT_FALSE(on_the_other_base.ok());
-  EXPECT_THAT(on_the_other_base.status().message(),
-              HasSubstr(facts["base_fingerprint"].get<std::string>()));
 }
 
 }  // namespace

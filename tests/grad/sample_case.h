@@ -1,8 +1,11 @@
-// The two-stage samples of tests/golden/grad/sample, run through the engine's plan and tape.
+// Two-stage samples, such as those of tests/golden/grad/sample, run through the engine's plan and
+// tape; and what their gradients are checked with.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -27,6 +30,13 @@ T Must(Result<T> result) {
   return std::move(result).value();
 }
 
+// Samples as token ids, and the base and the two stages' prompts that they run with.
+struct SampleSetup {
+  nlohmann::json json;  // "samples" and "end_token"
+  std::string base;     // its folder
+  Buffer<double> prompt_a, prompt_b;
+};
+
 struct SampleGoldens {
   nlohmann::json json;
   std::shared_ptr<const SafetensorsFile> tensors;
@@ -34,6 +44,9 @@ struct SampleGoldens {
   static SampleGoldens Load() {
     return {nlohmann::json::parse(Must(ReadFile(SampleGoldenDir() + "/cases.json"))),
             Must(SafetensorsFile::Open(SampleGoldenDir() + "/cases.safetensors"))};
+  }
+  SampleSetup Setup() const {
+    return {json, SampleGoldenDir() + "/base", Matrix("P_A"), Matrix("P_B")};
   }
   Buffer<double> Matrix(const std::string& name) const {
     const RawTensor& tensor = tensors->tensors().at(name);
@@ -50,9 +63,11 @@ class SampleCase {
  public:
   SampleCase(const SampleGoldens& goldens, const nlohmann::json& json, Ops<Real>& ops,
              bool taped_constants, TapeMode tape_mode = TapeMode::kKeepActivations)
+      : SampleCase(goldens.Setup(), json, ops, taped_constants, tape_mode) {}
+  // json: "stage", "placement" and "handoff".
+  SampleCase(const SampleSetup& setup, const nlohmann::json& json, Ops<Real>& ops,
+             bool taped_constants, TapeMode tape_mode = TapeMode::kKeepActivations)
       : stage_(json["stage"]) {
-    const Buffer<double> prompt_a = goldens.Matrix("P_A");
-    const Buffer<double> prompt_b = goldens.Matrix("P_B");
     ChainSpec spec;
     spec.name = "sample";
     spec.base = "base";
@@ -65,21 +80,20 @@ class SampleCase {
     spec.stages[0].start = "start";
     spec.stages[1].name = "b";
     spec.stages[1].input = "I_B";
-    lengths_ = {prompt_a.rows(), prompt_b.rows()};
+    lengths_ = {setup.prompt_a.rows(), setup.prompt_b.rows()};
     plan_ = Must(CompilePlan(spec, lengths_));
     plan_.stages.resize(stage_ + 1);
     plan_.segments.resize(plan_.stages.back().writes.back() + 1);
     tape_ = Must(MakeTapePlan(plan_, stage_, taped_constants));
-    for (const nlohmann::json& fields : goldens.json["samples"]) {
-      samples_.push_back(MakeSample(fields, goldens.json["end_token"]));
+    for (const nlohmann::json& fields : setup.json["samples"]) {
+      samples_.push_back(MakeSample(fields, setup.json["end_token"]));
       target_count_ += samples_.back().TargetCount(tape_);
     }
-    for (const Buffer<double>* prompt : {&prompt_a, &prompt_b}) {
+    for (const Buffer<double>* prompt : {&setup.prompt_a, &setup.prompt_b}) {
       Buffer<Real>& copy = prompts_.emplace_back(prompt->rows(), prompt->cols());
       for (int64_t i = 0; i < prompt->size(); ++i) copy.data()[i] = Real(prompt->data()[i]);
     }
-    model_ =
-        Must(Transformer<Real>::Create(Must(Checkpoint::Open(SampleGoldenDir() + "/base")), ops));
+    model_ = Must(Transformer<Real>::Create(Must(Checkpoint::Open(setup.base)), ops));
     pool_ = std::make_unique<PagePool>(model_->config().Layout(4, DTypeOf<Real>::kValue), 256);
     gradient_ =
         std::make_unique<PromptGradient<Real>>(*model_, *pool_, plan_, tape_, lengths_, tape_mode);
@@ -158,5 +172,36 @@ class SampleCase {
   std::unique_ptr<PromptGradient<Real>> gradient_;
   BatchLoss last_;
 };
+
+template <class Real>
+Buffer<Real> GradientOf(SampleCase<Real>& sample) {
+  Buffer<Real> gradient(sample.prompt().rows(), sample.prompt().cols());
+  sample.Run(gradient.view());
+  return gradient;
+}
+
+inline double LargestMagnitude(const Buffer<double>& buffer) {
+  double largest = 0;
+  for (double value : buffer.span()) largest = std::max(largest, std::abs(value));
+  return largest;
+}
+
+// The gradient of every element of the prompt is the central difference of the loss.
+inline void ExpectFiniteDifferences(SampleCase<double>& sample) {
+  const Buffer<double> gradient = GradientOf(sample);
+  const double largest = LargestMagnitude(gradient);
+  const double h = 1e-5;
+  for (int64_t i = 0; i < gradient.size(); ++i) {
+    double& value = sample.prompt().data()[i];
+    const double kept = value;
+    value = kept + h;
+    const double above = sample.MeanLoss();
+    value = kept - h;
+    const double below = sample.MeanLoss();
+    value = kept;
+    EXPECT_NEAR(gradient.data()[i], (above - below) / (2 * h), 1e-8 * std::max(1.0, largest))
+        << "element " << i;
+  }
+}
 
 }  // namespace onepass

@@ -1,9 +1,6 @@
 // Losses and the trained prompt's gradient of whole two-stage samples: against PyTorch with an
 // explicit mask (tools/make_goldens_sample.py), against finite differences, and with everything
 // taped. Standard and FTHSS training, both placements, ragged batches.
-#include <algorithm>
-#include <cmath>
-
 #include "sample_case.h"
 
 namespace onepass {
@@ -18,19 +15,6 @@ class SampleGradient : public ::testing::TestWithParam<int> {
   SampleGoldens goldens_;
   nlohmann::json case_;
 };
-
-template <class Real>
-Buffer<Real> GradientOf(SampleCase<Real>& sample) {
-  Buffer<Real> gradient(sample.prompt().rows(), sample.prompt().cols());
-  sample.Run(gradient.view());
-  return gradient;
-}
-
-double LargestMagnitude(const Buffer<double>& buffer) {
-  double largest = 0;
-  for (double value : buffer.span()) largest = std::max(largest, std::abs(value));
-  return largest;
-}
 
 template <class Real>
 void ExpectGoldens(const SampleGoldens& goldens, const std::string& name, SampleCase<Real>& sample,
@@ -83,20 +67,7 @@ TEST_P(SampleGradient, CpuIsCloseToPyTorch) {
 TEST_P(SampleGradient, FiniteDifferencesAgreeInDouble) {
   const auto ops = MakeRefOpsDouble();
   SampleCase<double> sample(goldens_, case_, *ops, false);
-  const Buffer<double> gradient = GradientOf(sample);
-  const double largest = LargestMagnitude(gradient);
-  const double h = 1e-5;
-  for (int64_t i = 0; i < gradient.size(); ++i) {
-    double& value = sample.prompt().data()[i];
-    const double kept = value;
-    value = kept + h;
-    const double above = sample.MeanLoss();
-    value = kept - h;
-    const double below = sample.MeanLoss();
-    value = kept;
-    EXPECT_NEAR(gradient.data()[i], (above - below) / (2 * h), 1e-8 * std::max(1.0, largest))
-        << "element " << i;
-  }
+  ExpectFiniteDifferences(sample);
 }
 
 TEST_P(SampleGradient, TapingTheConstantsTooChangesNothing) {

@@ -1,0 +1,170 @@
+// The trained prompt's gradient through whole samples on a base in 8 and 4 bits. `ref` multiplies with
+// the dequantised weights, forward and backward: against finite differences. `cpu` rounds activations
+// in the forward: against `ref`, within what docs/formats/quantised.md states.
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "core/rng.h"
+#include "core/thread_pool.h"
+#include "engine/base_tokenizer.h"
+#include "model/convert.h"
+#include "prompt/soft_prompt.h"
+#include "sample_case.h"
+
+namespace onepass {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kModels = ONEPASS_SOURCE_DIR "/models/";
+
+Buffer<double> Random(int64_t rows, int64_t cols, double deviation, Rng& rng) {
+  Buffer<double> values(rows, cols);
+  for (double& value : values.span()) value = deviation * rng.Normal();
+  return values;
+}
+
+Buffer<double> VectorsOf(const std::string& prompt) {
+  const SoftPrompt loaded = Must(LoadSoftPrompt(kModels + "prompts/world/" + prompt));
+  Buffer<double> values(loaded.length(), loaded.width());
+  std::ranges::copy(loaded.vectors.span(), values.data());
+  return values;
+}
+
+// A base of which every matrix is whole blocks. The usual deviation of random weights, 0.02, would
+// hardly turn an attention.
+void WriteRandomBase(const std::string& dir, Rng& rng) {
+  ModelConfig config = NamedShape("tiny").value();
+  config.vocab_size = 37;
+  config.width = 32;
+  config.layers = 2;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 8;
+  config.feed_forward = 64;
+  config.tied_head = true;
+  std::vector<std::vector<float>> values;
+  std::vector<NamedTensor> tensors;
+  for (const TensorSpec& spec : ExpectedTensors(config)) {
+    const bool is_norm = spec.shape.size() == 1;
+    std::vector<float>& tensor = values.emplace_back(spec.shape[0] * (is_norm ? 1 : spec.shape[1]));
+    for (float& v : tensor) v = static_cast<float>(0.2 * rng.Normal()) + (is_norm ? 1.0f : 0.0f);
+    tensors.push_back({spec.name, {DType::kF32, spec.shape, std::as_bytes(std::span(tensor))}});
+  }
+  ASSERT_TRUE(MakeDirectories(dir).ok());
+  ASSERT_TRUE(WriteSafetensors(dir + "/model.safetensors", tensors, {}).ok());
+  ASSERT_TRUE(WriteFileAtomically(dir + "/config.json", ConfigToJson(config, DType::kF32)).ok());
+}
+
+// Two records of the generated world, as a chain of two stages lays them out.
+nlohmann::json WorldSamples(const Tokenizer& tokenizer) {
+  const auto ids = [&](const std::string& text) {
+    return tokenizer.Encode(text, {.parse_special = true});
+  };
+  const auto sample = [&](const std::string& question, const std::string& documents,
+                          const std::string& facts, const std::string& answer) {
+    return nlohmann::json{{"S", ids(question + "\n")},   {"I_A", ids(documents + "\n")},
+                          {"O_A", ids("<bos>" + facts)}, {"T", ids(facts)},
+                          {"I_B", ids("<bos>")},         {"O_B", ids(answer)}};
+  };
+  return {{"samples",
+           {sample("Who is the neighbor of the person who works for Amber Forge?",
+                   "Maria Bolton works for Amber Forge. The pet of Nina Fox is a cat. The neighbor "
+                   "of Maria Bolton is Zoe Holmes. The pet of Zoe Holmes is a cow.",
+                   " Maria Bolton works for Amber Forge. The neighbor of Maria Bolton is Zoe "
+                   "Holmes.",
+                   " Zoe Holmes"),
+            sample("What is the pet of Nina Fox?",
+                   "The pet of Zoe Holmes is a cow. The pet of Nina Fox is a cat.",
+                   " The pet of Nina Fox is a cat.", " cat")}},
+          {"end_token", 1}};
+}
+
+class QuantisedGradient : public ::testing::TestWithParam<std::tuple<BlockType, int>> {
+ protected:
+  void SetUp() override {
+    std::string name = ::testing::TempDir() + "onepass-quantised-gradient-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    dir_ = name;
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+
+  BlockType type() const { return std::get<0>(GetParam()); }
+  nlohmann::json Case() const { return goldens_.json["cases"][std::get<1>(GetParam())]; }
+  std::string Converted(const std::string& base) {
+    ThreadPool pool(2);
+    Must(ConvertBase(*Must(Checkpoint::Open(base)), {.weights = type(), .head = type()},
+                     dir_ + "/converted", pool, {}));
+    return dir_ + "/converted";
+  }
+
+  const SampleGoldens goldens_ = SampleGoldens::Load();
+  std::string dir_;
+};
+using QuantisedGradientOfRef = QuantisedGradient;
+using QuantisedGradientOfCpu = QuantisedGradient;
+
+TEST_P(QuantisedGradientOfRef, AgreesWithFiniteDifferencesInDouble) {
+  SCOPED_TRACE("seed 5");
+  Rng rng(5);
+  WriteRandomBase(dir_ + "/dense", rng);
+  const SampleSetup setup{goldens_.json, Converted(dir_ + "/dense"), Random(5, 32, 0.5, rng),
+                          Random(4, 32, 0.5, rng)};
+  const auto ops = MakeRefOpsDouble();
+  SampleCase<double> sample(setup, Case(), *ops, false);
+  ExpectFiniteDifferences(sample);
+}
+
+TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
+  if (!fs::exists(kModels + "base/model.safetensors")) GTEST_SKIP() << kModels << " is empty";
+  const auto tokenizer = Must(LoadBaseTokenizer(kModels + "base"));
+  const SampleSetup setup{WorldSamples(*tokenizer), Converted(kModels + "base"),
+                          VectorsOf("compress"), VectorsOf("answer-fthss")};
+  const auto gradient = [&](const char* backend) {
+    const auto ops = Must(MakeOps(backend, {.thread_count = 2}));
+    SampleCase<float> sample(setup, Case(), *ops, false);
+    return GradientOf(sample);
+  };
+  const Buffer<float> want = gradient("ref");
+  const Buffer<float> found = gradient("cpu");
+  double dot = 0;
+  double want_squares = 0;
+  double found_squares = 0;
+  double error_squares = 0;
+  for (int64_t i = 0; i < want.size(); ++i) {
+    const double w = want.data()[i];
+    const double f = found.data()[i];
+    dot += w * f;
+    want_squares += w * w;
+    found_squares += f * f;
+    error_squares += (f - w) * (f - w);
+  }
+  ASSERT_GT(want_squares, 0);
+  const bool is_eight = type() == BlockType::kQ8_0;
+  EXPECT_LT(std::sqrt(error_squares / want_squares), is_eight ? 0.13 : 0.21);
+  EXPECT_GT(dot / std::sqrt(want_squares * found_squares), is_eight ? 0.995 : 0.993);
+  // Rounding is seen: the products are not ref's.
+  EXPECT_GT(error_squares, 1e-4 * want_squares);
+}
+
+// cpu near ref: stages, placement and hand-offs as the prompts were trained.
+constexpr int kStandardAFront = 0;
+constexpr int kFthssBFront = 4;
+
+std::string TypeAndCase(const ::testing::TestParamInfo<std::tuple<BlockType, int>>& info) {
+  const auto& [type, index] = info.param;
+  return std::string(FormatOf(type).name) + "_" +
+         SampleGoldens::Load().json["cases"][index]["name"].get<std::string>();
+}
+INSTANTIATE_TEST_SUITE_P(Cases, QuantisedGradientOfRef,
+                         ::testing::Combine(::testing::Values(BlockType::kQ8_0, BlockType::kQ4_0),
+                                            ::testing::Range(0, 6)),
+                         TypeAndCase);
+INSTANTIATE_TEST_SUITE_P(Cases, QuantisedGradientOfCpu,
+                         ::testing::Combine(::testing::Values(BlockType::kQ8_0, BlockType::kQ4_0),
+                                            ::testing::Values(kStandardAFront, kFthssBFront)),
+                         TypeAndCase);
+
+}  // namespace
+}  // namespace onepass
