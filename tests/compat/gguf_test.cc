@@ -19,10 +19,8 @@
 #include "core/rng.h"
 #include "engine/engine.h"
 #include "format/gguf_builder_for_test.h"
-#include "kernels/registry.h"
-#include "model/checkpoint.h"
+#include "logits.h"
 #include "model/gguf_base.h"
-#include "model/transformer.h"
 
 namespace onepass {
 namespace {
@@ -32,26 +30,6 @@ using testing::HasSubstr;
 
 const std::string kGoldens = ONEPASS_SOURCE_DIR "/tests/golden/";
 const std::string kShared = ONEPASS_SOURCE_DIR "/../shared/models/";
-
-// Logits [T, V] of a base over these tokens.
-std::vector<float> LogitsOf(const std::string& path, const std::string& backend,
-                            std::span<const int32_t> ids) {
-  const auto ops = MakeOps(backend, {.thread_count = 1});
-  const auto checkpoint = Checkpoint::Open(path);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
-  if (!checkpoint.ok()) return {};
-  const auto model = Transformer<float>::Create(*checkpoint, **ops);
-  EXPECT_TRUE(model.ok()) << model.status().message();
-  PagePool pool((*model)->config().Layout(16, DType::kF32), 64);
-  Segment tail(pool, 0, {});
-  EXPECT_TRUE(tail.Extend(ids).ok());
-  const KvView nothing;
-  const ForwardItem<float> item{
-      .view = &nothing, .tail = &tail, .new_count = std::ssize(ids), .vectors = {}};
-  Buffer<float> logits(std::ssize(ids), (*model)->config().vocab_size);
-  (*model)->Logits((*model)->Forward({&item, 1}, nullptr), logits.view());
-  return {logits.span().begin(), logits.span().end()};
-}
 
 std::vector<int32_t> RandomIds(int64_t count, int64_t vocab, uint64_t seed) {
   Rng rng(seed);
@@ -162,8 +140,12 @@ void WriteBothWays(BlockType type, uint64_t seed, const std::string& file,
 
 TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
   const std::vector<int32_t> ids = RandomIds(24, 64, 5);
-  for (const BlockType type :
-       {BlockType::kQ8_0, BlockType::kQ4_0, BlockType::kQ4_K, BlockType::kQ6_K}) {
+  // How near `cpu` is: half as much again as what was measured. It depends on how large the random
+  // weights came out, not on the bits.
+  for (const auto& [type, bound] : {std::pair{BlockType::kQ8_0, 0.092},
+                                    {BlockType::kQ4_0, 0.016},
+                                    {BlockType::kQ4_K, 0.0011},
+                                    {BlockType::kQ6_K, 0.069}}) {
     SCOPED_TRACE(std::string(FormatOf(type).name) + ", seed 9");
     WriteBothWays(type, 9, At("base.gguf"), At("folder"));
     for (const char* backend : {"ref", "cpu"}) {
@@ -172,13 +154,7 @@ TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
       ASSERT_FALSE(want.empty());
       if (std::string(backend) == "cpu") {
         // Rounded rows turn a few of so random an attention's choices: near as a whole.
-        double difference = 0;
-        double size = 0;
-        for (size_t i = 0; i < want.size(); ++i) {
-          difference += std::pow(found[i] - want[i], 2);
-          size += std::pow(want[i], 2);
-        }
-        EXPECT_LT(std::sqrt(difference / size), 0.1);
+        EXPECT_LT(RelativeRms(found, want), bound);
       } else {
         EXPECT_EQ(found, want) << backend;
       }

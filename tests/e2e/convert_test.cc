@@ -2,10 +2,11 @@
 // it wrote.
 #include <gmock/gmock.h>
 
-#include "engine/engine.h"
-#include "eval/base_error.h"
+#include "../compat/logits.h"
+#include "engine/base_tokenizer.h"
 #include "program.h"
 #include "train_fixture.h"
+#include "world/formats.h"
 
 namespace onepass {
 namespace {
@@ -70,6 +71,32 @@ TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
                                   kBase + " " + At("q8"));
   EXPECT_EQ(text.exit_code, 1);
   EXPECT_THAT(text.output, HasSubstr("want a text of at least 2 tokens"));
+}
+
+// `cpu` rounds activations to 8 bits, `ref` does not: as far apart as docs/formats/quantised.md says.
+TEST_F(ConvertCommand, CpuLogitsAreNearRef) {
+  if (!fs::exists(kBase + "/model.safetensors")) GTEST_SKIP() << kBase << " is missing";
+  std::string text;
+  Rng rng(17);
+  for (int i = 0; i < 4; ++i) {
+    for (const FormatPart& part : MakeFormatSample({.split = Split::kValidation}, rng).parts) {
+      text += part.text;
+    }
+  }
+  const std::vector<TokenId> ids = LoadBaseTokenizer(kBase).value()->Encode(text, {});
+  ASSERT_GT(ids.size(), 100u);
+  for (const auto& [weights, head] :
+       {std::pair<std::string, std::string>{"q8", "q8"}, {"q4", "q8"}, {"q4", "q4"}}) {
+    SCOPED_TRACE(weights + ", head " + head + ", seed 17");
+    const std::string base = At(weights + head);
+    ASSERT_EQ(RunOnepass("convert --text-tokens 2 --weights " + weights + " --head " + head + " " +
+                         kBase + " " + base)
+                  .exit_code,
+              0);
+    const double error = RelativeRms(LogitsOf(base, "cpu", ids), LogitsOf(base, "ref", ids));
+    EXPECT_LT(error, 0.028);
+    EXPECT_GT(error, 1e-3);  // rounding is seen
+  }
 }
 
 // Either kind of tokenizer file comes along with what stands beside it, and lets the error be
