@@ -1,5 +1,5 @@
-// onepass convert BASE OUT --weights q8|q4: writes a base with its matrices in 8 or 4 bits, and says
-// what that costs.
+// onepass convert BASE OUT --weights q8|q4|f32|bf16: writes a base with its weights in another type,
+// and says what that costs.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -22,7 +22,7 @@ struct Flags {
   std::string base;
   std::string out;
   std::string weights;
-  std::string head = "q8";
+  std::string head;
   std::string text;
   int64_t text_tokens = 4096;
   int thread_count = 0;
@@ -30,7 +30,15 @@ struct Flags {
 };
 
 BlockType TypeOf(const std::string& flag) {
+  if (flag == "f32") return BlockType::kF32;
+  if (flag == "bf16") return BlockType::kBF16;
   return flag == "q4" ? BlockType::kQ4_0 : BlockType::kQ8_0;
+}
+
+ConvertOptions OptionsOf(const Flags& flags) {
+  const BlockType weights = TypeOf(flags.weights);
+  const BlockType unsaid = DenseDType(weights) ? weights : BlockType::kQ8_0;
+  return {.weights = weights, .head = flags.head.empty() ? unsaid : TypeOf(flags.head)};
 }
 
 // One line that rewrites itself on a terminal; nothing elsewhere.
@@ -75,10 +83,10 @@ Status Run(const Flags& flags) {
   }
   RETURN_IF_ERROR(RefuseFullFolder(flags));
   ThreadPool pool(flags.thread_count);
-  ASSIGN_OR_RETURN(
-      const ConvertReport report,
-      ConvertBase(*base, {.weights = TypeOf(flags.weights), .head = TypeOf(flags.head)}, flags.out,
-                  pool, [](int64_t done, int64_t total) { ShowProgress("tensors", done, total); }));
+  ASSIGN_OR_RETURN(const ConvertReport report, ConvertBase(*base, OptionsOf(flags), flags.out, pool,
+                                                           [](int64_t done, int64_t total) {
+                                                             ShowProgress("tensors", done, total);
+                                                           }));
   fmt::print("{}: {:.1f} MB, was {:.1f}; {} matrices quantised", flags.out,
              static_cast<double>(report.bytes) * 1e-6,
              static_cast<double>(base->stored_bytes()) * 1e-6, report.quantised_count);
@@ -98,15 +106,20 @@ Status Run(const Flags& flags) {
 }  // namespace
 
 void AddConvertCommand(CLI::App& app, int* exit_code) {
-  CLI::App* convert = app.add_subcommand("convert", "write a base with weights in 8 or 4 bits");
+  CLI::App* convert =
+      app.add_subcommand("convert", "write a base with weights in 8 or 4 bits, or dense again");
   auto flags = std::make_shared<Flags>();
-  const CLI::IsMember kinds({"q8", "q4"});
+  const CLI::IsMember kinds({"q8", "q4", "f32", "bf16"});
   convert->add_option("BASE", flags->base, "a base's folder")->required();
   convert->add_option("OUT", flags->out, "folder to write")->required();
-  convert->add_option("--weights", flags->weights, "of the layers")->check(kinds)->required();
-  convert->add_option("--head", flags->head, "of the head (and of an embedding tied to it)")
+  convert->add_option("--weights", flags->weights, "of the layers; f32, bf16: of all but the head")
       ->check(kinds)
-      ->capture_default_str();
+      ->required();
+  convert
+      ->add_option("--head", flags->head,
+                   "of the head (and of an embedding tied to it); default: q8, or f32 or bf16 as "
+                   "the layers")
+      ->check(kinds);
   convert->add_option("--text", flags->text,
                       "file to measure the error on, instead of texts of the generated world");
   convert->add_option("--text-tokens", flags->text_tokens, "tokens of it that are used, at most")

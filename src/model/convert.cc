@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <mutex>
 #include <span>
 #include <utility>
@@ -19,7 +21,7 @@ namespace {
 
 constexpr int64_t kMaxConfigBytes = int64_t{1} << 22;
 constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 28;
-// Elements that are quantised at a time, about.
+// Elements that are converted at a time, about.
 constexpr int64_t kPieceElements = int64_t{1} << 22;
 
 // What a tokenizer and its users may need beside the weights.
@@ -32,19 +34,26 @@ bool IsFile(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
 }
 
+bool IsDense(BlockType type) { return DenseDType(type).has_value(); }
+
 // How a tensor is to be stored.
 struct Target {
   TensorSpec spec;
-  const RawTensor* dense = nullptr;   // as it is
+  const RawTensor* kept = nullptr;    // as it is
   BlockType type = BlockType::kQ8_0;  // otherwise
+
+  int64_t cols() const { return spec.shape.back(); }
+  int64_t rows() const { return spec.shape.size() == 1 ? 1 : spec.shape[0]; }
+  int64_t row_bytes() const { return cols() / FormatOf(type).elements * FormatOf(type).bytes; }
 };
 
 TensorHeader HeaderOf(const Target& target) {
-  if (target.dense != nullptr) return {target.spec.name, target.dense->dtype, target.spec.shape};
-  const BlockFormat& format = FormatOf(target.type);
-  return {BlocksName(target.spec.name, target.type),
-          DType::kU8,
-          {target.spec.shape[0], target.spec.shape[1] / format.elements * format.bytes}};
+  if (target.kept != nullptr) return {target.spec.name, target.kept->dtype, target.spec.shape};
+  if (const auto dtype = DenseDType(target.type)) {
+    return {target.spec.name, *dtype, target.spec.shape};
+  }
+  return {
+      BlocksName(target.spec.name, target.type), DType::kU8, {target.rows(), target.row_bytes()}};
 }
 
 std::vector<Target> TargetsOf(const Checkpoint& base, const ConvertOptions& options,
@@ -56,28 +65,53 @@ std::vector<Target> TargetsOf(const Checkpoint& base, const ConvertOptions& opti
     const bool is_head = spec.name == "lm_head.weight" || (is_embedding && base.config().tied_head);
     target.type = is_head ? options.head : options.weights;
     const bool is_product = spec.shape.size() == 2 && (is_head || !is_embedding);
-    const bool fits = is_product && spec.shape[1] % FormatOf(target.type).elements == 0;
-    if (fits) {
-      ++report.quantised_count;
-    } else {
-      target.dense = &base.tensor(spec.name);
+    const bool fits = target.cols() % FormatOf(target.type).elements == 0;
+    if (!fits || !(is_product || IsDense(target.type))) {
+      target.kept = &base.tensor(spec.name);
       report.dense_matrix_count += is_product;
+    } else if (!IsDense(target.type)) {
+      ++report.quantised_count;
     }
     targets.push_back(std::move(target));
   }
   return targets;
 }
 
-// Quantises and appends a matrix, some rows at a time.
-Status WriteBlocks(const Checkpoint& base, const Target& target, ThreadPool& pool,
-                   SafetensorsWriter& writer) {
+// The values of one row of a tensor, dense or in blocks.
+void ReadRow(const Checkpoint& base, const Target& target, int64_t row, std::span<float> out) {
+  const BlockTensor* blocks = base.blocks(target.spec.name);
+  if (blocks == nullptr) {
+    return ConvertTo<float>(base.tensor(target.spec.name), row * target.cols(), target.cols(),
+                            out.data());
+  }
+  const auto bytes = static_cast<size_t>(blocks->row_bytes());
+  Dequantise(blocks->type, blocks->bytes.subspan(static_cast<size_t>(row) * bytes, bytes), out);
+}
+
+// The same row as it is to be stored, in F32, in BF16, or as Quantise writes it, whose errors it
+// shares: a value that is no number, or that no number of the type holds.
+Status StoreRow(BlockType type, std::span<const float> row, std::span<std::byte> out) {
+  if (!IsDense(type)) return Quantise(type, row, out);
+  const bool is_bf16 = type == BlockType::kBF16;
+  for (size_t i = 0; i < row.size(); ++i) {
+    const BF16 rounded = ToBF16(row[i]);
+    if (!std::isfinite(is_bf16 ? ToFloat(rounded) : row[i])) {
+      return InvalidArgument("want finite numbers, found " + std::to_string(row[i]));
+    }
+    if (is_bf16) std::memcpy(&out[i * sizeof(rounded)], &rounded, sizeof(rounded));
+  }
+  if (!is_bf16) std::ranges::copy(std::as_bytes(row), out.begin());
+  return Status::Ok();
+}
+
+// Converts and appends a tensor, some rows at a time.
+Status WriteRows(const Checkpoint& base, const Target& target, ThreadPool& pool,
+                 SafetensorsWriter& writer) {
   const BlockTensor* blocks = base.blocks(target.spec.name);
   if (blocks != nullptr && blocks->type == target.type) return writer.Append(blocks->bytes);
-  const RawTensor& tensor = base.tensor(target.spec.name);
-  const int64_t rows = target.spec.shape[0];
-  const int64_t cols = target.spec.shape[1];
-  const BlockFormat& format = FormatOf(target.type);
-  const int64_t row_bytes = cols / format.elements * format.bytes;
+  const int64_t rows = target.rows();
+  const int64_t cols = target.cols();
+  const int64_t row_bytes = target.row_bytes();
   const int64_t piece_rows = std::clamp<int64_t>(kPieceElements / cols, 1, rows);
   std::vector<std::byte> piece;
   for (int64_t begin = 0; begin < rows; begin += piece_rows) {
@@ -88,8 +122,8 @@ Status WriteBlocks(const Checkpoint& base, const Target& target, ThreadPool& poo
     pool.ParallelFor(count, 1, [&](int64_t from, int64_t to, int) {
       std::vector<float> row(static_cast<size_t>(cols));
       for (int64_t r = from; r < to; ++r) {
-        ConvertTo<float>(tensor, (begin + r) * cols, cols, row.data());
-        const Status status = Quantise(target.type, row,
+        ReadRow(base, target, begin + r, row);
+        const Status status = StoreRow(target.type, row,
                                        std::span(piece).subspan(static_cast<size_t>(r * row_bytes),
                                                                 static_cast<size_t>(row_bytes)));
         if (status.ok()) continue;
@@ -112,9 +146,17 @@ Result<std::string> ConfigText(const Checkpoint& base, const ConvertOptions& opt
   const std::string path = base.path() + "/config.json";
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
   ASSIGN_OR_RETURN(nlohmann::json config, ParseStrictJson(text, path, {}));
-  config["quantization_config"] = {{"quant_method", "onepass"},
-                                   {"weights", std::string(FormatOf(options.weights).name)},
-                                   {"head", std::string(FormatOf(options.head).name)}};
+  config.erase("quantization_config");
+  if (!IsDense(options.weights) || !IsDense(options.head)) {
+    config["quantization_config"] = {{"quant_method", "onepass"},
+                                     {"weights", std::string(FormatOf(options.weights).name)},
+                                     {"head", std::string(FormatOf(options.head).name)}};
+  }
+  if (IsDense(options.weights)) {
+    // Newer files have the shorter key.
+    config[config.contains("dtype") ? "dtype" : "torch_dtype"] =
+        options.weights == BlockType::kF32 ? "float32" : "bfloat16";
+  }
   return config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
@@ -127,8 +169,10 @@ Status CopyFile(const std::string& from, const std::string& to) {
 
 Status ConvertOptions::Validate() const {
   for (const BlockType type : {weights, head}) {
-    if (type != BlockType::kQ8_0 && type != BlockType::kQ4_0) {
-      return Unsupported("convert: want Q8_0 or Q4_0, found " + std::string(FormatOf(type).name));
+    if (type != BlockType::kQ8_0 && type != BlockType::kQ4_0 && type != BlockType::kF32 &&
+        type != BlockType::kBF16) {
+      return Unsupported("convert: want Q8_0, Q4_0, F32 or BF16, found " +
+                         std::string(FormatOf(type).name));
     }
   }
   return Status::Ok();
@@ -139,7 +183,10 @@ Result<ConvertReport> ConvertBase(
     const std::function<void(int64_t done, int64_t total)>& on_progress) {
   RETURN_IF_ERROR(options.Validate());
   if (IsFile(base.path())) {
-    return Unsupported("convert: want a folder, found a file (" + base.path() + ")");
+    return Unsupported(
+        "convert: want a folder, found a GGUF file, whose tokenizer is not written as "
+        "tokenizer.json; run it as it is, or convert the folder that it was made of (" +
+        base.path() + ")");
   }
   RETURN_IF_ERROR(MakeDirectories(dir));
   struct stat from, to;
@@ -156,8 +203,8 @@ Result<ConvertReport> ConvertBase(
   ASSIGN_OR_RETURN(auto writer, SafetensorsWriter::Create(dir + "/model.safetensors", headers, {}));
   for (size_t i = 0; i < targets.size(); ++i) {
     const Target& target = targets[i];
-    RETURN_IF_ERROR(target.dense != nullptr ? writer->Append(target.dense->bytes)
-                                            : WriteBlocks(base, target, pool, *writer));
+    RETURN_IF_ERROR(target.kept != nullptr ? writer->Append(target.kept->bytes)
+                                           : WriteRows(base, target, pool, *writer));
     int64_t bytes = SizeOf(headers[i].dtype);
     for (const int64_t extent : headers[i].shape) bytes *= extent;
     report.bytes += bytes;

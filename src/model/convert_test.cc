@@ -130,6 +130,59 @@ TEST_F(ConvertTest, MatricesAreInBlocksAndTheRestIsAsItWas) {
   }
 }
 
+// Back to dense: F32 has the very values of the blocks, BF16 has them rounded.
+TEST_F(ConvertTest, DenseTypesHoldTheValuesOfTheBlocks) {
+  for (const bool tied_head : {true, false}) {
+    config_.tied_head = tied_head;
+    for (const BlockType blocks : {BlockType::kQ8_0, BlockType::kQ4_0}) {
+      const auto base = Random("base");
+      ASSERT_TRUE(Convert(*base, "blocks", {.weights = blocks, .head = blocks}).ok());
+      const auto from = Opened("blocks");
+      for (const BlockType type : {BlockType::kF32, BlockType::kBF16}) {
+        SCOPED_TRACE(std::string(FormatOf(blocks).name) + " to " +
+                     std::string(FormatOf(type).name) + (tied_head ? ", tied head" : ""));
+        const auto report = Convert(*from, "dense", {.weights = type, .head = type});
+        ASSERT_TRUE(report.ok()) << report.status().message();
+        EXPECT_EQ(report->quantised_count + report->dense_matrix_count, 0);
+        const auto found = Opened("dense");
+        ASSERT_NE(found, nullptr);
+        EXPECT_EQ(found->stored_bytes(), report->bytes);
+        const auto config = nlohmann::json::parse(ReadFile(At("dense/config.json")).value());
+        EXPECT_FALSE(config.contains("quantization_config"));
+        EXPECT_EQ(config["torch_dtype"], type == BlockType::kF32 ? "float32" : "bfloat16");
+        for (const TensorSpec& spec : ExpectedTensors(config_)) {
+          SCOPED_TRACE(spec.name);
+          const RawTensor& tensor = found->tensor(spec.name);
+          EXPECT_EQ(tensor.dtype, DenseDType(type));
+          std::vector<float> want(static_cast<size_t>(tensor.element_count()));
+          std::vector<float> values(want.size());
+          ConvertTo<float>(from->tensor(spec.name), 0, std::ssize(want), want.data());
+          if (type == BlockType::kBF16) {
+            for (float& v : want) v = ToFloat(ToBF16(v));
+          }
+          ConvertTo<float>(tensor, 0, std::ssize(values), values.data());
+          EXPECT_EQ(values, want);
+        }
+      }
+    }
+  }
+}
+
+// The layers dense, the head in blocks: both are said, and an own embedding goes with the layers.
+TEST_F(ConvertTest, TheHeadMayBeOfAnotherKindThanTheLayers) {
+  config_.tied_head = false;
+  const auto base = Random("base");
+  ASSERT_TRUE(Convert(*base, "out", {.weights = BlockType::kBF16, .head = BlockType::kQ8_0}).ok());
+  const auto found = Opened("out");
+  ASSERT_NE(found, nullptr);
+  EXPECT_NE(found->blocks("lm_head.weight"), nullptr);
+  EXPECT_EQ(found->tensor("model.embed_tokens.weight").dtype, DType::kBF16);
+  EXPECT_EQ(found->tensor("model.norm.weight").dtype, DType::kBF16);
+  const auto config = nlohmann::json::parse(ReadFile(At("out/config.json")).value());
+  EXPECT_EQ(config["quantization_config"]["weights"], "BF16");
+  EXPECT_EQ(config["quantization_config"]["head"], "Q8_0");
+}
+
 TEST_F(ConvertTest, AnEmbeddingOfItsOwnStaysDense) {
   config_.tied_head = false;
   const auto base = Random("base");
@@ -207,9 +260,11 @@ TEST_F(ConvertTest, AWeightThatIsNoNumberLeavesTheOldBase) {
   ASSERT_TRUE(MakeDirectories(At("bad")).ok());
   ASSERT_TRUE(WriteSafetensors(At("bad/model.safetensors"), tensors, {}).ok());
   ASSERT_TRUE(WriteFileAtomically(At("bad/config.json"), ConfigToJson(config_, DType::kF32)).ok());
-  const auto report = Convert(*Opened("bad"), "out");
-  ASSERT_FALSE(report.ok());
-  EXPECT_THAT(report.status().message(), HasSubstr("layers.1.self_attn.o_proj.weight\": row 5"));
+  for (const BlockType type : {BlockType::kQ8_0, BlockType::kF32, BlockType::kBF16}) {
+    const auto report = Convert(*Opened("bad"), "out", {.weights = type});
+    ASSERT_FALSE(report.ok());
+    EXPECT_THAT(report.status().message(), HasSubstr("layers.1.self_attn.o_proj.weight\": row 5"));
+  }
   EXPECT_EQ(Opened("out")->Fingerprint(), fingerprint);
 }
 

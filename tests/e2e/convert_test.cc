@@ -63,6 +63,14 @@ TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
     EXPECT_LT(base["weight_bytes"].get<double>(), before["weight_bytes"].get<double>() * 0.55);
     EXPECT_THAT(RunOnepass("inspect " + At(weights)).output, HasSubstr("mostly in Q"));
   }
+  const Outcome back =
+      RunOnepass("convert " + At("q4") + " " + At("f32") + " --text-tokens 200 --weights f32");
+  ASSERT_EQ(back.exit_code, 0) << back.output;
+  EXPECT_THAT(back.output, HasSubstr("; 0 matrices quantised\n"));
+  // What is left is the rounding of activations, which products with blocks have.
+  EXPECT_GT(NumberAfter(back.output, "mean KL "), 0);
+  EXPECT_LT(NumberAfter(back.output, "mean KL "), kl_of_eight);
+  EXPECT_THAT(RunOnepass("inspect " + At("f32")).output, HasSubstr(" in F32"));
   const Outcome again = RunOnepass("convert --weights q8 " + kBase + " " + At("q8"));
   EXPECT_EQ(again.exit_code, 1);
   EXPECT_THAT(again.output, HasSubstr("or --force"));
@@ -127,8 +135,8 @@ TEST_F(ConvertCommand, WrongUsageEndsWithTwoAndFaultsWithOne) {
   EXPECT_EQ(RunOnepass("convert " + At("base") + " " + At("x")).exit_code, 2);
   EXPECT_EQ(RunOnepass("convert --weights q5 " + At("base") + " " + At("x")).exit_code, 2);
   const std::string gguf = ONEPASS_SOURCE_DIR "/tests/golden/gguf/llama-plain.gguf";
-  for (const auto& [from, message] :
-       {std::pair<std::string, std::string>{At("none"), "none"}, {gguf, "want a folder"}}) {
+  for (const auto& [from, message] : {std::pair<std::string, std::string>{At("none"), "none"},
+                                      {gguf, "run it as it is, or convert the folder"}}) {
     const Outcome outcome = RunOnepass("convert --weights q8 " + from + " " + At("x"));
     EXPECT_EQ(outcome.exit_code, 1);
     EXPECT_THAT(outcome.output, HasSubstr(message));
