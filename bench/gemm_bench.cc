@@ -100,7 +100,7 @@ void Shapes(benchmark::internal::Benchmark* bench) {
                           {49152, 576},
                           {256, 256},
                           {640, 256}}) {
-        for (int64_t t : {1, 4, 16, 64, 128, 512}) {
+        for (int64_t t : {1, 2, 3, 4, 8, 16, 32, 64, 128, 512}) {
           if (n == 49152 && t > 128) continue;
           bench->Args({direction, bits, n, k, t});
         }

@@ -114,16 +114,55 @@ void AttendMany(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int6
 // Up to this many rows, as decoding has, lanes lie over keys.
 constexpr int64_t kFewRows = 8;
 
-// Asks for bytes that are read soon: the processor's own guesses end at each page.
-void Fetch(const std::byte* from, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) hwy::Prefetch(from + i);
-}
+// Asks for a block's keys and values before they are read, a part after each step of the block
+// before: a processor has a few lines on their way at once, and waits if it is asked for more. Its
+// own guesses end at each page.
+class BlockFetch {
+ public:
+  // The next `count` keys from `cursor` on, in `parts` parts.
+  BlockFetch(RunCursor cursor, int64_t kv_head, int64_t head_dim, int64_t count, int64_t parts) {
+    int64_t lines = 0;
+    cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t, int64_t n) {
+      const int64_t bytes = n * StoredElements(run.dtype, head_dim) * SizeOf(run.dtype);
+      for (const std::byte* at :
+           {run.k_row(kv_head, from, head_dim), run.v_row(kv_head, from, head_dim)}) {
+        spans_[span_count_++] = {at, at + bytes};
+        lines += CeilDiv(bytes, kLine);
+      }
+    });
+    part_ = CeilDiv(lines, parts);
+  }
+
+  void Next() {
+    int64_t left = part_;
+    while (left > 0 && span_ < span_count_) {
+      auto& [at, end] = spans_[span_];
+      for (; left > 0 && at < end; --left, at += kLine) hwy::Prefetch(at);
+      if (at >= end) ++span_;
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  struct Span {
+    const std::byte* at;
+    const std::byte* end;
+  };
+  std::array<Span, 2 * kKeyBlock> spans_;
+  size_t span_count_ = 0;
+  size_t span_ = 0;
+  int64_t part_ = 0;
+};
 
 // The same for a few rows, bit for bit: every sum goes over depth and keys in the same order. What
 // lies ready is read where it lies.
 void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t base,
                int64_t count, bool begun, RunCursor& cursor, const AttentionMemory& memory) {
   const int64_t rows = block.rows();
+  RunCursor behind = cursor;
+  behind.Skip(count);
+  BlockFetch fetch(behind, kv_head, head_dim, std::min(kKeyBlock, block.key_count() - base - count),
+                   4 + rows);
   struct Piece {
     const float* values;
     int64_t stride;
@@ -137,15 +176,7 @@ void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64
     const std::byte* v = run.v_row(kv_head, from, head_dim);
     const bool is_f32 = run.dtype == DType::kF32;
     Piece piece{reinterpret_cast<const float*>(v), head_dim, at, n};
-    const int64_t row_bytes = StoredElements(run.dtype, head_dim) * SizeOf(run.dtype);
-    Fetch(v, n * row_bytes);
-    if (const RunCursor::Place next = cursor.Behind(from + n); next.run != nullptr) {
-      Fetch(next.run->k_row(kv_head, next.row, head_dim),
-            std::min(n, next.run->count - next.row) * row_bytes);
-    }
-    if (!is_f32) {
-      WidenRows(run.dtype, k, n, head_dim, memory.keys);
-    }
+    if (!is_f32) WidenRows(run.dtype, k, n, head_dim, memory.keys);
     Transpose(is_f32 ? reinterpret_cast<const float*>(k) : memory.keys, is_f32 ? head_dim : kStride,
               n, head_dim, memory.keys_t + at, kKeyBlock);
     if (!is_f32 || memory.width != head_dim) {
@@ -155,14 +186,19 @@ void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64
       piece.stride = kStride;
     }
     pieces[piece_count++] = piece;
+    fetch.Next();
   });
   Product<true>(rows, memory.queries_t, memory.keys_t, kKeyBlock, head_dim, memory.scores, kStride,
                 kKeyBlock, false);
-  for (int64_t r = 0; r < rows; ++r) OnlineSoftmaxOfRow(base, count, r, memory);
+  for (int64_t r = 0; r < rows; ++r) {
+    OnlineSoftmaxOfRow(base, count, r, memory);
+    fetch.Next();
+  }
   if (begun) ScaleSums(0, rows, memory);
   for (const Piece& piece : std::span(pieces).first(piece_count)) {
     Product<false>(rows, memory.scores + piece.at, piece.values, piece.stride, piece.count,
                    memory.sums, memory.width, memory.width, begun || piece.at > 0);
+    fetch.Next();
   }
 }
 

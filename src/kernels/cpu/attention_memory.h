@@ -80,16 +80,6 @@ class RunCursor {
     Next(count, [](const KvRun<float>&, int64_t, int64_t, int64_t) {});
   }
 
-  struct Place {
-    const KvRun<float>* run = nullptr;
-    int64_t row = 0;
-  };
-  // The place behind the rows before `row` of the run that Next's body is at; no run at the end.
-  Place Behind(int64_t row) const {
-    if (row < runs_[index_].count) return {&runs_[index_], row};
-    return index_ + 1 < runs_.size() ? Place{&runs_[index_ + 1], 0} : Place{};
-  }
-
   // Calls body(run, first row in the run, row in the block, rows) for the pieces of the next
   // `count` keys.
   template <class Body>
