@@ -83,16 +83,19 @@ def goals(roofline, compared):
                 best = max(theirs, key=lambda row: row["llama_cpp"]["median"])
                 speed = ours[0]["onepass"]
                 stored = best["model"].removeprefix(roofline["base"] + "-")
+                share = ours[0]["share"]
                 cells = [f"{with_spread(**best['llama_cpp'])} {stored}", with_spread(**speed),
                          f"{speed['median'] / best['llama_cpp']['median']:.2f}",
-                         percent(ours[0]["share"])]
+                         number(speed["median"] / share), percent(share)]
             else:
                 share = point["peak_share" if work == "prefill" else "bandwidth_share"]
-                cells = ["", number(point["tokens_per_s"]), "", percent(share)]
+                cells = ["", number(point["tokens_per_s"]), "",
+                         number(point["tokens_per_s"] / share), percent(share)]
             goal = GOALS.get((label, name)) if roofline["base"] == "smollm2-135m" else None
             rows.append([f"{label}, {name}", *cells, str(goal or "")])
     table("Beside llama.cpp",
-          ["work", "llama.cpp, tok/s", "onepass, tok/s", "ratio", "share of the limit", "goal"],
+          ["work", "llama.cpp, tok/s", "onepass, tok/s", "ratio", "limit, tok/s",
+           "share of the limit", "goal"],
           rows)
 
 

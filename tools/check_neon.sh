@@ -27,15 +27,13 @@ if [ ! -d "$folder/root" ]; then
   mv "$folder/root.new" "$folder/root"
 fi
 
-# Made anew where the source is newer than the object: of headers it knows nothing.
 compile() {
-  local object=$folder/objects/${1//\//_}.o
-  [ "$object" -nt "$1" ] && return
   $triple-g++ -std=c++20 -O1 -Wall -Wextra -Isrc -isystem "$folder/root/usr/include" \
-    "-DONEPASS_SOURCE_DIR=\"$PWD\"" -c "$1" -o "$object"
+    "-DONEPASS_SOURCE_DIR=\"$PWD\"" -c "$1" -o "$folder/objects/${1//\//_}.o"
 }
 export folder triple
 export -f compile
+rm -f "$folder"/objects/*
 printf '%s\0' src/{core,tensor,kernels,kernels/ref,kernels/cpu}/*.cc |
   xargs -0 -P "$(nproc)" -I{} bash -c 'compile {}'
 library=$folder/root/usr/lib/$triple

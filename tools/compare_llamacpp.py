@@ -153,6 +153,7 @@ def compare(llama, onepass, model, work, settings, options):
     kind, size, context = work
     return {"model": pathlib.Path(model).stem, "work": kind, "tokens": size, "context": context,
             "threads": options.threads, "rounds": options.rounds,
+            "onepass_instruction_set": options.instruction_set or "best",
             "llama_cpp_settings": " ".join(f"{k} {v}" for k, v in settings.items()),
             "llama_cpp": spread(theirs), "onepass": spread(ours),
             "ratio": statistics.median(ours) / statistics.median(theirs),
@@ -173,7 +174,8 @@ def write_rows(path, rows):
 
 
 def print_table(options, rows):
-    print(f"{options.threads} threads, {options.rounds} rounds; tok/s: median (lowest to highest)")
+    limit = f", onepass with {options.instruction_set}" if options.instruction_set else ""
+    print(f"{options.threads} threads, {options.rounds} rounds{limit}; tok/s: median (lowest to highest)")
     heads = ["model", "work", "llama.cpp tok/s", "onepass tok/s", "ratio", "share", "its settings"]
     lines = [heads]
     for row in rows:

@@ -41,10 +41,17 @@ struct Outputs {
 };
 
 bool SameKv(const Segment& a, const Segment& b) {
-  if (a.page_count() != b.page_count()) return false;
-  const auto page_bytes = static_cast<size_t>(a.pool().layout().PageBytes());
+  if (a.token_count() != b.token_count()) return false;
+  const KvLayout& layout = a.pool().layout();
+  const int64_t head_bytes = layout.PlaneBytes() / layout.kv_heads;
   for (int64_t page = 0; page < a.page_count(); ++page) {
-    if (std::memcmp(a.k_bytes(page, 0), b.k_bytes(page, 0), page_bytes) != 0) return false;
+    const int64_t rows = std::min(layout.page_tokens, a.token_count() - page * layout.page_tokens);
+    const auto written = static_cast<size_t>(rows * layout.RowBytes());
+    // K and V of all layers lie head by head.
+    for (int64_t head = 0; head < 2 * layout.layers * layout.kv_heads; ++head) {
+      const int64_t at = head * head_bytes;
+      if (std::memcmp(a.k_bytes(page, 0) + at, b.k_bytes(page, 0) + at, written) != 0) return false;
+    }
   }
   return true;
 }

@@ -1,7 +1,6 @@
 #include "kv/page_pool.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -69,9 +68,7 @@ Result<PageList> PagePool::Allocate(int64_t token_count) {
     }
     LargePages& chunk = chunks_[next_fresh_ / pages_per_chunk_];
     if (chunk == nullptr) chunk = AllocateLargePages(chunk_bytes_);
-    const auto id = static_cast<int32_t>(next_fresh_++);
-    std::memset(page_bytes(id), 0, static_cast<size_t>(layout_.PageBytes()));
-    ids.push_back(id);
+    ids.push_back(static_cast<int32_t>(next_fresh_++));
   }
   used_ += wanted;
   peak_ = std::max(peak_, used_);

@@ -8,10 +8,11 @@
 #include <mutex>
 #include <vector>
 
+#include "core/check.h"
 #include "core/large_pages.h"
 #include "core/status.h"
 #include "kv/layout.h"
-#include "tensor/tensor.h"
+#include "tensor/dtype.h"
 
 namespace onepass {
 
@@ -49,7 +50,7 @@ class PagePool {
   const KvLayout& layout() const { return layout_; }
 
   // Takes ceil(token_count / page_tokens) pages, all or none.
-  // kExhausted: too few free pages; the caller may free some and try again.
+  // What lies in them is not defined. kExhausted: too few free pages; the caller may free some and try again.
   Result<PageList> Allocate(int64_t token_count);
 
   // First element of a page. Real must be the layout's dtype.

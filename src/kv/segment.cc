@@ -1,5 +1,7 @@
 #include "kv/segment.h"
 
+#include <algorithm>
+
 namespace onepass {
 
 std::string_view NameOf(SegmentKind kind) {
@@ -48,7 +50,8 @@ Status Segment::Grow(int64_t count) {
   if (count > room) {
     ASSIGN_OR_RETURN(PageList more, pool_->Allocate(count - room));
     pages_.Append(std::move(more));
-    tokens_.reserve(pages_.size() * pool_->layout().page_tokens);
+    const auto needed = static_cast<size_t>(pages_.size() * pool_->layout().page_tokens);
+    if (tokens_.capacity() < needed) tokens_.reserve(std::max(needed, 2 * tokens_.capacity()));
   }
   token_count_ += count;
   return Status::Ok();

@@ -119,7 +119,7 @@ constexpr int64_t kFewRows = 8;
 // own guesses end at each page.
 class BlockFetch {
  public:
-  // The next `count` keys from `cursor` on, in `parts` parts.
+  // The next `count` keys from `cursor` on, in `parts` parts; All() ends them.
   BlockFetch(RunCursor cursor, int64_t kv_head, int64_t head_dim, int64_t count, int64_t parts) {
     int64_t lines = 0;
     cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t, int64_t n) {
@@ -133,8 +133,11 @@ class BlockFetch {
     part_ = CeilDiv(lines, parts);
   }
 
-  void Next() {
-    int64_t left = part_;
+  void Next() { Take(part_); }
+  void All() { Take(std::numeric_limits<int64_t>::max()); }
+
+ private:
+  void Take(int64_t left) {
     while (left > 0 && span_ < span_count_) {
       auto& [at, end] = spans_[span_];
       for (; left > 0 && at < end; --left, at += kLine) hwy::Prefetch(at);
@@ -142,7 +145,6 @@ class BlockFetch {
     }
   }
 
- private:
   static constexpr int64_t kLine = 64;
   struct Span {
     const std::byte* at;
@@ -155,14 +157,15 @@ class BlockFetch {
 };
 
 // The same for a few rows, bit for bit: every sum goes over depth and keys in the same order. What
-// lies ready is read where it lies.
+// lies ready is read where it lies. `behind`: keys of the next block.
 void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64_t base,
-               int64_t count, bool begun, RunCursor& cursor, const AttentionMemory& memory) {
+               int64_t count, int64_t behind, bool begun, RunCursor& cursor,
+               const AttentionMemory& memory) {
   const int64_t rows = block.rows();
-  RunCursor behind = cursor;
-  behind.Skip(count);
-  BlockFetch fetch(behind, kv_head, head_dim, std::min(kKeyBlock, block.key_count() - base - count),
-                   4 + rows);
+  RunCursor next = cursor;
+  next.Skip(count);
+  // Steps of a block that lies in two runs.
+  BlockFetch fetch(next, kv_head, head_dim, behind, rows + 4);
   struct Piece {
     const float* values;
     int64_t stride;
@@ -200,6 +203,7 @@ void AttendFew(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int64
                    memory.sums, memory.width, memory.width, begun || piece.at > 0);
     fetch.Next();
   }
+  fetch.All();
 }
 
 // The chunk of keys from `begin` on: memory.max, .total and .sums of the rows that see any of them.
@@ -208,10 +212,13 @@ void AttendChunk(const QueryBlock& block, int64_t kv_head, int64_t head_dim, int
   const int64_t end = std::min(begin + kKeyChunk, block.key_count());
   std::fill_n(memory.max, block.padded_rows(), std::numeric_limits<float>::lowest());
   std::fill_n(memory.total, block.padded_rows(), 0.0f);
+  const bool few = block.rows() <= kFewRows;
+  if (few) BlockFetch(cursor, kv_head, head_dim, std::min(kKeyBlock, end - begin), 1).All();
   for (int64_t base = begin; base < end; base += kKeyBlock) {
     const int64_t count = std::min(kKeyBlock, end - base);
-    if (block.rows() <= kFewRows) {
-      AttendFew(block, kv_head, head_dim, base, count, base > begin, cursor, memory);
+    if (few) {
+      const int64_t behind = std::min(kKeyBlock, end - base - count);
+      AttendFew(block, kv_head, head_dim, base, count, behind, base > begin, cursor, memory);
     } else {
       AttendMany(block, kv_head, head_dim, base, count, base > begin, cursor, memory);
     }
