@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -370,6 +371,26 @@ TEST(Sampler, TopKAndTopPKeepOnlyTheLikeliest) {
 TEST(Sampler, TopPKeepsOneTokenAtLeast) {
   Sampler sampler({.temperature = 1, .top_p = 1e-300, .seed = 1});
   EXPECT_EQ(Next(sampler, std::vector<float>{-3, 2, 1}), 1);
+}
+
+// Whatever draws of more or fewer candidates left in it.
+TEST(Sampler, WhatStandsInTheScratchChangesNoDraw) {
+  SCOPED_TRACE("seed 9");
+  Rng rng(9);
+  SamplerScratch used;
+  for (uint64_t trial = 0; trial < 300; ++trial) {
+    const SamplingOptions options{.temperature = 1,
+                                  .top_k = std::array{0, 2, 7, 40}[rng.Uniform(4)],
+                                  .top_p = rng.Uniform(2) == 0 ? 1 : 0.8,
+                                  .seed = trial};
+    std::vector<float> logits(1 + rng.Uniform(100));
+    for (float& v : logits) v = static_cast<float>(rng.Normal());
+    Sampler with_used(options);
+    Sampler with_fresh(options);
+    for (int draw = 0; draw < 5; ++draw) {
+      ASSERT_EQ(with_used.Next(logits, used), Next(with_fresh, logits)) << trial;
+    }
+  }
 }
 
 TEST(Sampler, FrequenciesFollowTheTemperature) {

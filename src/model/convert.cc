@@ -96,7 +96,8 @@ Status StoreRow(BlockType type, std::span<const float> row, std::span<std::byte>
   for (size_t i = 0; i < row.size(); ++i) {
     const BF16 rounded = ToBF16(row[i]);
     if (!std::isfinite(is_bf16 ? ToFloat(rounded) : row[i])) {
-      return InvalidArgument("want finite numbers, found " + std::to_string(row[i]));
+      return InvalidArgument("want numbers that " + std::string(FormatOf(type).name) +
+                             " holds, found " + std::to_string(row[i]));
     }
     if (is_bf16) std::memcpy(&out[i * sizeof(rounded)], &rounded, sizeof(rounded));
   }
@@ -153,9 +154,11 @@ Result<std::string> ConfigText(const Checkpoint& base, const ConvertOptions& opt
                                      {"head", std::string(FormatOf(options.head).name)}};
   }
   if (IsDense(options.weights)) {
-    // Newer files have the shorter key.
-    config[config.contains("dtype") ? "dtype" : "torch_dtype"] =
-        options.weights == BlockType::kF32 ? "float32" : "bfloat16";
+    const char* name = options.weights == BlockType::kF32 ? "float32" : "bfloat16";
+    // Newer files have the shorter key, some have both.
+    const bool is_new = config.contains("dtype");
+    if (is_new) config["dtype"] = name;
+    if (!is_new || config.contains("torch_dtype")) config["torch_dtype"] = name;
   }
   return config.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

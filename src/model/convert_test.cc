@@ -13,6 +13,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <vector>
 
 #include "core/file.h"
@@ -168,6 +169,25 @@ TEST_F(ConvertTest, DenseTypesHoldTheValuesOfTheBlocks) {
   }
 }
 
+TEST_F(ConvertTest, EveryKeyOfTheDenseTypeIsSet) {
+  const auto base = Random("base");
+  nlohmann::json config = nlohmann::json::parse(ReadFile(At("base/config.json")).value());
+  using Keys = std::vector<std::string>;
+  for (const Keys& keys :
+       {Keys{}, Keys{"dtype"}, Keys{"torch_dtype"}, Keys{"dtype", "torch_dtype"}}) {
+    config.erase("dtype");
+    config.erase("torch_dtype");
+    for (const std::string& key : keys) config[key] = "float32";
+    ASSERT_TRUE(WriteFileAtomically(At("base/config.json"), config.dump()).ok());
+    ASSERT_TRUE(Convert(*base, "out", {.weights = BlockType::kBF16}).ok());
+    nlohmann::json want = config;
+    for (const std::string& key : keys.empty() ? Keys{"torch_dtype"} : keys) want[key] = "bfloat16";
+    nlohmann::json found = nlohmann::json::parse(ReadFile(At("out/config.json")).value());
+    found.erase("quantization_config");  // of the head
+    EXPECT_EQ(found, want);
+  }
+}
+
 // The layers dense, the head in blocks: both are said, and an own embedding goes with the layers.
 TEST_F(ConvertTest, TheHeadMayBeOfAnotherKindThanTheLayers) {
   config_.tied_head = false;
@@ -243,29 +263,40 @@ TEST_F(ConvertTest, LogitsAreThoseOfTheValuesInTheBlocks) {
   }
 }
 
-// Two bases of one shape and other weights take turns: a folder is never half of each.
-TEST_F(ConvertTest, AWeightThatIsNoNumberLeavesTheOldBase) {
+TEST_F(ConvertTest, AWeightThatTheTypeDoesNotHoldLeavesTheOldBase) {
   const auto base = Random("base");
   ASSERT_TRUE(Convert(*base, "out").ok());
   const std::string fingerprint = Opened("out")->Fingerprint();
-  std::vector<NamedTensor> tensors;
-  std::vector<float> bad(64 * 64, 0.25f);
-  bad[64 * 5 + 3] = std::numeric_limits<float>::infinity();
-  for (const TensorSpec& spec : ExpectedTensors(config_)) {
-    tensors.push_back({spec.name, base->tensor(spec.name)});
-    if (spec.name == "model.layers.1.self_attn.o_proj.weight") {
-      tensors.back().tensor.bytes = std::as_bytes(std::span(bad));
+  const auto convert = [&](float bad, BlockType type, const std::string& to) {
+    std::vector<NamedTensor> tensors;
+    std::vector<float> weight(64 * 64, 0.25f);
+    weight[64 * 5 + 3] = bad;
+    for (const TensorSpec& spec : ExpectedTensors(config_)) {
+      tensors.push_back({spec.name, base->tensor(spec.name)});
+      if (spec.name == "model.layers.1.self_attn.o_proj.weight") {
+        tensors.back().tensor.bytes = std::as_bytes(std::span(weight));
+      }
     }
-  }
-  ASSERT_TRUE(MakeDirectories(At("bad")).ok());
-  ASSERT_TRUE(WriteSafetensors(At("bad/model.safetensors"), tensors, {}).ok());
-  ASSERT_TRUE(WriteFileAtomically(At("bad/config.json"), ConfigToJson(config_, DType::kF32)).ok());
-  for (const BlockType type : {BlockType::kQ8_0, BlockType::kF32, BlockType::kBF16}) {
-    const auto report = Convert(*Opened("bad"), "out", {.weights = type});
-    ASSERT_FALSE(report.ok());
-    EXPECT_THAT(report.status().message(), HasSubstr("layers.1.self_attn.o_proj.weight\": row 5"));
+    EXPECT_TRUE(MakeDirectories(At("bad")).ok());
+    EXPECT_TRUE(WriteSafetensors(At("bad/model.safetensors"), tensors, {}).ok());
+    EXPECT_TRUE(
+        WriteFileAtomically(At("bad/config.json"), ConfigToJson(config_, DType::kF32)).ok());
+    return Convert(*Opened("bad"), to, {.weights = type}).status();
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kAboveBf16 = 3.4e38f;
+  const std::vector<std::tuple<float, BlockType, std::string>> cases = {
+      {kInfinity, BlockType::kQ8_0, "want numbers of at most 8319008.000000, found inf"},
+      {kInfinity, BlockType::kF32, "want numbers that F32 holds, found inf"},
+      {kInfinity, BlockType::kBF16, "want numbers that BF16 holds, found inf"},
+      {kAboveBf16, BlockType::kBF16, "want numbers that BF16 holds, found 3399999952"},
+  };
+  for (const auto& [bad, type, message] : cases) {
+    EXPECT_THAT(convert(bad, type, "out").message(),
+                HasSubstr("layers.1.self_attn.o_proj.weight\": row 5: " + message));
   }
   EXPECT_EQ(Opened("out")->Fingerprint(), fingerprint);
+  EXPECT_TRUE(convert(kAboveBf16, BlockType::kF32, "large").ok());
 }
 
 TEST_F(ConvertTest, RefusesToReplaceItsOwnBase) {

@@ -40,15 +40,11 @@ Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, const P
   const PromptFacts& facts = *prompt.facts;
   if (!facts.base_fingerprint.empty() && facts.base_fingerprint != place.base_fingerprint) {
     // A base in other bits is the likeliest mistake: it is the same model to its user.
-    const bool known = !facts.base_type.empty() && !place.base_type.empty();
-    if (known && facts.base_type != place.base_type) {
-      return fault("base",
-                   "a base of type " + facts.base_type + ", fingerprint " + facts.base_fingerprint +
-                       ", with which it was trained",
-                   place.base_type + ", fingerprint " + place.base_fingerprint);
-    }
-    return fault("base", "fingerprint " + place.base_fingerprint,
-                 "a prompt trained on " + facts.base_fingerprint);
+    const auto of_type = [](const std::string& type) {
+      return type.empty() ? "" : " of type " + type;
+    };
+    return fault("base", "fingerprint " + place.base_fingerprint + of_type(place.base_type),
+                 "a prompt trained on " + facts.base_fingerprint + of_type(facts.base_type));
   }
   if (facts.placement != place.placement) {
     return fault("placement", std::string(NameOf(place.placement)),

@@ -32,8 +32,9 @@ class ConvertCommand : public testing::Test {
 };
 
 TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
-  if (!fs::exists(kBase + "/model.safetensors")) GTEST_SKIP() << kBase << " is missing";
-  const json before = json::parse(RunOnepass("inspect --json " + kBase).output);
+  const Outcome given = RunOnepass("inspect --json " + kBase);
+  ASSERT_EQ(given.exit_code, 0) << given.output;
+  const json before = json::parse(given.output);
   std::string fingerprint = before["fingerprint"];
   double kl_of_eight = 0;
   for (const std::string weights : {"q8", "q4"}) {
@@ -83,7 +84,6 @@ TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
 
 // `cpu` rounds activations to 8 bits, `ref` does not: as far apart as docs/formats/quantised.md says.
 TEST_F(ConvertCommand, CpuLogitsAreNearRef) {
-  if (!fs::exists(kBase + "/model.safetensors")) GTEST_SKIP() << kBase << " is missing";
   std::string text;
   Rng rng(17);
   for (int i = 0; i < 4; ++i) {
@@ -91,7 +91,9 @@ TEST_F(ConvertCommand, CpuLogitsAreNearRef) {
       text += part.text;
     }
   }
-  const std::vector<TokenId> ids = LoadBaseTokenizer(kBase).value()->Encode(text, {});
+  const auto tokenizer = LoadBaseTokenizer(kBase);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  const std::vector<TokenId> ids = (*tokenizer)->Encode(text, {});
   ASSERT_GT(ids.size(), 100u);
   for (const auto& [weights, head] :
        {std::pair<std::string, std::string>{"q8", "q8"}, {"q4", "q8"}, {"q4", "q4"}}) {
@@ -191,8 +193,8 @@ TEST_F(ConvertCommand, PromptsTrainOnIt) {
     const auto on_the_other_base = folder_.Train("b.yaml", {});
     ASSERT_FALSE(on_the_other_base.ok());
     EXPECT_THAT(on_the_other_base.status().message(),
-                HasSubstr("want a base of type " + type + ", fingerprint " +
-                          facts["base_fingerprint"].get<std::string>()));
+                HasSubstr("found a prompt trained on " +
+                          facts["base_fingerprint"].get<std::string>() + " of type " + type));
   }
 }
 

@@ -3,6 +3,7 @@
 // in the forward: against `ref`, within what docs/formats/quantised.md states.
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/rng.h"
@@ -81,7 +82,7 @@ nlohmann::json WorldSamples(const Tokenizer& tokenizer) {
           {"end_token", 1}};
 }
 
-class QuantisedGradient : public ::testing::TestWithParam<std::tuple<BlockType, int>> {
+class QuantisedGradient : public ::testing::TestWithParam<std::tuple<BlockType, std::string>> {
  protected:
   void SetUp() override {
     std::string name = ::testing::TempDir() + "onepass-quantised-gradient-XXXXXX";
@@ -91,7 +92,13 @@ class QuantisedGradient : public ::testing::TestWithParam<std::tuple<BlockType, 
   void TearDown() override { fs::remove_all(dir_); }
 
   BlockType type() const { return std::get<0>(GetParam()); }
-  nlohmann::json Case() const { return goldens_.json["cases"][std::get<1>(GetParam())]; }
+  nlohmann::json Case() const {
+    const nlohmann::json& cases = goldens_.json["cases"];
+    const std::string& name = std::get<1>(GetParam());
+    const auto at = std::ranges::find_if(cases, [&](const auto& c) { return c["name"] == name; });
+    ONEPASS_CHECK(at != cases.end(), name);
+    return *at;
+  }
   std::string Converted(const std::string& base) {
     ThreadPool pool(2);
     Must(ConvertBase(*Must(Checkpoint::Open(base)), {.weights = type(), .head = type()},
@@ -117,7 +124,7 @@ TEST_P(QuantisedGradientOfRef, AgreesWithFiniteDifferencesInDouble) {
 }
 
 TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
-  if (!fs::exists(kModels + "base/model.safetensors")) GTEST_SKIP() << kModels << " is empty";
+  ASSERT_TRUE(fs::exists(kModels + "base/model.safetensors")) << kModels;
   const auto tokenizer = Must(LoadBaseTokenizer(kModels + "base"));
   const SampleSetup setup{WorldSamples(*tokenizer), Converted(kModels + "base"),
                           VectorsOf("compress"), VectorsOf("answer-fthss")};
@@ -148,22 +155,21 @@ TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
   EXPECT_GT(error_squares, 1e-4 * want_squares);
 }
 
-// cpu near ref: stages, placement and hand-offs as the prompts were trained.
-constexpr int kStandardAFront = 0;
-constexpr int kFthssBFront = 4;
-
-std::string TypeAndCase(const ::testing::TestParamInfo<std::tuple<BlockType, int>>& info) {
-  const auto& [type, index] = info.param;
-  return std::string(FormatOf(type).name) + "_" +
-         SampleGoldens::Load().json["cases"][index]["name"].get<std::string>();
+std::string TypeAndCase(const ::testing::TestParamInfo<QuantisedGradient::ParamType>& info) {
+  const auto& [type, name] = info.param;
+  return std::string(FormatOf(type).name) + "_" + name;
 }
-INSTANTIATE_TEST_SUITE_P(Cases, QuantisedGradientOfRef,
-                         ::testing::Combine(::testing::Values(BlockType::kQ8_0, BlockType::kQ4_0),
-                                            ::testing::Range(0, 6)),
-                         TypeAndCase);
+const auto kTypes = ::testing::Values(BlockType::kQ8_0, BlockType::kQ4_0);
+INSTANTIATE_TEST_SUITE_P(
+    Cases, QuantisedGradientOfRef,
+    ::testing::Combine(kTypes, ::testing::Values("standard_a_front", "standard_a_inline",
+                                                 "standard_b_front", "standard_b_inline",
+                                                 "fthss_b_front", "fthss_b_inline")),
+    TypeAndCase);
+// Stages, placement and hand-offs as the prompts were trained.
 INSTANTIATE_TEST_SUITE_P(Cases, QuantisedGradientOfCpu,
-                         ::testing::Combine(::testing::Values(BlockType::kQ8_0, BlockType::kQ4_0),
-                                            ::testing::Values(kStandardAFront, kFthssBFront)),
+                         ::testing::Combine(kTypes,
+                                            ::testing::Values("standard_a_front", "fthss_b_front")),
                          TypeAndCase);
 
 }  // namespace
