@@ -1,5 +1,5 @@
 // A step of Engine::Decode takes no memory inside a page: outputs of more steps take none more. Nor
-// does it take the page pool's lock, which is taken for a page alone.
+// does it take a page, whose list is memory too.
 #include <gtest/gtest.h>
 
 #include "core/count_memory_for_test.h"

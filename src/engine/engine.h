@@ -108,8 +108,9 @@ class Engine {
   // Generates all outputs together, each until it stops. kExhausted: too few pages;
   // kInvalidArgument: logits that are no numbers. Then no request has a segment, and none is done.
   // Once scratch memory has grown, a step takes no memory and no lock but where an output ends, its
-  // KV begins a page, its visible keys begin a chunk of the backend's attention, or its text is
-  // longer than 8 bytes a token.
+  // KV begins a page, its visible keys begin a chunk of the backend's attention, its text is longer
+  // than 8 bytes a token, or DecodeState::Push takes memory: decoders other than ByteLevel and
+  // tiktoken's may for every token.
   Status Decode(std::span<DecodeRequest> requests);
 
  private:

@@ -37,8 +37,11 @@ struct TokenizerInfo {
 class DecodeState {
  public:
   virtual ~DecodeState() = default;
-  // The text that this id made certain, until the next call. Takes no memory once its own has grown
-  // to the longest text.
+  // The text that this id made certain, until the next call. With tiktoken's ranks or the decoder
+  // ByteLevel it takes no memory once its own has grown to the longest text, but where a character
+  // that began before and this token are over 15 bytes together (what a std::string holds in
+  // itself). Metaspace, BPEDecoder and Strip may make strings, which take memory above 15 bytes;
+  // Replace may take some for every token.
   virtual std::string_view Push(TokenId id) = 0;
   // The rest. Nothing may be pushed behind it.
   virtual std::string Finish() = 0;
