@@ -14,8 +14,9 @@ namespace onepass {
 // operations a second (a multiply-add is two). The best of several short trials: about 0.2 s.
 double MeasurePeakGflops(ThreadPool& pool);
 
-// The same of 8-bit integers as the products of quantised weights multiply them: unsigned by signed
-// bytes with VNNI, else bytes widened to 16 bits; the sums are 32 bits wide.
+// The same of 8-bit integers as the products of 8-bit weights multiply them: unsigned by signed
+// bytes with VNNI, else bytes widened to 16 bits; the sums are 32 bits wide. Without VNNI, x86
+// multiplies weights of fewer bits at up to twice this.
 double MeasurePeakInt8Gops(ThreadPool& pool);
 
 // Bytes a second, in 10^9, that all threads together read from memory: each streams its part of

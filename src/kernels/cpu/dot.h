@@ -55,9 +55,11 @@ void VisitKind(const DotTask& task, const Tiles& tiles) {
     return in_bytes ? tiles.template operator()<BlockType::kQ6_K, 8>()
                     : tiles.template operator()<BlockType::kQ6_K, 6>();
   }
-  // In bytes Q4_0 differs from Q8_0 in its offset alone, which the corrections have.
-  return in_bytes ? tiles.template operator()<BlockType::kQ8_0, 8>()
-                  : tiles.template operator()<BlockType::kQ4_0, 4>();
+  if (task.type == BlockType::kQ4_0) {
+    return in_bytes ? tiles.template operator()<BlockType::kQ4_0, 8>()
+                    : tiles.template operator()<BlockType::kQ4_0, 4>();
+  }
+  return tiles.template operator()<BlockType::kQ8_0, 8>();
 }
 
 // Bytes of a row of K values in a layout.

@@ -30,11 +30,18 @@ namespace hn = hwy::HWY_NAMESPACE;
 using DF = hn::CappedTag<float, 16>;
 using DI = hn::RebindToSigned<DF>;
 using D16 = hn::Repartition<int16_t, DI>;
+using D8 = hn::Repartition<uint8_t, DI>;
 using VI = hn::Vec<DI>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(DF()));
 
 // Rows of the largest tile, two vectors wide.
 constexpr int64_t kTileRows = 4;
+
+// Whether weights of these bits are multiplied as bytes by x86's vpmaddubsw, which adds two
+// neighbouring products in 16 bits and saturates. With weights below 64 such a sum is at most 16002
+// in size (2 * 63 * 127), with weights below 16 at most 3810: two and eight of them stay below 2^15.
+// Weights of 8 bits are widened to 16 first.
+constexpr bool InBytes(int bits) { return HWY_ARCH_X86 && bits < 8; }
 
 // A group whose values are all smaller than this counts as zeros: 127 / amax must stay finite.
 constexpr float kSmallest = 1e-35f;
@@ -133,6 +140,55 @@ HWY_INLINE void AddProducts(const hn::Vec<D16>* even, const hn::Vec<D16>* odd,
   }
 }
 
+#if HWY_ARCH_X86
+// Products of unsigned and signed bytes, two neighbours added (InBytes).
+HWY_INLINE hn::Vec<D16> MultiplyBytes(hn::Vec<D8> w, hn::Vec<D8> x) {
+#if HWY_TARGET == HWY_AVX3
+  return hn::Vec<D16>{_mm512_maddubs_epi16(w.raw, x.raw)};
+#elif HWY_TARGET == HWY_AVX2
+  return hn::Vec<D16>{_mm256_maddubs_epi16(w.raw, x.raw)};
+#else
+  return hn::Vec<D16>{_mm_maddubs_epi16(w.raw, x.raw)};
+#endif
+}
+
+// Adds to each row's sums of a step's four depths, in 16 bits. bytes: the first row's.
+template <int kRows, int kBits>
+HWY_INLINE void AddByteProducts(const std::byte* HWY_RESTRICT weights, int turn, int step,
+                                int column, const std::byte* HWY_RESTRICT bytes, int64_t stride,
+                                hn::Vec<D16> (*sums)[2]) {
+  const D8 d8;
+  hn::Vec<D8> w[2];
+#pragma GCC unroll 2
+  for (int v = 0; v < 2; ++v) {
+    w[v] = LoadStep<kBits>(d8, weights, turn, step, (column + v * kLanes) * 4);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    int32_t word;
+    std::memcpy(&word, bytes + r * stride + step * 4, sizeof(word));
+    const auto x = hn::BitCast(d8, hn::Set(DI(), word));
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) sums[r][v] = hn::Add(sums[r][v], MultiplyBytes(w[v], x));
+  }
+}
+
+// Adds 16-bit sums, two neighbours each, to those in 32 bits, and clears them.
+template <int kRows>
+HWY_INLINE void WidenSums(hn::Vec<D16> (*pairs)[2], Sums* sums) {
+  const D16 d16;
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; ++v) {
+      sums[r].sums0[v] = hn::ReorderWidenMulAccumulate(DI(), pairs[r][v], hn::Set(d16, int16_t{1}),
+                                                       sums[r].sums0[v], sums[r].sums1[v]);
+      pairs[r][v] = hn::Zero(d16);
+    }
+  }
+}
+#endif
+
 // Weights of two vectors of outputs from `column` on at a step of a turn, widened: the first and
 // third of its depths, and the second and fourth.
 template <int kBits>
@@ -183,6 +239,8 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
   constexpr int kPartTurns = kFormat.turns() / kParts;
   constexpr int kTurnSteps = kFormat.turn_steps();
   constexpr bool kHasMinima = kType == BlockType::kQ4_K;
+  constexpr int kTypeBits = PanelFormatOf(kType).bits;
+  constexpr DotLayout kLayout = InBytes(kTypeBits) ? DotLayout::kBytes : DotLayout::kPairs;
   const DF d;
   const DI di;
   const std::byte* HWY_RESTRICT values = task.values + row * task.value_stride;
@@ -209,6 +267,11 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
         dot[i].sums0[0] = dot[i].sums0[1] = hn::Zero(di);
         dot[i].sums1[0] = dot[i].sums1[1] = hn::Zero(di);
       }
+      [[maybe_unused]] hn::Vec<D16> pairs[kRows][2];
+      if constexpr (kLayout == DotLayout::kBytes) {
+#pragma GCC unroll 4
+        for (int i = 0; i < kRows; ++i) pairs[i][0] = pairs[i][1] = hn::Zero(D16());
+      }
 #pragma GCC unroll 1
       for (int q = 0; q < kTurnSteps; ++q) {
         const std::byte* ahead = weights + column * 4 + kPrefetchBytes;
@@ -218,6 +281,13 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
         for (int i = 0; i < kPartTurns; ++i) {
           const int turn = part * kPartTurns + i;
           const int step = turn * kTurnSteps + q;
+#if HWY_ARCH_X86
+          if constexpr (kLayout == DotLayout::kBytes) {
+            AddByteProducts<kRows, kBits>(weights, turn, step, column, values, task.value_stride,
+                                          pairs);
+            continue;
+          }
+#endif
           hn::Vec<D16> even[2];
           hn::Vec<D16> odd[2];
           LoadWeights<kBits>(weights, turn, step, column, even, odd);
@@ -226,7 +296,14 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
             AddProducts(even, odd, values + r * task.value_stride + step * 8, dot[r]);
           }
         }
+#if HWY_ARCH_X86
+        // At most two steps of weights below 64.
+        if constexpr (kTypeBits == 6) WidenSums<kRows>(pairs, dot);
+#endif
       }
+#if HWY_ARCH_X86
+      if constexpr (kTypeBits == 4) WidenSums<kRows>(pairs, dot);
+#endif
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         const int at = column + v * kLanes;
@@ -251,7 +328,7 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
         }
       }
     }
-    values += kGroup * 2;
+    values += DotRowBytes(kLayout, kGroup);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) {
@@ -288,11 +365,11 @@ void Multiply(const DotTask& task) {
   VisitKind(task, [&]<BlockType kType, int kBits>() { Tiles<kType, kBits>(task); });
 }
 
-DotKernel BestDotKernel() {
+DotKernel BestDotKernel(int bits) {
 #if HWY_TARGET == HWY_AVX3
   if (HasVnni()) return {.layout = DotLayout::kBytes, .multiply = MultiplyVnni};
 #endif
-  return {.layout = DotLayout::kPairs, .multiply = Multiply};
+  return {.layout = InBytes(bits) ? DotLayout::kBytes : DotLayout::kPairs, .multiply = Multiply};
 }
 
 }  // namespace HWY_NAMESPACE
@@ -405,7 +482,7 @@ void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput
   const InputRows x(input);
   const int64_t cols = x.cols();
   const PanelFormat& format = static_cast<const QuantisedWeight&>(*outputs.front().w).format();
-  Operand operand{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)()};
+  Operand operand{.x = {}, .kernel = HWY_DYNAMIC_DISPATCH(BestDotKernel)(format.bits)};
   scratch.Reserve(pool.thread_count(), x.made_cols());
   const Parts turns(x.rows(), kRowBlock);
   for (int64_t turn = 0; turn < turns.count(); ++turn) {

@@ -171,12 +171,16 @@ TEST_P(QuantisedProducts, ExtremesAreExact) {
       const BlockTensor tensor{type, {1, kCols}, bytes};
       const auto w = std::move(cpu->Prepare(tensor)).value();
       for (float value : {-127.0f, 127.0f}) {
-        Block<float> x(1, kCols);
-        for (float& v : x.span()) v = value;
-        Block<float> y(1, 1), want(1, 1);
-        cpu->MatMul(x.view(), *w, {}, y.view(), false);
-        QuantisedProduct(std::as_const(x).view(), tensor, want.view());
-        EXPECT_EQ(y.view()(0, 0), want.view()(0, 0)) << format.name << " " << byte;
+        for (int64_t rows : {1, 14}) {  // 14: weights of fewer bits are unpacked first
+          Block<float> x(rows, kCols);
+          for (float& v : x.span()) v = value;
+          Block<float> y(rows, 1), want(rows, 1);
+          cpu->MatMul(x.view(), *w, {}, y.view(), false);
+          QuantisedProduct(std::as_const(x).view(), tensor, want.view());
+          for (int64_t r = 0; r < rows; ++r) {
+            EXPECT_EQ(y.view()(r, 0), want.view()(r, 0)) << format.name << " " << byte;
+          }
+        }
       }
     }
   }
