@@ -1,5 +1,5 @@
-// onepass convert BASE OUT --weights q8|q4|f32|bf16: writes a base with its weights in another type,
-// and says what that costs.
+// onepass convert BASE OUT --weights q8|q4|f32|bf16: writes a base with its weights in another
+// type, and says what that costs.
 #include <fmt/format.h>
 #include <unistd.h>
 

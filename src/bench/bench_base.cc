@@ -99,12 +99,14 @@ Result<std::unique_ptr<Base>> LoadBenchBase(const std::string& folder,
   return base;
 }
 
-BenchFacts FactsOf(const Base& base, const BenchBaseOptions& options) {
-  return {{"base", options.Name()},
-          {"weights", std::string(base.checkpoint->stored_type())},
-          {"backend", std::string(base.ops->name())},
-          {"instruction_set", InstructionSetOf(options.backend)},
-          {"threads", int64_t{base.ops->pool().thread_count()}}};
+BenchFacts FactsOf(const Base& base, const BenchBaseOptions& options, const BenchFacts& more) {
+  BenchFacts facts = {{"base", options.Name()},
+                      {"weights", std::string(base.checkpoint->stored_type())},
+                      {"backend", std::string(base.ops->name())},
+                      {"instruction_set", InstructionSetOf(options.backend)},
+                      {"threads", int64_t{base.ops->pool().thread_count()}}};
+  facts.insert(facts.end(), more.begin(), more.end());
+  return facts;
 }
 
 }  // namespace onepass

@@ -63,7 +63,7 @@ class BenchFolder {
 Result<std::unique_ptr<Base>> LoadBenchBase(const std::string& folder,
                                             const BenchBaseOptions& options);
 
-// What a report says of a base and of what it runs on.
-BenchFacts FactsOf(const Base& base, const BenchBaseOptions& options);
+// What a report says of a base and of what it runs on, and `more` behind it.
+BenchFacts FactsOf(const Base& base, const BenchBaseOptions& options, const BenchFacts& more);
 
 }  // namespace onepass

@@ -26,7 +26,8 @@ struct Measure {
   int64_t tokens_prefilled = 0;
 };
 
-// The second stage of a two-stage chain with front prompts, under one hand-off and on random tokens.
+// The second stage of a two-stage chain with front prompts, under one hand-off and on random
+// tokens.
 class SecondStage {
  public:
   static Result<SecondStage> Create(Engine& engine, const HandoffBenchOptions& options,
@@ -218,17 +219,16 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
   PagePool pool(layout, page_count);
   Engine engine(*base, pool);
 
-  BenchReport report{
-      .name = "handoff",
-      .facts = FactsOf(*base, options.base),
-      .columns = {"length", "handoff", "handoff_ms", "handoff_ms_low", "handoff_ms_high",
-                  "total_ms", "total_ms_low", "total_ms_high", "tokens_prefilled"},
-      .rows = {}};
   const BenchFacts chain = {
       {"kv", std::string(KvTypeName(layout.dtype))}, {"prompt_length", options.prompt_length},
       {"shared_tokens", options.shared_tokens},      {"input_tokens", options.input_tokens},
       {"output_tokens", options.output_tokens},      {"runs", int64_t{options.runs}}};
-  report.facts.insert(report.facts.end(), chain.begin(), chain.end());
+  BenchReport report{
+      .name = "handoff",
+      .facts = FactsOf(*base, options.base, chain),
+      .columns = {"length", "handoff", "handoff_ms", "handoff_ms_low", "handoff_ms_high",
+                  "total_ms", "total_ms_low", "total_ms_high", "tokens_prefilled"},
+      .rows = {}};
   for (const int64_t length : options.lengths) {
     std::vector<SecondStage> stages;
     for (const Handoff handoff : kHandoffs) {

@@ -1,5 +1,5 @@
-// What every measurement needs: random work, limits on what a user asks for, and order statistics of
-// repeated runs.
+// What every measurement needs: random work, limits on what a user asks for, and order statistics
+// of repeated runs.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ std::vector<int32_t> RandomTokens(int64_t count, int64_t vocab_size, Rng& rng);
 Status WantCount(const char* name, int64_t count);
 // A sequence's positions, which may not be more than the base has.
 Status WantPositions(const ModelConfig& config, int64_t position_count);
-// Pages of a pool: at most half the machine's memory, whose rest is for weights and activations, and
-// no more than a pool can number.
+// Pages of a pool: at most half the machine's memory, whose rest is for weights and activations,
+// and no more than a pool can number.
 Status WantPages(const KvLayout& layout, int64_t page_count);
 
 struct Spread {

@@ -70,10 +70,9 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
 
   BenchReport report{
       .name = "prefill",
-      .facts = FactsOf(*base, options.base),
+      .facts = FactsOf(*base, options.base, {{"kv", std::string(KvTypeName(options.kv_dtype))}}),
       .columns = {"tokens", "ms", "ms_low", "ms_high", "tokens_per_s", "gops", "peak_share"},
       .rows = {}};
-  report.facts.emplace_back("kv", std::string(KvTypeName(options.kv_dtype)));
   report.facts.emplace_back("repeats", int64_t{options.repeats});
   report.facts.emplace_back("peak_gflops", peaks.gflops);
   report.facts.emplace_back("peak_int8_gops", peaks.int8_gops);
@@ -150,12 +149,12 @@ Result<BenchReport> BenchDecode(const DecodeBenchOptions& options) {
   const double bandwidth =
       std::max(before, MeasureMemoryBandwidth(base->ops->pool(), memory_bytes));
 
-  BenchReport report{.name = "decode",
-                     .facts = FactsOf(*base, options.base),
-                     .columns = {"batch", "ms_per_step", "ms_low", "ms_high", "tokens_per_s",
-                                 "mb_per_step", "bandwidth_share"},
-                     .rows = {}};
-  report.facts.emplace_back("kv", std::string(KvTypeName(options.kv_dtype)));
+  BenchReport report{
+      .name = "decode",
+      .facts = FactsOf(*base, options.base, {{"kv", std::string(KvTypeName(options.kv_dtype))}}),
+      .columns = {"batch", "ms_per_step", "ms_low", "ms_high", "tokens_per_s", "mb_per_step",
+                  "bandwidth_share"},
+      .rows = {}};
   report.facts.emplace_back("context_tokens", options.context_tokens);
   report.facts.emplace_back("steps", options.step_count);
   report.facts.emplace_back("repeats", int64_t{options.repeats});

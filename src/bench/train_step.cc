@@ -31,8 +31,8 @@ int64_t StatusBytes(std::string_view field) {
   return std::strtoll(status->c_str() + at + field.size(), nullptr, 10) * 1024;
 }
 
-// Makes the peak of resident memory begin anew, without what was freed; where the kernel has no such
-// thing the peak stays the process's.
+// Makes the peak of resident memory begin anew, without what was freed; where the kernel has no
+// such thing the peak stays the process's.
 void ResetResidentPeak() {
 #ifdef __GLIBC__
   malloc_trim(0);
@@ -190,12 +190,6 @@ Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
   ASSIGN_OR_RETURN(const std::unique_ptr<StepBench> bench, StepBench::Create(*base, options));
   ASSIGN_OR_RETURN(const Measure untaped, bench->Run(/*taped_constants=*/false));
   ASSIGN_OR_RETURN(const Measure taped, bench->Run(/*taped_constants=*/true));
-  BenchReport report{
-      .name = "train-step",
-      .facts = FactsOf(*base, options.base),
-      .columns = {"constants", "seconds", "seconds_low", "seconds_high", "tape_bytes", "kv_bytes",
-                  "resident_bytes", "taped_tokens", "constant_tokens", "loss"},
-      .rows = {}};
   const BenchFacts step = {
       {"placement", std::string(NameOf(options.placement))},
       {"activation_checkpointing",
@@ -207,7 +201,12 @@ Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
       {"times_faster", taped.seconds.median / untaped.seconds.median},
       {"times_less_tape",
        static_cast<double>(taped.tape_bytes) / static_cast<double>(untaped.tape_bytes)}};
-  report.facts.insert(report.facts.end(), step.begin(), step.end());
+  BenchReport report{
+      .name = "train-step",
+      .facts = FactsOf(*base, options.base, step),
+      .columns = {"constants", "seconds", "seconds_low", "seconds_high", "tape_bytes", "kv_bytes",
+                  "resident_bytes", "taped_tokens", "constant_tokens", "loss"},
+      .rows = {}};
   for (const Measure* m : {&untaped, &taped}) {
     report.rows.push_back({std::string(m == &taped ? "taped" : "untaped"), m->seconds.median,
                            m->seconds.low, m->seconds.high, m->tape_bytes, m->kv_bytes,

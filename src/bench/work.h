@@ -1,6 +1,6 @@
 // What the arithmetic of a forward pass must do and read at least, counted from shapes and stored
-// types: what shares of the machine's peaks are taken of. Counts nothing that a kernel adds (packing,
-// quantising rows, exponentials).
+// types: what shares of the machine's peaks are taken of. Counts nothing that a kernel adds
+// (packing, quantising rows, exponentials).
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ struct Work {
 // T tokens that attend to each other, and one row of logits. KV is counted once.
 Work PrefillWork(const Checkpoint& checkpoint, int64_t token_count, const KvLayout& layout);
 
-// One token, and a row of logits, of each of `batch` sequences that see `visible` tokens on average,
-// the new one with them. Sequences share no KV.
+// One token, and a row of logits, of each of `batch` sequences that see `visible` tokens on
+// average, the new one with them. Sequences share no KV.
 Work DecodeWork(const Checkpoint& checkpoint, int64_t batch, double visible,
                 const KvLayout& layout);
 

@@ -9,7 +9,8 @@
 namespace onepass {
 namespace {
 
-// Some 17 million tokens in pages of 16. Page ids are 32 bits, and the pool's table is made at once.
+// Some 17 million tokens in pages of 16. Page ids are 32 bits, and the pool's table is made at
+// once.
 constexpr int64_t kMaxPages = int64_t{1} << 20;
 
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }

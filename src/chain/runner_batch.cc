@@ -1,4 +1,5 @@
-// Batches of records through the stages in lockstep: who is still in, what is freed, what is counted.
+// Batches of records through the stages in lockstep: who is still in, what is freed, what is
+// counted.
 #include <algorithm>
 
 #include "chain/runner.h"

@@ -1,5 +1,5 @@
-// ONEPASS_CHECK: stops the program when one of our own invariants is broken. Never for outside input.
-// EndOutOfMemory: what ends it where there is no memory.
+// ONEPASS_CHECK: stops the program when one of our own invariants is broken. Never for outside
+// input. EndOutOfMemory: what ends it where there is no memory.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@ namespace onepass {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition,
                               std::string_view message);
 
-// Prints "onepass: out of memory: wanted N more bytes" to stderr (0: the number is not known) and exits
-// with 1, as after any fault from outside. Nothing is cleaned up: what was being written is no file
-// yet (AtomicFileWriter). Thread-safe.
+// Prints "onepass: out of memory: wanted N more bytes" to stderr (0: the number is not known) and
+// exits with 1, as after any fault from outside. Nothing is cleaned up: what was being written is
+// no file yet (AtomicFileWriter). Thread-safe.
 [[noreturn]] void EndOutOfMemory(int64_t wanted_bytes);
 
 }  // namespace onepass

@@ -1,5 +1,5 @@
-// What a JSON parser lets pass before it sees a value. The library's parser skips a byte order mark,
-// which JSON does not have, and takes a zero byte for the end of the text, whatever follows.
+// What a JSON parser lets pass before it sees a value. The library's parser skips a byte order
+// mark, which JSON does not have, and takes a zero byte for the end of the text, whatever follows.
 #pragma once
 
 #include <string_view>

@@ -16,9 +16,9 @@ using LargePages = std::unique_ptr<std::byte, FreeMemory>;
 
 constexpr int64_t kLargePageBytes = int64_t{2} << 20;
 
-// `bytes`, a multiple of kLargePageBytes, aligned to it and not initialised, in large pages where
-// the system has them. What is never touched costs no memory. Ends the program where there is none,
-// as Buffer does. Thread-safe.
+// `bytes`, rounded up to whole large pages, aligned to one and not initialised, in large pages
+// where the system has them. What is never touched costs no memory. Ends the program where there is
+// none, as Buffer does. Thread-safe.
 LargePages AllocateLargePages(int64_t bytes);
 
 }  // namespace onepass

@@ -1,6 +1,6 @@
 // A small deterministic random generator: xoshiro256** seeded through SplitMix64.
-// Not for cryptography. No std:: distribution is used anywhere, so a seed gives the same numbers on every
-// platform and compiler. Thread-compatible; copying is cheap and copies the whole state.
+// Not for cryptography. No std:: distribution is used anywhere, so a seed gives the same numbers on
+// every platform and compiler. Thread-compatible; copying is cheap and copies the whole state.
 #pragma once
 
 #include <array>
@@ -14,7 +14,8 @@
 
 namespace onepass {
 
-// Everything a generator remembers. A checkpoint saves these words and restores them to continue the same stream.
+// Everything a generator remembers. A checkpoint saves these words and restores them to continue
+// the same stream.
 struct RngState {
   std::array<uint64_t, 4> words{};
   // Normal() makes values in pairs; the second one waits here.

@@ -1,6 +1,6 @@
-// Status and Result<T>: how faults that are not ours (a file, a spec, a request, scarcity) travel up.
-// A message is one line: place, what was wanted, what was found. Our own bugs are CHECKs (check.h).
-// Values are cheap to move; thread-compatible.
+// Status and Result<T>: how faults that are not ours (a file, a spec, a request, scarcity) travel
+// up. A message is one line: place, what was wanted, what was found. Our own bugs are CHECKs
+// (check.h). Values are cheap to move; thread-compatible.
 #pragma once
 
 #include <optional>

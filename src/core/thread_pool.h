@@ -22,9 +22,9 @@ class ThreadPool {
   int thread_count() const;
 
   // Splits [0, count) into at most thread_count() contiguous parts of nearly equal size, whose
-  // borders are multiples of `grain` (but for the last), and calls body(begin, end, thread) once for
-  // each; `thread` is the part's number. The caller also runs parts that no worker has begun. Returns
-  // when all are done. `body` must not throw, nor call ParallelFor of the same pool.
+  // borders are multiples of `grain` (but for the last), and calls body(begin, end, thread) once
+  // for each; `thread` is the part's number. The caller also runs parts that no worker has begun.
+  // Returns when all are done. `body` must not throw, nor call ParallelFor of the same pool.
   void ParallelFor(int64_t count, int64_t grain,
                    const std::function<void(int64_t begin, int64_t end, int thread)>& body);
 

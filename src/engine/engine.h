@@ -29,8 +29,8 @@ struct Base {
 struct BaseOptions {
   std::string backend = "cpu";  // one of BackendNames()
   int thread_count = 0;
-  // Matrices in F32 or F16 are rounded to BF16 as they are loaded, which of F32 leaves half to read.
-  // Norms, biases, the embedding's rows and weights in blocks stay as they are stored.
+  // Matrices in F32 or F16 are rounded to BF16 as they are loaded, which of F32 leaves half to
+  // read. Norms, biases, the embedding's rows and weights in blocks stay as they are stored.
   bool bf16 = false;
 };
 // A folder with config.json, safetensors and a tokenizer (base_tokenizer.h), or a GGUF file.

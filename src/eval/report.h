@@ -32,8 +32,8 @@ struct MethodResult {
 };
 
 // A list of {method, task, kv, n, skipped, em, f1, ms, handoff_ms, recomputed_tokens,
-// peak_kv_bytes}: means over the seeds (the peak: the largest), with {seeds, em_spread, f1_spread, em_by_seed, f1_by_seed}
-// beside them. Spread is the sample standard deviation.
+// peak_kv_bytes}: means over the seeds (the peak: the largest), with {seeds, em_spread, f1_spread,
+// em_by_seed, f1_by_seed} beside them. Spread is the sample standard deviation.
 std::string ResultsToJson(const std::vector<MethodResult>& results);
 
 // A plain-text table, one line a method; spreads where there are several seeds.

@@ -116,9 +116,9 @@ class Ops {
   // Lays out a weight [N, K] of dtype F32, F16 or BF16 (F64 on ref<double>). The bytes may
   // go afterwards. kUnsupported: another dtype.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const RawTensor& weight) = 0;
-  // Lays out a weight [N, K] in blocks of a type that Dequantise knows; the bytes may go afterwards.
-  // A backend may then multiply quantised rows of x (the cpu does, unless they are plain numbers); the backward is that of the
-  // dequantised weight. kUnsupported: another type.
+  // Lays out a weight [N, K] in blocks of a type that Dequantise knows; the bytes may go
+  // afterwards. A backend may then multiply quantised rows of x (the cpu does, unless they are
+  // plain numbers); the backward is that of the dequantised weight. kUnsupported: another type.
   virtual Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) = 0;
 
   // Several products of the same rows. No y overlaps what is read.

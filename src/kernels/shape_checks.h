@@ -24,7 +24,8 @@ inline void CheckWeight(const RawTensor& weight) {
       "Prepare: a weight has the bytes that its shape promises");
 }
 
-// A weight in blocks: a matrix, of a type that Dequantise knows, in whole blocks that are all there.
+// A weight in blocks: a matrix, of a type that Dequantise knows, in whole blocks that are all
+// there.
 inline Status CheckBlocks(const BlockTensor& weight) {
   const BlockFormat& format = FormatOf(weight.type);
   if (!CanDequantise(weight.type)) {

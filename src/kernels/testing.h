@@ -1,5 +1,5 @@
-// What the kernel tests share: ops, seeded random blocks with odd strides and addresses, comparisons,
-// and attention problems with their KV cut into runs. For tests only.
+// What the kernel tests share: ops, seeded random blocks with odd strides and addresses,
+// comparisons, and attention problems with their KV cut into runs. For tests only.
 #pragma once
 
 #include <algorithm>

@@ -10,8 +10,8 @@
 
 namespace onepass {
 
-// A page holds page_tokens tokens of all layers: [L][K, V][G][page_tokens][row], so that the rows of
-// one layer, one head are contiguous. A row is D elements of dtype, which of kI8 are followed by
+// A page holds page_tokens tokens of all layers: [L][K, V][G][page_tokens][row], so that the rows
+// of one layer, one head are contiguous. A row is D elements of dtype, which of kI8 are followed by
 // the row's scale (tensor/narrow_row.h). F32, or F64 in the oracle; what only reads and writes KV,
 // without a gradient, may store it in BF16 or I8.
 struct KvLayout {

@@ -43,8 +43,6 @@ PagePool::PagePool(const KvLayout& layout, int64_t page_count)
   ONEPASS_CHECK(page_count >= 0 && page_count <= INT32_MAX, "page ids are 32 bits");
   pages_per_chunk_ =
       std::clamp<int64_t>(kChunkBytes / layout.PageBytes(), 1, std::max<int64_t>(1, page_count));
-  chunk_bytes_ = (pages_per_chunk_ * layout.PageBytes() + kLargePageBytes - 1) / kLargePageBytes *
-                 kLargePageBytes;
   chunks_.resize((page_count + pages_per_chunk_ - 1) / pages_per_chunk_);
 }
 
@@ -67,7 +65,7 @@ Result<PageList> PagePool::Allocate(int64_t token_count) {
       continue;
     }
     LargePages& chunk = chunks_[next_fresh_ / pages_per_chunk_];
-    if (chunk == nullptr) chunk = AllocateLargePages(chunk_bytes_);
+    if (chunk == nullptr) chunk = AllocateLargePages(pages_per_chunk_ * layout_.PageBytes());
     ids.push_back(static_cast<int32_t>(next_fresh_++));
   }
   used_ += wanted;

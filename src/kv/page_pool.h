@@ -50,7 +50,8 @@ class PagePool {
   const KvLayout& layout() const { return layout_; }
 
   // Takes ceil(token_count / page_tokens) pages, all or none.
-  // What lies in them is not defined. kExhausted: too few free pages; the caller may free some and try again.
+  // What lies in them is not defined. kExhausted: too few free pages; the caller may free some and
+  // try again.
   Result<PageList> Allocate(int64_t token_count);
 
   // First element of a page. Real must be the layout's dtype.
@@ -80,7 +81,6 @@ class PagePool {
   int64_t used_ = 0;
   int64_t peak_ = 0;
   int64_t pages_per_chunk_ = 1;
-  int64_t chunk_bytes_ = 0;
   std::vector<LargePages> chunks_;  // sized once; memory committed on first use
 };
 

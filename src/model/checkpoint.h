@@ -94,10 +94,11 @@ std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config);
 // Under which name a folder holds a matrix that is stored in blocks: "NAME.Q4_0".
 std::string BlocksName(const std::string& name, BlockType type);
 
-// Writes a random base (normal, deviation 0.02; norms 1) in `dtype`, F32, F16 or BF16, to DIR, which
-// is made if missing: model.safetensors, tokenizer.json where its text is given, then config.json. All
-// are written before the first takes its place, each atomically and the config last, so that a folder
-// with a config is whole. Same seed, same bytes, whatever the number of threads.
+// Writes a random base (normal, deviation 0.02; norms 1) in `dtype`, F32, F16 or BF16, to DIR,
+// which is made if missing: model.safetensors, tokenizer.json where its text is given, then
+// config.json. All are written before the first takes its place, each atomically and the config
+// last, so that a folder with a config is whole. Same seed, same bytes, whatever the number of
+// threads.
 Status InitBase(const ModelConfig& config, DType dtype, uint64_t seed, const std::string& dir,
                 const std::string& tokenizer_json = "");
 

@@ -14,6 +14,7 @@
 #include "core/quote.h"
 #include "format/safetensors.h"
 #include "format/strict_json.h"
+#include "model/weights.h"
 #include "tensor/quantise.h"
 
 namespace onepass {
@@ -77,18 +78,7 @@ std::vector<Target> TargetsOf(const Checkpoint& base, const ConvertOptions& opti
   return targets;
 }
 
-// The values of one row of a tensor, dense or in blocks.
-void ReadRow(const Checkpoint& base, const Target& target, int64_t row, std::span<float> out) {
-  const BlockTensor* blocks = base.blocks(target.spec.name);
-  if (blocks == nullptr) {
-    return ConvertTo<float>(base.tensor(target.spec.name), row * target.cols(), target.cols(),
-                            out.data());
-  }
-  const auto bytes = static_cast<size_t>(blocks->row_bytes());
-  Dequantise(blocks->type, blocks->bytes.subspan(static_cast<size_t>(row) * bytes, bytes), out);
-}
-
-// The same row as it is to be stored, in F32, in BF16, or as Quantise writes it, whose errors it
+// A row as it is to be stored, in F32, in BF16, or as Quantise writes it, whose errors it
 // shares: a value that is no number, or that no number of the type holds.
 Status StoreRow(BlockType type, std::span<const float> row, std::span<std::byte> out) {
   if (!IsDense(type)) return Quantise(type, row, out);
@@ -108,7 +98,8 @@ Status StoreRow(BlockType type, std::span<const float> row, std::span<std::byte>
 // Converts and appends a tensor, some rows at a time.
 Status WriteRows(const Checkpoint& base, const Target& target, ThreadPool& pool,
                  SafetensorsWriter& writer) {
-  const BlockTensor* blocks = base.blocks(target.spec.name);
+  const StoredTensor stored = StoredAs(base, target.spec.name);
+  const BlockTensor* blocks = stored.blocks;
   if (blocks != nullptr && blocks->type == target.type) return writer.Append(blocks->bytes);
   const int64_t rows = target.rows();
   const int64_t cols = target.cols();
@@ -123,7 +114,7 @@ Status WriteRows(const Checkpoint& base, const Target& target, ThreadPool& pool,
     pool.ParallelFor(count, 1, [&](int64_t from, int64_t to, int) {
       std::vector<float> row(static_cast<size_t>(cols));
       for (int64_t r = from; r < to; ++r) {
-        ReadRow(base, target, begin + r, row);
+        ConvertTo<float>(stored, (begin + r) * cols, cols, row.data());
         const Status status = StoreRow(target.type, row,
                                        std::span(piece).subspan(static_cast<size_t>(r * row_bytes),
                                                                 static_cast<size_t>(row_bytes)));

@@ -30,10 +30,10 @@ struct ConvertReport {
 };
 
 // Writes `base`, a folder, to DIR, which is made if missing: matrices quantised, and norms, biases
-// and an embedding of its own as they are; or all of these dense. config.json says so; the tokenizer's
-// files are copied. model.safetensors, then config.json, each atomically, so that a folder with a config
-// is whole. Weights that are already in blocks of the wanted type are copied bit for bit.
-// on_progress, where set: after each tensor, of how many.
+// and an embedding of its own as they are; or all of these dense. config.json says so; the
+// tokenizer's files are copied. model.safetensors, then config.json, each atomically, so that a
+// folder with a config is whole. Weights that are already in blocks of the wanted type are copied
+// bit for bit. on_progress, where set: after each tensor, of how many.
 // kUnsupported: a base in a GGUF file, whose tokenizer nobody writes as tokenizer.json.
 Result<ConvertReport> ConvertBase(
     const Checkpoint& base, const ConvertOptions& options, const std::string& dir, ThreadPool& pool,

@@ -24,8 +24,8 @@ struct ForwardItem {
   Segment* tail = nullptr;
   int64_t new_count = 0;
   View<const Real> vectors;  // [new_count, C] in place of embeddings (a soft prompt); or empty
-  // Of how many of the last new tokens the caller reads the residual stream; -1: of all, as in every
-  // call with a tape. Of the others the last layer computes K and V alone.
+  // Of how many of the last new tokens the caller reads the residual stream; -1: of all, as in
+  // every call with a tape. Of the others the last layer computes K and V alone.
   int64_t read_count = -1;
 
   int64_t rows_read() const { return read_count < 0 ? new_count : read_count; }
@@ -52,8 +52,8 @@ class Transformer {
   void Embed(std::span<const int32_t> ids, View<Real> out) const;
 
   // Runs the items' new tokens and writes their K and V into the tails. Returns the residual stream
-  // after the last layer of the tokens that are read (all T unless the items say otherwise), [T, C],
-  // rows in the items' order, valid until the next call. With a tape, the call is recorded; its
+  // after the last layer of the tokens that are read (all T unless the items say otherwise), [T,
+  // C], rows in the items' order, valid until the next call. With a tape, the call is recorded; its
   // items' tails and views must outlive the tape.
   View<const Real> Forward(std::span<const ForwardItem<Real>> items, Tape<Real>* tape);
 

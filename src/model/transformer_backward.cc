@@ -7,7 +7,8 @@
 
 namespace onepass {
 
-// Fills in the activations of a layer of which only the input was kept. Its K and V are in the pages.
+// Fills in the activations of a layer of which only the input was kept. Its K and V are in the
+// pages.
 template <class Real>
 void Transformer<Real>::Impl::RecomputeLayer(LayerActivations<Real>& a, int64_t layer) {
   const View<Real> x_rows = x.Get(a.x_in.rows(), a.x_in.cols());

@@ -76,8 +76,8 @@ struct Transformer<Real>::Impl {
   void WriteKvOf(const LayerWeights<Real>& w, int64_t layer, View<const Real> x);
   // Leaves of the items what is read of them, and moves its rows to x's beginning.
   void KeepWhatIsRead(std::span<const ForwardItem<Real>> asked, View<Real> x);
-  // x += W_o attention(RoPE(W_q n), K, V), n = norm(x). write_kv: the new tokens' K and V are written
-  // to their pages; otherwise they are there.
+  // x += W_o attention(RoPE(W_q n), K, V), n = norm(x). write_kv: the new tokens' K and V are
+  // written to their pages; otherwise they are there.
   void Attend(const LayerWeights<Real>& w, int64_t layer, bool write_kv, View<Real> x,
               LayerActivations<Real>* saved);
   // Rotates k [T, G D] in place and writes both to the new tokens' pages.

@@ -40,10 +40,15 @@ Result<std::unique_ptr<const PreparedWeight>> PrepareMatrix(const Checkpoint& ch
 
 }  // namespace
 
+StoredTensor StoredAs(const Checkpoint& checkpoint, const std::string& name) {
+  if (const BlockTensor* blocks = checkpoint.blocks(name)) return {.dense = {}, .blocks = blocks};
+  return {.dense = checkpoint.tensor(name)};
+}
+
 template <class Real>
-void ConvertTo(const EmbeddingTable& table, int64_t begin, int64_t count, Real* out) {
-  if (table.blocks == nullptr) return ConvertTo<Real>(table.dense, begin, count, out);
-  const BlockTensor& blocks = *table.blocks;
+void ConvertTo(const StoredTensor& tensor, int64_t begin, int64_t count, Real* out) {
+  if (tensor.blocks == nullptr) return ConvertTo<Real>(tensor.dense, begin, count, out);
+  const BlockTensor& blocks = *tensor.blocks;
   const int64_t cols = blocks.shape[1];
   ONEPASS_CHECK(begin % cols == 0 && count % cols == 0, "whole rows");
   std::vector<float> values(static_cast<size_t>(count));
@@ -54,8 +59,8 @@ void ConvertTo(const EmbeddingTable& table, int64_t begin, int64_t count, Real* 
   std::copy(values.begin(), values.end(), out);
 }
 
-template void ConvertTo<float>(const EmbeddingTable&, int64_t, int64_t, float*);
-template void ConvertTo<double>(const EmbeddingTable&, int64_t, int64_t, double*);
+template void ConvertTo<float>(const StoredTensor&, int64_t, int64_t, float*);
+template void ConvertTo<double>(const StoredTensor&, int64_t, int64_t, double*);
 
 template <class Real>
 Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real>& ops,
@@ -63,8 +68,7 @@ Result<ModelWeights<Real>> PrepareWeights(const Checkpoint& checkpoint, Ops<Real
   const ModelConfig& config = checkpoint.config();
   ModelWeights<Real> weights;
   const std::string embedding = "model.embed_tokens.weight";
-  weights.embedding.blocks = checkpoint.blocks(embedding);
-  if (weights.embedding.blocks == nullptr) weights.embedding.dense = checkpoint.tensor(embedding);
+  weights.embedding = StoredAs(checkpoint, embedding);
   weights.final_norm = VectorOf<Real>(checkpoint.tensor("model.norm.weight"));
   ASSIGN_OR_RETURN(
       weights.head,

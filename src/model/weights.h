@@ -20,16 +20,18 @@ struct LayerWeights {
   std::vector<Real> gate_bias, up_bias, down_bias;   // empty: none
 };
 
-// The embedding [V, C] as the file has it: dense, or in blocks. Borrows from the checkpoint.
-struct EmbeddingTable {
+// A tensor as the file has it: dense, or a matrix in blocks. Borrows from the checkpoint.
+struct StoredTensor {
   RawTensor dense;
   const BlockTensor* blocks = nullptr;  // instead of `dense`
 };
 
-// Elements [begin, begin + count) of the table's rows, one after the other, into out.
-// REQUIRES: whole rows.
+// The tensor of this name, which is there.
+StoredTensor StoredAs(const Checkpoint& checkpoint, const std::string& name);
+
+// Elements [begin, begin + count), row after row, into out. REQUIRES: whole rows.
 template <class Real>
-void ConvertTo(const EmbeddingTable& table, int64_t begin, int64_t count, Real* out);
+void ConvertTo(const StoredTensor& tensor, int64_t begin, int64_t count, Real* out);
 
 struct WeightOptions {
   bool bf16 = false;  // round matrices in F32 or F16 to BF16
@@ -37,7 +39,7 @@ struct WeightOptions {
 
 template <class Real>
 struct ModelWeights {
-  EmbeddingTable embedding;  // [V, C]
+  StoredTensor embedding;  // [V, C]
   std::vector<LayerWeights<Real>> layers;
   std::vector<Real> final_norm;                // [C]
   std::unique_ptr<const PreparedWeight> head;  // [V, C]; a tied one is prepared too

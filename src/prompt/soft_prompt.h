@@ -21,8 +21,8 @@ enum class Placement { kFront, kInline };
 std::string_view NameOf(Placement placement);  // "front", "inline"
 Result<Placement> ParsePlacement(std::string_view text);
 
-// A token that a task adds to the vocabulary: its rows of the embedding and of the output matrix are
-// parameters of the prompt, not of the base.
+// A token that a task adds to the vocabulary: its rows of the embedding and of the output matrix
+// are parameters of the prompt, not of the base.
 struct AddedTokenRow {
   std::string token;             // its text, e.g. "<memory>"
   std::vector<float> embedding;  // [C]
@@ -57,8 +57,8 @@ uint64_t ContentHash(View<const float> vectors);
 // Accepts F32, F16 and BF16 vectors, with or without PEFT's "base_model." style key prefixes.
 Result<SoftPrompt> LoadSoftPrompt(const std::string& dir);
 // Writes the files; onepass.json only with facts. A process that ends in between leaves the old
-// prompt, the new one, or a folder without adapter_config.json, which does not load: never a mixture.
-// A fault of a write, such as a full disk, leaves the old one.
+// prompt, the new one, or a folder without adapter_config.json, which does not load: never a
+// mixture. A fault of a write, such as a full disk, leaves the old one.
 Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir);
 
 // Where a prompt is to be used: a base, as its Checkpoint describes it, and a placement.

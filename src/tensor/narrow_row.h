@@ -8,8 +8,8 @@
 
 namespace onepass {
 
-// Elements that a stored row of `count` values takes. kI8: the quants, and behind them the scale, an
-// f32 in four bytes that nothing aligns. Other types: the values.
+// Elements that a stored row of `count` values takes. kI8: the quants, and behind them the scale,
+// an f32 in four bytes that nothing aligns. Other types: the values.
 constexpr int64_t kScaleElements = 4;
 constexpr int64_t StoredElements(DType dtype, int64_t count) {
   return dtype == DType::kI8 ? count + kScaleElements : count;
@@ -17,8 +17,8 @@ constexpr int64_t StoredElements(DType dtype, int64_t count) {
 
 // Stores a row; what is stored depends on its values alone. The row's own type: a copy. From float
 // also kBF16 (to nearest, ties to even) and kI8: with m the largest |value|, the scale is m / 127
-// and a quant the value over it, to nearest, so that a value is off by at most m / 254. A row with a
-// value that is no number, or with m of 2^127 or more, becomes all NaN; with m < 2^-100, zeros.
+// and a quant the value over it, to nearest, so that a value is off by at most m / 254. A row with
+// a value that is no number, or with m of 2^127 or more, becomes all NaN; with m < 2^-100, zeros.
 // REQUIRES: one of these types.
 template <class Real>
 void StoreRow(DType dtype, const Real* values, int64_t count, void* row);

@@ -107,7 +107,8 @@ struct RawTensor {
 std::string ShapeToString(std::span<const int64_t> shape);
 
 // Converts `count` elements from element `begin` of a floating-point tensor into out.
-// Real is float or double. REQUIRES: the range lies inside the tensor; dtype is F64, F32, F16 or BF16.
+// Real is float or double. REQUIRES: the range lies inside the tensor; dtype is F64, F32, F16 or
+// BF16.
 template <class Real>
 void ConvertTo(const RawTensor& tensor, int64_t begin, int64_t count, Real* out);
 

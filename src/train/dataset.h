@@ -1,5 +1,5 @@
-// The samples of one training run: records of a data file under a plan, and the order in which a run
-// goes through them.
+// The samples of one training run: records of a data file under a plan, and the order in which a
+// run goes through them.
 #pragma once
 
 #include <cstdint>

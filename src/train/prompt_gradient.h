@@ -55,8 +55,8 @@ class PromptGradient {
 
   // The loss of the samples under `prompt` [P, C]. Adds scale * d(sum of losses)/d(prompt) to
   // dprompt [P, C]; where dprompt is empty nothing is taped. target_losses, if not null, gets every
-  // target's loss, samples in order. kExhausted: too few pages. kInvalidArgument: a pool whose KV is
-  // not stored in Real, through which no gradient goes.
+  // target's loss, samples in order. kExhausted: too few pages. kInvalidArgument: a pool whose KV
+  // is not stored in Real, through which no gradient goes.
   Result<BatchLoss> Run(std::span<const TrainSample* const> samples, View<const Real> prompt,
                         Real scale, View<Real> dprompt, std::vector<Real>* target_losses = nullptr);
 

@@ -18,15 +18,15 @@ namespace onepass {
 class UpstreamOutputs {
  public:
   // Of the stages before `stage`, with the spec's sampling. prompts, prompt_lengths: one entry for
-  // every stage. The prompts of earlier stages must be there unless their length is 0; of the others
-  // the length is enough, for the positions. The base must outlive it.
+  // every stage. The prompts of earlier stages must be there unless their length is 0; of the
+  // others the length is enough, for the positions. The base must outlive it.
   static Result<std::unique_ptr<UpstreamOutputs>> Create(
       Base& base, const ChainSpec& spec, int stage,
       const std::vector<std::optional<SoftPrompt>>& prompts,
       const std::vector<int64_t>& prompt_lengths);
 
-  // Puts the texts into the record's fields of these names, one an earlier stage. The runner's fault
-  // where it cannot be run.
+  // Puts the texts into the record's fields of these names, one an earlier stage. The runner's
+  // fault where it cannot be run.
   Status WriteInto(const std::vector<std::string>& fields, Record* record);
 
  private:

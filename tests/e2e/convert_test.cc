@@ -82,7 +82,8 @@ TEST_F(ConvertCommand, PrintsWhatTheBitsCostAndLeavesABase) {
   EXPECT_THAT(text.output, HasSubstr("want a text of at least 2 tokens"));
 }
 
-// `cpu` rounds activations to 8 bits, `ref` does not: as far apart as docs/formats/quantised.md says.
+// `cpu` rounds activations to 8 bits, `ref` does not: as far apart as docs/formats/quantised.md
+// says.
 TEST_F(ConvertCommand, CpuLogitsAreNearRef) {
   std::string text;
   Rng rng(17);

@@ -23,7 +23,8 @@ namespace onepass {
 
 class TrainFolder {
  public:
-  // A new folder of this name with base/, chain.yaml, one_stage.yaml, train.jsonl, valid.jsonl, a.yaml, b.yaml.
+  // A new folder of this name with base/, chain.yaml, one_stage.yaml, train.jsonl, valid.jsonl,
+  // a.yaml, b.yaml.
   explicit TrainFolder(const std::string& name)
       : path_(::testing::TempDir() + "/onepass_train_" + name) {
     std::filesystem::remove_all(path_);
@@ -87,7 +88,8 @@ class TrainFolder {
     return losses;
   }
 
-  // The scalars of out's TensorBoard file, in its order. Frames that do not check out fail the test.
+  // The scalars of out's TensorBoard file, in its order. Frames that do not check out fail the
+  // test.
   struct Scalar {
     int64_t step = 0;
     std::string tag;

@@ -1,6 +1,6 @@
-// The trained prompt's gradient through whole samples on a base in 8 and 4 bits. `ref` multiplies with
-// the dequantised weights, forward and backward: against finite differences. `cpu` rounds activations
-// in the forward: against `ref`, within what docs/formats/quantised.md states.
+// The trained prompt's gradient through whole samples on a base in 8 and 4 bits. `ref` multiplies
+// with the dequantised weights, forward and backward: against finite differences. `cpu` rounds
+// activations in the forward: against `ref`, within what docs/formats/quantised.md states.
 #include <unistd.h>
 
 #include <algorithm>

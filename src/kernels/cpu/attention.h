@@ -1,8 +1,8 @@
 // Attention of the CPU backend: online softmax over blocks of 64 visible keys, all query heads of a
-// KV head together; each chunk of 256 keys has sums of its own, which are merged in the order of the
-// chunks, so that threads may share a few rows' keys. Blocks and chunks are cut by a key's place
-// among the visible keys, never by runs or pages, so how the KV is stored changes no bit of the
-// result; nor does the batch.
+// KV head together; each chunk of 256 keys has sums of its own, which are merged in the order of
+// the chunks, so that threads may share a few rows' keys. Blocks and chunks are cut by a key's
+// place among the visible keys, never by runs or pages, so how the KV is stored changes no bit of
+// the result; nor does the batch.
 #pragma once
 
 #include <span>

@@ -1,5 +1,5 @@
-// The processor's own intrinsics, for the few operations that Highway has no name for. Functions that
-// use them name their target, and callers ask first whether the processor has it.
+// The processor's own intrinsics, for the few operations that Highway has no name for. Functions
+// that use them name their target, and callers ask first whether the processor has it.
 #pragma once
 
 #if defined(__x86_64__)

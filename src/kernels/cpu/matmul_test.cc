@@ -195,8 +195,8 @@ TEST_P(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
       for (size_t i = 0; i < y.size(); ++i) {
         SCOPED_TRACE(i);
         EXPECT_TRUE(SameBits(y[i].view(), one_by_one[i].view()));
-        // Rows for quantised weights are rounded to 8 bits; Q4_K's minima cancel a part of what they
-        // touch.
+        // Rows for quantised weights are rounded to 8 bits; Q4_K's minima cancel a part of what
+        // they touch.
         const double tolerance = i < 3 ? 2e-6 : i == 5 ? 0.03 : 0.02;
         EXPECT_LT(RelativeError(y[i].view(), y_ref[i].view()), tolerance);
       }

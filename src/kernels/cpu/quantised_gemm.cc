@@ -39,8 +39,8 @@ constexpr int64_t kTileRows = 4;
 
 // Whether weights of these bits are multiplied as bytes by x86's vpmaddubsw, which adds two
 // neighbouring products in 16 bits and saturates. With weights below 64 such a sum is at most 16002
-// in size (2 * 63 * 127), with weights below 16 at most 3810: two and eight of them stay below 2^15.
-// Weights of 8 bits are widened to 16 first.
+// in size (2 * 63 * 127), with weights below 16 at most 3810: two and eight of them stay below
+// 2^15. Weights of 8 bits are widened to 16 first.
 constexpr bool InBytes(int bits) { return HWY_ARCH_X86 && bits < 8; }
 
 // A group whose values are all smaller than this counts as zeros: 127 / amax must stay finite.
@@ -389,8 +389,8 @@ namespace {
 // Multiply-adds that are worth waking a thread for, and elements to quantise that are.
 constexpr int64_t kWorthAThread = 100'000;
 constexpr int64_t kElementsWorthAThread = 30'000;
-// Groups of a run of the depth: its weights, in bytes, stay in the first-level cache. Of blocks with
-// a header a run is one (DotTask).
+// Groups of a run of the depth: its weights, in bytes, stay in the first-level cache. Of blocks
+// with a header a run is one (DotTask).
 constexpr int64_t kDepthGroups = 14;
 constexpr int64_t RunGroups(const PanelFormat& format) {
   return format.groups > 1 ? format.groups : kDepthGroups;

@@ -1,5 +1,6 @@
-// Products with weights in 8 to 4 bits: against the plain product of rounded rows, against the oracle,
-// and the promises that dense products make: no bit of a row depends on the batch or the threads.
+// Products with weights in 8 to 4 bits: against the plain product of rounded rows, against the
+// oracle, and the promises that dense products make: no bit of a row depends on the batch or the
+// threads.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -221,7 +222,8 @@ TEST_P(QuantisedProducts, NoNumbersStayNoNumbersAndZerosAreZero) {
 INSTANTIATE_TEST_SUITE_P(EachInstructionSet, QuantisedProducts, testing::InstructionSets(),
                          testing::NameOfSet);
 
-// What quantising x costs: 1/254 of a group's largest value at most, so about a hundredth at the worst output.
+// What quantising x costs: 1/254 of a group's largest value at most, so about a hundredth at the
+// worst output.
 TEST(QuantisedProduct, IsNearTheOracle) {
   Rng rng(kSeed + 4);
   auto cpu = CpuOps(2);

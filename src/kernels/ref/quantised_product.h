@@ -10,8 +10,8 @@
 
 namespace onepass {
 
-// y[T, N] = x[T, K] W^T, of a weight in blocks that Dequantise knows, of whole groups of 32. Of each
-// group of 32 neighbours of a row of x, in f32:
+// y[T, N] = x[T, K] W^T, of a weight in blocks that Dequantise knows, of whole groups of 32. Of
+// each group of 32 neighbours of a row of x, in f32:
 //   amax = max |x|, q = round(x * (127 / amax)), ties to even, scale = amax / 127
 //   y += (sum of w * q) * scale
 // A group whose amax is below 1e-35 counts as zeros; one with an infinity or a NaN makes y NaN.
