@@ -79,7 +79,7 @@ void MatMul(benchmark::State& state) {
   for (auto _ : state) {
     const auto begin = std::chrono::steady_clock::now();
     if (backward) {
-      ops->MatMulBackward(std::as_const(y).view(), *w, x.view());
+      ops->MatMulBackward(std::as_const(y).view(), *w, x.view(), true);
     } else {
       ops->MatMul(std::as_const(x).view(), *w, {}, y.view(), false);
     }

@@ -129,8 +129,9 @@ class Ops {
     const MatMulOutput<Real> output{.w = &w, .bias = bias, .y = y, .accumulate = accumulate};
     MatMuls({.x = x}, {&output, 1});
   }
-  // dx[T, K] += dy[T, N] W.
-  virtual void MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx) = 0;
+  // dx[T, K] = dy[T, N] W; accumulate: += instead of =.
+  virtual void MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx,
+                              bool accumulate) = 0;
 
   // y[T, C] = x * inv_rms * weight, inv_rms[T] = 1 / sqrt(mean(x^2) + eps), saved for the backward.
   virtual void RmsNorm(View<const Real> x, std::span<const Real> weight, double eps, View<Real> y,

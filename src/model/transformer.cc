@@ -17,7 +17,7 @@ int64_t LossBlockRows(int64_t vocab_size) {
 
 template <class Real>
 Buffer<Real> CopyOf(View<const Real> view) {
-  Buffer<Real> copy(view.rows(), view.cols());
+  Buffer<Real> copy = Buffer<Real>::ForOverwrite(view.rows(), view.cols());
   for (int64_t r = 0; r < view.rows(); ++r) {
     std::copy_n(view.row(r), view.cols(), copy.data() + r * view.cols());
   }
@@ -103,10 +103,12 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
   const int64_t query_width = c.heads * c.head_dim;
   if (saved != nullptr) {
     saved->inv_rms1 = Buffer<Real>(1, rows);
+    saved->q = Buffer<Real>::ForOverwrite(rows, query_width);
+    saved->attention = Buffer<Real>::ForOverwrite(rows, query_width);
     saved->lse = Buffer<Real>(rows, c.heads);
   }
   const View<Real> rms = saved != nullptr ? saved->inv_rms1.view() : inv_rms.Get(1, rows);
-  const View<Real> q_rows = q.Get(rows, query_width);
+  const View<Real> q_rows = saved != nullptr ? saved->q.view() : q.Get(rows, query_width);
   const View<Real> k_rows = k.Get(rows, c.kv_heads * c.head_dim);
   const View<Real> v_rows = v.Get(rows, c.kv_heads * c.head_dim);
   const std::array<MatMulOutput<Real>, 3> projections = {{{w.q.get(), w.q_bias, q_rows},
@@ -117,14 +119,11 @@ void Transformer<Real>::Impl::Attend(const LayerWeights<Real>& w, int64_t layer,
   ops->Rope(q_rows, positions, RopeTable{inv_freq}, false);
   if (write_kv) WriteKv(layer, k_rows, v_rows);
 
-  const View<Real> out = attention.Get(rows, query_width);
+  const View<Real> out =
+      saved != nullptr ? saved->attention.view() : attention.Get(rows, query_width);
   const View<Real> lse_rows = saved != nullptr ? saved->lse.view() : lse.Get(rows, c.heads);
   ops->Attention(q_rows, attention_shape(), attention_inputs.OfLayer(layer), out, lse_rows);
   ops->MatMul(out, *w.o, w.o_bias, x_rows, true);
-  if (saved != nullptr) {
-    saved->q = CopyOf<Real>(q_rows);
-    saved->attention = CopyOf<Real>(out);
-  }
 }
 
 template <class Real>
@@ -169,8 +168,8 @@ auto Transformer<Real>::Impl::ProjectUp(const LayerWeights<Real>& w, View<const 
   if (saved != nullptr) {
     saved->x_mid = CopyOf<Real>(x_rows);
     saved->inv_rms2 = Buffer<Real>(1, rows);
-    saved->gate = Buffer<Real>(rows, c.feed_forward);
-    saved->up = Buffer<Real>(rows, c.feed_forward);
+    saved->gate = Buffer<Real>::ForOverwrite(rows, c.feed_forward);
+    saved->up = Buffer<Real>::ForOverwrite(rows, c.feed_forward);
   }
   const View<Real> rms = saved != nullptr ? saved->inv_rms2.view() : inv_rms.Get(1, rows);
   const GateUp result = saved != nullptr
@@ -307,8 +306,8 @@ void Transformer<Real>::Loss(View<const Real> hidden, std::span<const int32_t> t
     m.Head(h, rms, logits);
     m.ops->SoftmaxCrossEntropy(logits, part(targets), part(scale), part(losses));
     if (dhidden.empty()) continue;
-    const View<Real> dn = m.dnormed.GetZeroed(rows, c.width);
-    m.ops->MatMulBackward(logits, *m.weights.head, dn);
+    const View<Real> dn = m.dnormed.Get(rows, c.width);
+    m.ops->MatMulBackward(logits, *m.weights.head, dn, false);
     m.ops->RmsNormBackward(h, m.weights.final_norm, {rms.data(), static_cast<size_t>(rms.cols())},
                            dn, dhidden.Rows(begin, rows));
   }

@@ -43,19 +43,19 @@ int64_t Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call,
     };
 
     // MLP: dx holds d(x_out); the residual passes it on to d(x_mid).
-    const View<Real> dact_rows = dact.GetZeroed(rows, c.feed_forward);
-    ops->MatMulBackward(dx, *w.down, dact_rows);
+    const View<Real> dact_rows = dact.Get(rows, c.feed_forward);
+    ops->MatMulBackward(dx, *w.down, dact_rows, false);
     const View<Real> dgate_rows = dgate.Get(rows, c.feed_forward);
     const View<Real> dup_rows = dup.Get(rows, c.feed_forward);
     ops->SwiGluBackward(a.gate.view(), a.up.view(), dact_rows, dgate_rows, dup_rows);
-    View<Real> dn = dnormed.GetZeroed(rows, c.width);
-    ops->MatMulBackward(dgate_rows, *w.gate, dn);
-    ops->MatMulBackward(dup_rows, *w.up, dn);
+    const View<Real> dn = dnormed.Get(rows, c.width);
+    ops->MatMulBackward(dgate_rows, *w.gate, dn, false);
+    ops->MatMulBackward(dup_rows, *w.up, dn, true);
     ops->RmsNormBackward(a.x_mid.view(), w.mlp_norm, rms(a.inv_rms2), dn, dx);
 
     // Attention: dx holds d(x_mid).
-    const View<Real> dout = dattention.GetZeroed(rows, query_width);
-    ops->MatMulBackward(dx, *w.o, dout);
+    const View<Real> dout = dattention.Get(rows, query_width);
+    ops->MatMulBackward(dx, *w.o, dout, false);
     const View<Real> dq_rows = dq.GetZeroed(rows, query_width);
     ops->AttentionBackward(a.q.view(), attention_shape(), attention_inputs.OfLayer(layer),
                            a.attention.view(), a.lse.view(), dout, dq_rows);
@@ -78,10 +78,9 @@ int64_t Transformer<Real>::Impl::BackwardCall(CallRecord<Real>& call,
     }
     ops->Rope(dq_rows, positions, rope, true);
     ops->Rope(dk_rows, positions, rope, true);
-    dn = dnormed.GetZeroed(rows, c.width);
-    ops->MatMulBackward(dq_rows, *w.q, dn);
-    ops->MatMulBackward(dk_rows, *w.k, dn);
-    ops->MatMulBackward(dv_rows, *w.v, dn);
+    ops->MatMulBackward(dq_rows, *w.q, dn, false);
+    ops->MatMulBackward(dk_rows, *w.k, dn, true);
+    ops->MatMulBackward(dv_rows, *w.v, dn, true);
     ops->RmsNormBackward(a.x_in.view(), w.attention_norm, rms(a.inv_rms1), dn, dx);
     a = LayerActivations<Real>();
   }

@@ -55,15 +55,18 @@ template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(int64_t rows, int64_t cols) : rows_(rows), cols_(cols) {
-    const size_t bytes = (static_cast<size_t>(rows * cols) * sizeof(T) + 63) / 64 * 64;
-    data_.reset(static_cast<T*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
-    if (data_ == nullptr) EndOutOfMemory(static_cast<int64_t>(bytes));
+  Buffer(int64_t rows, int64_t cols) : Buffer(rows, cols, NotInitialised()) {
     std::fill_n(data_.get(), rows * cols, T{});
   }
 
+  // Not initialised: for what is written before it is read. Its pages are then first touched by the
+  // threads that write them.
+  static Buffer ForOverwrite(int64_t rows, int64_t cols) {
+    return Buffer(rows, cols, NotInitialised());
+  }
+
   Buffer Copy() const {
-    Buffer other(rows_, cols_);
+    Buffer other = ForOverwrite(rows_, cols_);
     std::copy_n(data_.get(), size(), other.data_.get());
     return other;
   }
@@ -81,6 +84,13 @@ class Buffer {
   std::span<const T> span() const { return {data_.get(), static_cast<size_t>(size())}; }
 
  private:
+  struct NotInitialised {};
+  Buffer(int64_t rows, int64_t cols, NotInitialised) : rows_(rows), cols_(cols) {
+    const size_t bytes = (static_cast<size_t>(rows * cols) * sizeof(T) + 63) / 64 * 64;
+    data_.reset(static_cast<T*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64))));
+    if (data_ == nullptr) EndOutOfMemory(static_cast<int64_t>(bytes));
+  }
+
   struct Free {
     void operator()(T* p) const { std::free(p); }
   };

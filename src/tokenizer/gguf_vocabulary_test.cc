@@ -125,7 +125,9 @@ INSTANTIATE_TEST_SUITE_P(Goldens, GgufVocabularyKind,
                                          std::pair("qwen2", "qwen2"),
                                          std::pair("smollm2", "smollm"), std::pair("gpt2", "gpt-2"),
                                          std::pair("llama2", "")),
-                         [](const auto& info) { return std::string(info.param.first); });
+                         [](const auto& param_info) {
+                           return std::string(param_info.param.first);
+                         });
 
 TEST(GgufVocabulary, ScoresOfLlama2GiveLlamaCppsIds) {
   const std::string path = kShared + "tokenizers/llama2.tokenizer.json";

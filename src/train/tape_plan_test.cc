@@ -102,7 +102,9 @@ TEST_P(TapePlanTest, AStageWithoutAPromptCannotBeTrained) {
 
 INSTANTIATE_TEST_SUITE_P(Placements, TapePlanTest,
                          ::testing::Values(Placement::kFront, Placement::kInline),
-                         [](const auto& info) { return std::string(NameOf(info.param)); });
+                         [](const auto& param_info) {
+                           return std::string(NameOf(param_info.param));
+                         });
 
 }  // namespace
 }  // namespace onepass

@@ -54,8 +54,8 @@ INSTANTIATE_TEST_SUITE_P(Families, GgufGolden,
                          testing::Values("llama-plain", "llama-tied-bf16", "llama-linear-f16",
                                          "llama-llama3-rope", "llama-biases", "llama-head-dim",
                                          "qwen2", "mistral"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& param_info) {
+                           std::string name = param_info.param;
                            std::ranges::replace(name, '-', '_');
                            return name;
                          });

@@ -62,9 +62,9 @@ TEST_P(GreedyTest, SixtyFourTokensEqualTransformers) {
 INSTANTIATE_TEST_SUITE_P(RealModels, GreedyTest,
                          testing::Combine(testing::Values("tinystories-656k", "stories260k"),
                                           testing::Values("ref", "cpu")),
-                         [](const auto& info) {
+                         [](const auto& param_info) {
                            std::string name =
-                               std::get<0>(info.param) + "_" + std::get<1>(info.param);
+                               std::get<0>(param_info.param) + "_" + std::get<1>(param_info.param);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

@@ -130,9 +130,9 @@ TEST_P(ParityTest, SegmentsOfAViewGiveTheSameLogits) {
 INSTANTIATE_TEST_SUITE_P(Families, ParityTest,
                          testing::Combine(testing::ValuesIn(GoldenNames()),
                                           testing::Values("ref", "cpu")),
-                         [](const auto& info) {
+                         [](const auto& param_info) {
                            std::string name =
-                               std::get<0>(info.param) + "_" + std::get<1>(info.param);
+                               std::get<0>(param_info.param) + "_" + std::get<1>(param_info.param);
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });

@@ -93,7 +93,7 @@ TEST_P(TrainThenRun, TheRunnerWritesWhatTrainingTaughtWithTheSameLoss) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Placements, TrainThenRun, ::testing::Values("front", "inline"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& param_info) { return std::string(param_info.param); });
 
 }  // namespace
 }  // namespace onepass

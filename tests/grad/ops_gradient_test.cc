@@ -103,7 +103,7 @@ TYPED_TEST(OpsGradient, MatMul) {
     ops->MatMul(Const(x), *w, bias.span(), y.view(), false);
     this->ExpectGolden("matmul.out", y);
     Buffer<Real> dx(x.rows(), x.cols());
-    ops->MatMulBackward(Const(this->Load("matmul.d_out")), *w, dx.view());
+    ops->MatMulBackward(Const(this->Load("matmul.d_out")), *w, dx.view(), true);
     this->ExpectGolden("matmul.d_x", dx);
   }
 }

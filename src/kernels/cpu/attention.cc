@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "kernels/cpu/share_items.h"
 #include "kernels/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -328,16 +329,12 @@ void Attention(View<const float> q, const AttentionShape& shape,
                View<float> lse, AttentionScratch& scratch, ThreadPool& pool) {
   const int64_t cost = scratch.PlanItems(shape, sequences, pool.thread_count());
   scratch.Reserve(pool.thread_count(), shape.head_dim);
-  std::atomic<size_t> next{0};
-  auto work = [&](int64_t, int64_t, int thread) {
-    for (size_t i = next++; i < scratch.items.size(); i = next++) {
-      const AttentionItem& item = scratch.items[i];
-      HWY_DYNAMIC_DISPATCH(AttentionPart)
-      (q, shape, sequences[item.sequence], item, out, lse, scratch, thread);
-    }
-  };
-  const int64_t parts = std::min<int64_t>(pool.thread_count(), cost / kWorthAThread + 1);
-  pool.ParallelFor(parts, 1, std::ref(work));
+  ShareOneByOne(std::ssize(scratch.items), cost / kWorthAThread + 1, pool,
+                [&](int64_t i, int thread) {
+                  const AttentionItem& item = scratch.items[i];
+                  HWY_DYNAMIC_DISPATCH(AttentionPart)
+                  (q, shape, sequences[item.sequence], item, out, lse, scratch, thread);
+                });
 }
 
 }  // namespace onepass

@@ -5,6 +5,7 @@
 // the result; nor does the batch.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -45,11 +46,29 @@ struct AttentionSplit {
 // The largest first, so that threads end together. Who computes an item changes nothing.
 bool LargerFirst(const AttentionItem& a, const AttentionItem& b);
 
-// Where a sequence's run adds gradients (its first head).
-struct GradientRange {
-  const float* begin = nullptr;
-  const float* end = nullptr;
+// Queries of one block, with all heads of a KV head.
+inline int64_t QueriesOfBlock(const AttentionShape& shape) {
+  return std::max<int64_t>(1, kQueryRows / (shape.heads / shape.kv_heads));
+}
+
+// One piece of a backward call, done by one thread: some blocks of a sequence's queries and one KV
+// head. Its gradients of keys and values are sums of its own, which are added to those of the keys
+// when all items are done: items may share keys.
+struct BackwardItem {
   int32_t sequence = 0;
+  int32_t kv_head = 0;
+  int64_t query_begin = 0;  // within the sequence
+  int64_t query_count = 0;
+  int64_t first_key = 0;  // that takes gradients
+  int64_t key_end = 0;    // of the keys that the item's queries see
+  int64_t sums_at = 0;    // in AttentionScratch::key_sums
+  int64_t cost = 0;
+
+  int64_t SumFloats(int64_t head_dim) const { return 2 * (key_end - first_key) * head_dim; }
+  // [D] for K, and behind it [D] for V.
+  float* KeySums(float* sums, int64_t key, int64_t head_dim) const {
+    return sums + sums_at + 2 * (key - first_key) * head_dim;
+  }
 };
 
 // Scratch memory; grows to the largest shape met. Thread-compatible.
@@ -60,12 +79,17 @@ struct AttentionScratch {
   int64_t PlanItems(const AttentionShape& shape,
                     std::span<const AttentionSequence<float>> sequences, int thread_count);
 
+  // Fills backward_items, largest first, and reserves key_sums. Returns the cost of all. A sequence
+  // is cut by its own length alone, so neither threads nor the batch change a bit.
+  int64_t PlanBackward(const AttentionShape& shape,
+                       std::span<const AttentionSequence<float>> sequences);
+
   std::vector<Buffer<float>> threads;
   std::vector<AttentionItem> items;
   std::vector<AttentionSplit> splits;
   Buffer<float> chunk_sums;  // of a split's chunks in order: sums [rows][width], max, total [rows]
-  std::vector<int32_t> component;  // of each sequence
-  std::vector<GradientRange> ranges;
+  std::vector<BackwardItem> backward_items;
+  Buffer<float> key_sums;  // of the backward's items
 
  private:
   // Adds the items of one block of queries and one KV head.

@@ -1,10 +1,8 @@
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <functional>
-#include <numeric>
 
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/share_items.h"
 #include "kernels/cpu/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -27,6 +25,7 @@ struct AttentionBackwardCall {
   View<const float> lse;
   View<const float> dout;
   View<float> dq;
+  float* key_sums;  // AttentionScratch::key_sums
 };
 
 }  // namespace onepass
@@ -100,21 +99,18 @@ Wanted WantedGradients(RunCursor cursor, int64_t count) {
   return wanted;
 }
 
-void AddKeyGradients(RunCursor cursor, int64_t kv_head, int64_t head_dim, int64_t count,
-                     const AttentionMemory& memory) {
-  cursor.Next(count, [&](const KvRun<float>& run, int64_t from, int64_t at, int64_t rows) {
-    const int64_t offset = kv_head * run.head_stride + from * head_dim;
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t to = offset + r * head_dim;
-      const int64_t row = (at + r) * memory.width;
-      if (run.dk != nullptr) AddRow(memory.key_sums + row, 1, head_dim, run.dk + to);
-      if (run.dv != nullptr) AddRow(memory.value_sums + row, 1, head_dim, run.dv + to);
-    }
-  });
+// Adds the gradients of keys [base, base + count), from the item's first one on, to the item's sums.
+void AddToSums(const BackwardItem& item, int64_t head_dim, int64_t base, int64_t count,
+               const Wanted& wanted, const AttentionMemory& memory, float* sums) {
+  for (int64_t j = std::max<int64_t>(0, item.first_key - base); j < count; ++j) {
+    float* dk = item.KeySums(sums, base + j, head_dim);
+    if (wanted.dk) AddRow(memory.key_sums + j * memory.width, 1, head_dim, dk);
+    if (wanted.dv) AddRow(memory.value_sums + j * memory.width, 1, head_dim, dk + head_dim);
+  }
 }
 
-void BackwardOfBlock(const AttentionBackwardCall& call, const AttentionSequence<float>& sequence,
-                     const QueryBlock& block, int64_t kv_head, const AttentionMemory& memory) {
+void BackwardOfBlock(const AttentionBackwardCall& call, const BackwardItem& item,
+                     const QueryBlock& block, const AttentionMemory& memory) {
   const int64_t d = call.shape.head_dim;
   const int64_t width = memory.width;
   const int64_t rows = block.rows();
@@ -122,14 +118,14 @@ void BackwardOfBlock(const AttentionBackwardCall& call, const AttentionSequence<
   LoadRows(call.q, block, d, scale, width, memory.queries, memory.queries_t);
   LoadRows(call.dout, block, d, 1.0f, width, memory.douts, memory.douts_t);
   LoadVisible(block, memory.visible);
-  LoadStatistics(call, block, kv_head, memory);
-  RunCursor cursor(sequence.runs);
+  LoadStatistics(call, block, item.kv_head, memory);
+  RunCursor cursor(call.sequences[item.sequence].runs);
   for (int64_t base = 0; base < block.key_count(); base += kKeyBlock) {
     const int64_t count = std::min(kKeyBlock, block.key_count() - base);
     const int64_t first = block.FirstRow(base);
     const int64_t columns = block.padded_rows() - first;
     const RunCursor start = cursor;
-    LoadKeys(cursor, kv_head, d, count, memory.keys, memory.values);
+    LoadKeys(cursor, item.kv_head, d, count, memory.keys, memory.values);
     Product<false>(count, memory.keys, memory.queries_t + first, kStride, d, memory.scores + first,
                    kStride, columns, false);
     Product<false>(count, memory.values, memory.douts_t + first, kStride, d,
@@ -146,7 +142,7 @@ void BackwardOfBlock(const AttentionBackwardCall& call, const AttentionSequence<
       Product<false>(count, memory.scores + first, memory.douts + first * width, width,
                      rows - first, memory.value_sums, width, width, false);
     }
-    if (wanted.dk || wanted.dv) AddKeyGradients(start, kv_head, d, count, memory);
+    AddToSums(item, d, base, count, wanted, memory, call.key_sums);
   }
   for (int64_t r = 0; r < rows; ++r) {
     AddRow(memory.sums + r * width, scale, d,
@@ -154,23 +150,38 @@ void BackwardOfBlock(const AttentionBackwardCall& call, const AttentionSequence<
   }
 }
 
-// Everything of one KV head for the sequences of one component, in their order.
-void AttentionBackwardPart(const AttentionBackwardCall& call, std::span<const int32_t> component,
-                           int32_t id, int64_t kv_head, float* scratch) {
-  const AttentionMemory memory(scratch, call.shape.head_dim);
-  const int64_t group = call.shape.heads / call.shape.kv_heads;
-  const int64_t step = std::max<int64_t>(1, kQueryRows / group);
-  for (size_t s = 0; s < call.sequences.size(); ++s) {
-    if (component[s] != id) continue;
-    const AttentionSequence<float>& sequence = call.sequences[s];
-    const int64_t keys = KeyCount(sequence);
-    for (int64_t begin = 0; begin < sequence.query_count; begin += step) {
-      const int64_t count = std::min(step, sequence.query_count - begin);
-      BackwardOfBlock(call, sequence,
-                      MakeQueryBlock(call.shape, sequence, keys, kv_head, begin, count), kv_head,
-                      memory);
-    }
+void AttentionBackwardPart(const AttentionBackwardCall& call, const BackwardItem& item,
+                           float* scratch) {
+  const int64_t head_dim = call.shape.head_dim;
+  const AttentionMemory memory(scratch, head_dim);
+  const AttentionSequence<float>& sequence = call.sequences[item.sequence];
+  const int64_t keys = KeyCount(sequence);
+  const int64_t step = QueriesOfBlock(call.shape);
+  std::fill_n(call.key_sums + item.sums_at, item.SumFloats(head_dim), 0.0f);
+  for (int64_t at = 0; at < item.query_count; at += step) {
+    const int64_t count = std::min(step, item.query_count - at);
+    BackwardOfBlock(
+        call, item,
+        MakeQueryBlock(call.shape, sequence, keys, item.kv_head, item.query_begin + at, count),
+        memory);
   }
+}
+
+// Adds an item's sums to the gradients of its keys.
+void AddSumsOf(const AttentionBackwardCall& call, const BackwardItem& item) {
+  const int64_t d = call.shape.head_dim;
+  RunCursor cursor(call.sequences[item.sequence].runs);
+  cursor.Skip(item.first_key);
+  int64_t key = item.first_key;
+  cursor.Next(item.key_end - item.first_key,
+              [&](const KvRun<float>& run, int64_t from, int64_t, int64_t rows) HWY_ATTR {
+                const int64_t offset = item.kv_head * run.head_stride + from * d;
+                for (int64_t r = 0; r < rows; ++r, ++key) {
+                  const float* dk = item.KeySums(call.key_sums, key, d);
+                  if (run.dk != nullptr) AddRow(dk, 1, d, run.dk + offset + r * d);
+                  if (run.dv != nullptr) AddRow(dk + d, 1, d, run.dv + offset + r * d);
+                }
+              });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -181,54 +192,12 @@ HWY_AFTER_NAMESPACE();
 namespace onepass {
 
 HWY_EXPORT(AttentionBackwardPart);
+HWY_EXPORT(AddSumsOf);
 
 namespace {
 
 // Cost below which no other thread is woken: rows times keys times D.
 constexpr int64_t kWorthAThread = 20'000;
-
-int32_t Root(std::span<int32_t> parents, int32_t s) {
-  while (parents[s] != s) s = parents[s] = parents[parents[s]];
-  return s;
-}
-
-// component[s] = the first sequence that s is tied to by gradients added to the same memory.
-void FindComponents(std::span<const AttentionSequence<float>> sequences, int64_t head_dim,
-                    AttentionScratch& scratch) {
-  scratch.component.resize(sequences.size());
-  std::iota(scratch.component.begin(), scratch.component.end(), 0);
-  scratch.ranges.clear();
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    for (const KvRun<float>& run : sequences[s].runs) {
-      for (const float* at : {run.dk, run.dv}) {
-        if (at != nullptr && run.count > 0) {
-          scratch.ranges.push_back({at, at + run.count * head_dim, static_cast<int32_t>(s)});
-        }
-      }
-    }
-  }
-  std::sort(scratch.ranges.begin(), scratch.ranges.end(),
-            [](const GradientRange& a, const GradientRange& b) {
-              return std::less<const float*>()(a.begin, b.begin) ||
-                     (a.begin == b.begin && a.sequence < b.sequence);
-            });
-  const float* end = nullptr;
-  int32_t owner = -1;
-  for (const GradientRange& range : scratch.ranges) {
-    if (owner >= 0 && std::less<const float*>()(range.begin, end)) {
-      const int32_t a = Root(scratch.component, owner);
-      const int32_t b = Root(scratch.component, range.sequence);
-      scratch.component[std::max(a, b)] = std::min(a, b);
-      end = std::max(end, range.end, std::less<const float*>());
-    } else {
-      end = range.end;
-      owner = range.sequence;
-    }
-  }
-  for (size_t s = 0; s < sequences.size(); ++s) {
-    scratch.component[s] = Root(scratch.component, static_cast<int32_t>(s));
-  }
-}
 
 }  // namespace
 
@@ -236,35 +205,22 @@ void AttentionBackward(View<const float> q, const AttentionShape& shape,
                        std::span<const AttentionSequence<float>> sequences, View<const float> out,
                        View<const float> lse, View<const float> dout, View<float> dq,
                        AttentionScratch& scratch, ThreadPool& pool) {
-  FindComponents(sequences, shape.head_dim, scratch);
-  scratch.items.clear();
-  int64_t cost = 0;
-  for (int32_t s = 0; s < static_cast<int32_t>(sequences.size()); ++s) {
-    int64_t own = 0;
-    for (size_t other = s; other < sequences.size(); ++other) {
-      if (scratch.component[other] == s) {
-        own += sequences[other].query_count * KeyCount(sequences[other]) * shape.head_dim;
-      }
-    }
-    if (own == 0) continue;
-    for (int32_t g = 0; g < shape.kv_heads; ++g) {
-      scratch.items.push_back({.sequence = s, .kv_head = g, .cost = own});
-    }
-    cost += own * shape.heads;
-  }
-  std::sort(scratch.items.begin(), scratch.items.end(), LargerFirst);
+  const int64_t cost = scratch.PlanBackward(shape, sequences);
   scratch.Reserve(pool.thread_count(), shape.head_dim);
-  const AttentionBackwardCall call{q, shape, sequences, out, lse, dout, dq};
-  std::atomic<size_t> next{0};
-  auto work = [&](int64_t, int64_t, int thread) {
-    for (size_t i = next++; i < scratch.items.size(); i = next++) {
-      const AttentionItem& item = scratch.items[i];
-      HWY_DYNAMIC_DISPATCH(AttentionBackwardPart)
-      (call, scratch.component, item.sequence, item.kv_head, scratch.threads[thread].data());
+  const AttentionBackwardCall call{q,   shape, sequences, out,
+                                   lse, dout,  dq,        scratch.key_sums.data()};
+  const std::span<const BackwardItem> items = scratch.backward_items;
+  ShareOneByOne(std::ssize(items), cost / kWorthAThread + 1, pool, [&](int64_t i, int thread) {
+    HWY_DYNAMIC_DISPATCH(AttentionBackwardPart)
+    (call, items[i], scratch.threads[thread].data());
+  });
+  // Sequences may share keys, so a head's sums are added by one thread, in the order of the items.
+  const auto add_sums = [&](int64_t begin, int64_t end, int) {
+    for (const BackwardItem& item : items) {
+      if (item.kv_head >= begin && item.kv_head < end) HWY_DYNAMIC_DISPATCH(AddSumsOf)(call, item);
     }
   };
-  const int64_t parts = std::min<int64_t>(pool.thread_count(), cost / kWorthAThread + 1);
-  pool.ParallelFor(parts, 1, std::ref(work));
+  pool.ParallelFor(shape.kv_heads, 1, add_sums);
 }
 
 }  // namespace onepass

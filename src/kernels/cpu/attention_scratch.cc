@@ -14,6 +14,20 @@ constexpr int64_t kItemsPerThread = 4;
 constexpr int64_t kMaxSplitRows = 64;
 constexpr int64_t kMaxChunkFloats = int64_t{4} << 20;
 
+// Items of a sequence and a KV head in the backward: few, since each has sums for all keys, but
+// enough for threads to end together.
+constexpr int64_t kBackwardItems = 6;
+
+// Keys before the first run that takes gradients.
+int64_t ConstantKeys(const AttentionSequence<float>& sequence) {
+  int64_t count = 0;
+  for (const KvRun<float>& run : sequence.runs) {
+    if (run.dk != nullptr || run.dv != nullptr) break;
+    count += run.count;
+  }
+  return count;
+}
+
 }  // namespace
 
 bool LargerFirst(const AttentionItem& a, const AttentionItem& b) {
@@ -56,7 +70,7 @@ int64_t AttentionScratch::PlanItems(const AttentionShape& shape,
                                     std::span<const AttentionSequence<float>> sequences,
                                     int thread_count) {
   const int64_t group = shape.heads / shape.kv_heads;
-  const int64_t block = std::max<int64_t>(1, kQueryRows / group);
+  const int64_t block = QueriesOfBlock(shape);
   items.clear();
   splits.clear();
   split_floats_ = 0;
@@ -86,6 +100,44 @@ int64_t AttentionScratch::PlanItems(const AttentionShape& shape,
   }
   int64_t cost = 0;
   for (const AttentionItem& item : items) cost += item.cost;
+  return cost;
+}
+
+int64_t AttentionScratch::PlanBackward(const AttentionShape& shape,
+                                       std::span<const AttentionSequence<float>> sequences) {
+  const int64_t block = QueriesOfBlock(shape);
+  backward_items.clear();
+  int64_t floats = 0;
+  int64_t cost = 0;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const int64_t count = sequences[s].query_count;
+    if (count == 0) continue;
+    const int64_t before = KeyCount(sequences[s]) - count;
+    const int64_t constant = ConstantKeys(sequences[s]);
+    const int64_t blocks = CeilDiv(count, block);
+    const Parts parts(blocks, CeilDiv(blocks, kBackwardItems));
+    for (int64_t p = 0; p < parts.count(); ++p) {
+      BackwardItem item;
+      item.sequence = static_cast<int32_t>(s);
+      item.query_begin = parts.begin(p) * block;
+      item.query_count = std::min(parts.size(p) * block, count - item.query_begin);
+      item.key_end = before + item.query_begin + item.query_count;
+      item.first_key = std::min(constant, item.key_end);
+      item.cost = item.query_count * (shape.heads / shape.kv_heads) * item.key_end * shape.head_dim;
+      for (int64_t g = 0; g < shape.kv_heads; ++g) {
+        item.kv_head = static_cast<int32_t>(g);
+        item.sums_at = floats;
+        floats += item.SumFloats(shape.head_dim);
+        cost += item.cost;
+        backward_items.push_back(item);
+      }
+    }
+  }
+  std::sort(backward_items.begin(), backward_items.end(),
+            [](const BackwardItem& a, const BackwardItem& b) {
+              return std::tuple(-a.cost, a.sums_at) < std::tuple(-b.cost, b.sums_at);
+            });
+  if (key_sums.size() < floats) key_sums = Buffer<float>::ForOverwrite(1, floats);
   return cost;
 }
 

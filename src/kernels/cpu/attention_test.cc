@@ -300,6 +300,8 @@ TEST_P(CpuAttention, NoSequencesAndNoQueriesAreFine) {
   Keys<float> keys(1, 8, std::vector<int64_t>{5}, rng);
   const AttentionSequence<float> sequence{0, 0, keys.runs()};
   cpu->Attention(nothing.view(), ShapeOf(2, 1, 8), {&sequence, 1}, nothing.view(), lse.view());
+  cpu->AttentionBackward(nothing.view(), ShapeOf(2, 1, 8), {&sequence, 1}, nothing.view(),
+                         lse.view(), nothing.view(), nothing.view());
   EXPECT_EQ(*keys.At(2, 0, 0, 0), 0);
 }
 

@@ -87,12 +87,13 @@ void CpuOps::MatMuls(const MatMulInput<float>& input,
   }
 }
 
-void CpuOps::MatMulBackward(View<const float> dy, const PreparedWeight& w, View<float> dx) {
+void CpuOps::MatMulBackward(View<const float> dy, const PreparedWeight& w, View<float> dx,
+                            bool accumulate) {
   CheckMatMulBackward<float>(dy, w, dx);
   if (const auto* quantised = dynamic_cast<const QuantisedWeight*>(&w)) {
-    QuantisedGemmBackward(dy, *quantised, dx, gemm_, pool_);
+    QuantisedGemmBackward(dy, *quantised, dx, accumulate, gemm_, pool_);
   } else {
-    GemmBackward(dy, static_cast<const PackedWeight&>(w), dx, gemm_, pool_);
+    GemmBackward(dy, static_cast<const PackedWeight&>(w), dx, accumulate, gemm_, pool_);
   }
 }
 

@@ -27,7 +27,8 @@ class CpuOps final : public Ops<float> {
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
   void MatMuls(const MatMulInput<float>& input,
                std::span<const MatMulOutput<float>> outputs) override;
-  void MatMulBackward(View<const float> dy, const PreparedWeight& w, View<float> dx) override;
+  void MatMulBackward(View<const float> dy, const PreparedWeight& w, View<float> dx,
+                      bool accumulate) override;
   void RmsNorm(View<const float> x, std::span<const float> weight, double eps, View<float> y,
                std::span<float> inv_rms) override;
   void RmsNormBackward(View<const float> x, std::span<const float> weight,

@@ -221,9 +221,9 @@ void Run(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> o
 }
 
 void RunBackward(View<const float> dy, const PreparedWeight& w, bool is_quantised, View<float> dx,
-                 GemmScratch& scratch, ThreadPool& pool) {
-  if (dx.empty() || dy.empty()) return;
-  const MatMulOutput<float> output{.w = &w, .bias = {}, .y = dx, .accumulate = true};
+                 bool accumulate, GemmScratch& scratch, ThreadPool& pool) {
+  if (dx.empty()) return;
+  const MatMulOutput<float> output{.w = &w, .bias = {}, .y = dx, .accumulate = accumulate};
   GemmTask task;
   task.is_quantised = is_quantised;
   Run({.x = dy}, {&output, 1}, task, kPanel, scratch, pool,
@@ -249,14 +249,14 @@ void Gemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> 
   Run(input, outputs, GemmTask(), 1, scratch, pool, HWY_DYNAMIC_DISPATCH(GemmParts));
 }
 
-void GemmBackward(View<const float> dy, const PackedWeight& w, View<float> dx, GemmScratch& scratch,
-                  ThreadPool& pool) {
-  RunBackward(dy, w, false, dx, scratch, pool);
+void GemmBackward(View<const float> dy, const PackedWeight& w, View<float> dx, bool accumulate,
+                  GemmScratch& scratch, ThreadPool& pool) {
+  RunBackward(dy, w, false, dx, accumulate, scratch, pool);
 }
 
 void QuantisedGemmBackward(View<const float> dy, const QuantisedWeight& w, View<float> dx,
-                           GemmScratch& scratch, ThreadPool& pool) {
-  RunBackward(dy, w, true, dx, scratch, pool);
+                           bool accumulate, GemmScratch& scratch, ThreadPool& pool) {
+  RunBackward(dy, w, true, dx, accumulate, scratch, pool);
 }
 
 }  // namespace onepass

@@ -94,8 +94,8 @@ class InputRows {
 // Ops::MatMuls with weights that are all PackedWeight.
 void Gemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
           GemmScratch& scratch, ThreadPool& pool);
-// dx[T, K] += dy[T, N] W.
-void GemmBackward(View<const float> dy, const PackedWeight& w, View<float> dx, GemmScratch& scratch,
-                  ThreadPool& pool);
+// Ops::MatMulBackward.
+void GemmBackward(View<const float> dy, const PackedWeight& w, View<float> dx, bool accumulate,
+                  GemmScratch& scratch, ThreadPool& pool);
 
 }  // namespace onepass

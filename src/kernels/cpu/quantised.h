@@ -71,8 +71,8 @@ class QuantisedWeight final : public PreparedWeight {
 void QuantisedGemm(const MatMulInput<float>& input, std::span<const MatMulOutput<float>> outputs,
                    GemmScratch& scratch, ThreadPool& pool);
 
-// dx[T, K] += dy[T, N] W.
+// Ops::MatMulBackward.
 void QuantisedGemmBackward(View<const float> dy, const QuantisedWeight& w, View<float> dx,
-                           GemmScratch& scratch, ThreadPool& pool);
+                           bool accumulate, GemmScratch& scratch, ThreadPool& pool);
 
 }  // namespace onepass

@@ -109,8 +109,8 @@ TEST_P(QuantisedProducts, BackwardEqualsTheOracle) {
       auto dy = Block<float>(s.t, s.n, 2, 1).Fill(rng);
       auto dx = Block<float>(s.t, s.k, 1, 2).Fill(rng);
       auto dx_ref = dx.As<float>();
-      cpu->MatMulBackward(dy.view(), *w, dx.view());
-      ref->MatMulBackward(dy.view(), *w_ref, dx_ref.view());
+      cpu->MatMulBackward(dy.view(), *w, dx.view(), true);
+      ref->MatMulBackward(dy.view(), *w_ref, dx_ref.view(), true);
       EXPECT_LT(RelativeError(dx.view(), dx_ref.view()), 2e-6);
     }
   }
@@ -129,7 +129,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
     Block<float> whole(290, 100);
     cpu->MatMul(x.view(), *w, {}, whole.view(), false);
     Block<float> whole_back(290, cols);
-    cpu->MatMulBackward(dy.view(), *w, whole_back.view());
+    cpu->MatMulBackward(dy.view(), *w, whole_back.view(), true);
     for (int64_t count : {1, 2, 3, 5, 7, 12, 13, 25, 100}) {
       for (int64_t begin : {0, 1, 37, 190}) {
         SCOPED_TRACE(std::to_string(begin) + "+" + std::to_string(count));
@@ -137,7 +137,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
         cpu->MatMul(x.view().Rows(begin, count), *w, {}, part.view(), false);
         EXPECT_TRUE(SameBits(part.view(), whole.view().Rows(begin, count)));
         Block<float> part_back(count, cols);
-        cpu->MatMulBackward(dy.view().Rows(begin, count), *w, part_back.view());
+        cpu->MatMulBackward(dy.view().Rows(begin, count), *w, part_back.view(), true);
         EXPECT_TRUE(SameBits(part_back.view(), whole_back.view().Rows(begin, count)));
       }
     }
@@ -147,7 +147,7 @@ TEST_P(QuantisedProducts, ARowIsTheSameToTheBitAloneInAnyBatchAndOnAnyThreads) {
       Block<float> y(290, 100);
       Block<float> dx(290, cols);
       others->MatMul(x.view(), *w_others, {}, y.view(), false);
-      others->MatMulBackward(dy.view(), *w_others, dx.view());
+      others->MatMulBackward(dy.view(), *w_others, dx.view(), true);
       EXPECT_TRUE(SameBits(y.view(), whole.view())) << threads;
       EXPECT_TRUE(SameBits(dx.view(), whole_back.view())) << threads;
     }

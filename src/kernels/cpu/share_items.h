@@ -26,4 +26,14 @@ void ShareItems(int64_t items, int64_t min_step, ThreadPool& pool, const Body& b
   pool.ParallelFor(std::min<int64_t>(pool.thread_count(), CeilDiv(items, step)), 1, std::ref(work));
 }
 
+// Calls body(i, thread) for each of `items`, begun in their order, on `threads` threads at most.
+template <class Body>
+void ShareOneByOne(int64_t items, int64_t threads, ThreadPool& pool, const Body& body) {
+  std::atomic<int64_t> next{0};
+  auto work = [&](int64_t, int64_t, int thread) {
+    for (int64_t i = next++; i < items; i = next++) body(i, thread);
+  };
+  pool.ParallelFor(std::min({threads, items, int64_t{pool.thread_count()}}), 1, std::ref(work));
+}
+
 }  // namespace onepass

@@ -60,7 +60,7 @@ TEST_F(RefGradient, MatMul) {
   auto x = Random(3, 7);
   const auto dy = Random(3, 5);
   Block<double> dx(3, 7);
-  ref->MatMulBackward(dy.view(), *w, dx.view());
+  ref->MatMulBackward(dy.view(), *w, dx.view(), true);
   ExpectGradient("x", x.view(), std::as_const(dx).view(), [&] {
     Block<double> y(3, 5);
     ref->MatMul(std::as_const(x).view(), *w, {}, y.view(), false);

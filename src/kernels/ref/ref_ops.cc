@@ -96,7 +96,8 @@ void RefOps<Real>::Multiply(View<const Real> x, const MatMulOutput<Real>& output
 }
 
 template <class Real>
-void RefOps<Real>::MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx) {
+void RefOps<Real>::MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx,
+                                  bool accumulate) {
   CheckMatMulBackward<Real>(dy, w, dx);
   const auto& weight = static_cast<const RefWeight<Real>&>(w);
   scratch_.resize(w.cols());
@@ -107,7 +108,9 @@ void RefOps<Real>::MatMulBackward(View<const Real> dy, const PreparedWeight& w, 
       const Real* wn = weight.row(n);
       for (int64_t k = 0; k < w.cols(); ++k) scratch_[k] += d * wn[k];
     }
-    for (int64_t k = 0; k < w.cols(); ++k) dx(t, k) = static_cast<Real>(dx(t, k) + scratch_[k]);
+    for (int64_t k = 0; k < w.cols(); ++k) {
+      dx(t, k) = static_cast<Real>((accumulate ? dx(t, k) : 0) + scratch_[k]);
+    }
   }
 }
 

@@ -26,7 +26,8 @@ class RefOps final : public Ops<Real> {
   Result<std::unique_ptr<const PreparedWeight>> Prepare(const BlockTensor& weight) override;
   void MatMuls(const MatMulInput<Real>& input,
                std::span<const MatMulOutput<Real>> outputs) override;
-  void MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx) override;
+  void MatMulBackward(View<const Real> dy, const PreparedWeight& w, View<Real> dx,
+                      bool accumulate) override;
   void RmsNorm(View<const Real> x, std::span<const Real> weight, double eps, View<Real> y,
                std::span<Real> inv_rms) override;
   void RmsNormBackward(View<const Real> x, std::span<const Real> weight,
