@@ -76,8 +76,8 @@ double Scores(int64_t queries, int64_t keys) {
 
 constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kI8};
 
-// Arguments: what (0 forward, 1 backward, 2 backward with constant keys), H, G, D, queries, keys, and
-// what the keys are stored in (0 f32, 1 bf16, 2 int8).
+// Arguments: what (0 forward, 1 backward, 2 backward with constant keys), H, G, D, queries, keys,
+// and what the keys are stored in (0 f32, 1 bf16, 2 int8).
 void Attention(benchmark::State& state) {
   auto ops = std::move(MakeOps("cpu", {})).value();
   AttentionShape shape;

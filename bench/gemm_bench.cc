@@ -1,5 +1,5 @@
-// Products with packed weights at the shapes of a 135M model, for few and many rows. Weights are f32,
-// bf16, or in blocks of 8 or 4 bits.
+// Products with packed weights at the shapes of a 135M model, for few and many rows. Weights are
+// f32, bf16, or in blocks of 8 or 4 bits.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -79,7 +79,7 @@ void MatMul(benchmark::State& state) {
   for (auto _ : state) {
     const auto begin = std::chrono::steady_clock::now();
     if (backward) {
-      ops->MatMulBackward(std::as_const(y).view(), *w, x.view(), true);
+      ops->MatMulBackward(std::as_const(y).view(), *w, x.view(), false);
     } else {
       ops->MatMul(std::as_const(x).view(), *w, {}, y.view(), false);
     }
@@ -100,7 +100,7 @@ void Shapes(benchmark::internal::Benchmark* bench) {
                           {49152, 576},
                           {256, 256},
                           {640, 256}}) {
-        for (int64_t t : {1, 2, 3, 4, 8, 16, 32, 64, 128, 512}) {
+        for (int64_t t : {1, 2, 3, 4, 8, 16, 32, 64, 128, 512, 2048}) {
           if (n == 49152 && t > 128) continue;
           bench->Args({direction, bits, n, k, t});
         }

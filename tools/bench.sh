@@ -19,7 +19,7 @@ runs=${RUNS:-10}
 lengths=${LENGTHS:-250,500,1000,3000}
 prefill=${PREFILL:-512,3000}
 rounds=${ROUNDS:-3}
-tokens=${TOKENS:-1224} # of a training sample
+tokens=${TOKENS:-1024} # of a training sample, without two prompts of 100
 threads=${THREADS:-0}
 out=${OUT:-out/bench}
 parts=${PARTS:-machine roofline compare handoff memory train}
@@ -74,7 +74,7 @@ compare() {
 }
 
 longest=${lengths##*,}
-input_b=$((tokens * 500 / 1224))
+input_b=$((tokens * 400 / 1024))
 if wanted machine; then
   measure machine machine
 fi
@@ -95,7 +95,7 @@ if wanted handoff; then
   measure handoff handoff --shape "$shape" --tokens "$lengths" --runs "$runs"
   # One token of own input, beside a decode step behind as much KV: prompt, shared input and text.
   measure handoff-one-token handoff --shape "$shape" --tokens "$longest" --input 1 \
-    --runs $((runs < 3 ? runs : 3))
+    --runs "$runs"
   measure decode-deep decode --shape "$shape" --context $((longest + 132)) --batch 1 --tokens 16
 fi
 if wanted memory; then
@@ -103,7 +103,7 @@ if wanted memory; then
   measure kv-error kv-error --model models/base
 fi
 if wanted train; then
-  # The second prompt stands behind 700 of 1224 tokens.
+  # 1224 rows with both prompts. Inline, the second stands behind 700 of them.
   measure train-inline train-step --shape "$shape" --placement inline --tokens "$tokens" \
     --input-b "$input_b"
   measure train-front train-step --shape "$shape" --placement front --tokens "$tokens"

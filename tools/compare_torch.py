@@ -5,7 +5,7 @@
                                    [--tokens 512,3000] [--json FILE]
 
 A Llama of the shape smollm2-135m with random weights, in F32 or in BF16: prefill with one row of
-logits, decode of 32 tokens behind 512, and a training step of 1224 tokens behind 100 vectors that
+logits, decode of 32 tokens behind 512, and a training step of 1124 tokens behind 100 vectors that
 are trained, while all else is frozen (everything depends on them, so everything is taped). Attention
 is torch's own scaled_dot_product_attention. Needs torch and transformers (tools/requirements.txt).
 """
@@ -20,7 +20,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 PROMPT = 100
-TRAIN_TOKENS = 1224
+TRAIN_TOKENS = 1124
 
 
 def seconds_of(work, repeats):

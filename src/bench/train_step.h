@@ -17,7 +17,7 @@ struct TrainStepOptions {
   Placement placement = Placement::kFront;
   TapeMode tape_mode = TapeMode::kKeepActivations;
   int64_t prompt_length = 100;    // P of each of the two prompts
-  int64_t token_count = 1224;     // text tokens of one sample, over the five text segments
+  int64_t token_count = 1024;     // text tokens of one sample, over the five text segments
   int64_t shared_tokens = 24;     // S, of token_count
   int64_t output_a_tokens = 128;  // O_A; I_A (the documents) takes what is left
   int64_t input_b_tokens = 24;    // I_B

@@ -1,4 +1,4 @@
-// A fixed set of worker threads for data-parallel loops with static partitions.
+// A fixed set of worker threads for data-parallel loops. None is pinned to a core: docs/adr/0010.
 // The caller's thread works too. Which thread computes which part never changes a result: kernels
 // split over outputs, or over parts of a sum that are added in one order.
 #pragma once

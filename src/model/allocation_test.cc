@@ -6,6 +6,7 @@
 
 #include "core/count_memory_for_test.h"
 #include "kernels/registry.h"
+#include "model/convert.h"
 #include "model/transformer.h"
 
 namespace onepass {
@@ -27,9 +28,25 @@ class MemoryOfSmallModel : public ::testing::Test {
     config.feed_forward = 96;
     config.max_positions = 512;
     ASSERT_EQ(InitBase(config, DType::kBF16, 7, dir).message(), "");
-    const std::shared_ptr<const Checkpoint> base = std::move(Checkpoint::Open(dir)).value();
     ops = std::move(MakeOps("cpu", {.thread_count = 2})).value();
+    Load(dir);
+  }
+
+  void Load(const std::string& dir) {
+    const std::shared_ptr<const Checkpoint> base = std::move(Checkpoint::Open(dir)).value();
     model = std::move(Transformer<float>::Create(base, *ops)).value();
+  }
+
+  // The base with its weights in blocks.
+  void LoadIn(BlockType type) {
+    const std::string dir =
+        ::testing::TempDir() + "/onepass_allocation_test_in_" + std::string(FormatOf(type).name);
+    std::filesystem::remove_all(dir);
+    ThreadPool pool(1);
+    const auto report =
+        ConvertBase(model->checkpoint(), {.weights = type, .head = type}, dir, pool, {});
+    ASSERT_EQ(report.status().message(), "");
+    Load(dir);
   }
 
   std::unique_ptr<Ops<float>> ops;
@@ -40,8 +57,8 @@ class MemoryOfSteps : public MemoryOfSmallModel, public ::testing::WithParamInte
 
 // Of two sequences at once, one behind a view, in the middle of a page, whose chunks of keys the
 // threads share.
-TEST_P(MemoryOfSteps, ADecodeStepTakesNoMemoryOnceItsScratchHasGrown) {
-  PagePool pool(model->config().Layout(32, GetParam()), 16);
+void DecodeStepsTakeNoMemory(Transformer<float>* model, DType kv_dtype) {
+  PagePool pool(model->config().Layout(32, kv_dtype), 16);
   const std::vector<int32_t> tokens(300, 5);
   auto before = std::make_unique<Segment>(pool, 0, Provenance{});
   ASSERT_TRUE(before->Extend(tokens).ok());
@@ -63,6 +80,17 @@ TEST_P(MemoryOfSteps, ADecodeStepTakesNoMemoryOnceItsScratchHasGrown) {
     EXPECT_EQ(allocations - so_far, 0) << "step " << step;
   }
   EXPECT_GT(allocations, 0);
+}
+
+TEST_P(MemoryOfSteps, ADecodeStepTakesNoMemoryOnceItsScratchHasGrown) {
+  DecodeStepsTakeNoMemory(model.get(), GetParam());
+}
+
+TEST_F(MemoryOfSmallModel, NorDoesOneWithWeightsInBlocks) {
+  for (const BlockType type : {BlockType::kQ8_0, BlockType::kQ4_0}) {
+    ASSERT_NO_FATAL_FAILURE(LoadIn(type));
+    DecodeStepsTakeNoMemory(model.get(), DType::kF32);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(KvTypes, MemoryOfSteps,

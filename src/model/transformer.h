@@ -52,9 +52,9 @@ class Transformer {
   void Embed(std::span<const int32_t> ids, View<Real> out) const;
 
   // Runs the items' new tokens and writes their K and V into the tails. Returns the residual stream
-  // after the last layer of the tokens that are read (all T unless the items say otherwise), [T,
-  // C], rows in the items' order, valid until the next call. With a tape, the call is recorded; its
-  // items' tails and views must outlive the tape.
+  // after the last layer, [T, C], of the tokens that are read (all T unless the items say
+  // otherwise), rows in the items' order, valid until the next call. With a tape, the call is
+  // recorded; its items' tails and views must outlive the tape.
   View<const Real> Forward(std::span<const ForwardItem<Real>> items, Tape<Real>* tape);
 
   // logits[n, V] of rows of the residual stream (final norm and head included).

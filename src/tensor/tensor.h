@@ -1,6 +1,6 @@
 // Buffers and borrowed views. No mathematics here.
 //   View<T>      borrows a row-major [rows, cols] block (row stride >= cols)
-//   Buffer<T>    owns one, aligned to 64 bytes, zeroed
+//   Buffer<T>    owns one, aligned to 64 bytes, zeroed but for ForOverwrite
 //   RawTensor    borrows the bytes of a stored tensor of any dtype and shape
 #pragma once
 
@@ -50,7 +50,8 @@ class View {
   int64_t stride_ = 0;
 };
 
-// Owns [rows, cols], 64-byte aligned, zeroed at construction. Movable; Copy() is explicit.
+// Owns [rows, cols], 64-byte aligned, zeroed at construction (but ForOverwrite). Movable; Copy() is
+// explicit.
 template <class T>
 class Buffer {
  public:

@@ -4,7 +4,6 @@
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <functional>
 
 #include "kernels/cpu/share_items.h"
 #include "kernels/cpu/targets.h"

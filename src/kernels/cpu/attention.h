@@ -43,9 +43,6 @@ struct AttentionSplit {
   int32_t chunks_left = 0;  // changed through atomic_ref while threads run
 };
 
-// The largest first, so that threads end together. Who computes an item changes nothing.
-bool LargerFirst(const AttentionItem& a, const AttentionItem& b);
-
 // Queries of one block, with all heads of a KV head.
 inline int64_t QueriesOfBlock(const AttentionShape& shape) {
   return std::max<int64_t>(1, kQueryRows / (shape.heads / shape.kv_heads));
@@ -59,16 +56,11 @@ struct BackwardItem {
   int32_t kv_head = 0;
   int64_t query_begin = 0;  // within the sequence
   int64_t query_count = 0;
-  int64_t first_key = 0;  // that takes gradients
-  int64_t key_end = 0;    // of the keys that the item's queries see
-  int64_t sums_at = 0;    // in AttentionScratch::key_sums
+  int64_t key_end = 0;  // of the keys that its queries see
+  int64_t sums_at = 0;  // in AttentionScratch::key_sums
+  // Of each key that takes gradients [D] for K, and behind it [D] for V.
+  int64_t sum_floats = 0;
   int64_t cost = 0;
-
-  int64_t SumFloats(int64_t head_dim) const { return 2 * (key_end - first_key) * head_dim; }
-  // [D] for K, and behind it [D] for V.
-  float* KeySums(float* sums, int64_t key, int64_t head_dim) const {
-    return sums + sums_at + 2 * (key - first_key) * head_dim;
-  }
 };
 
 // Scratch memory; grows to the largest shape met. Thread-compatible.
@@ -79,8 +71,9 @@ struct AttentionScratch {
   int64_t PlanItems(const AttentionShape& shape,
                     std::span<const AttentionSequence<float>> sequences, int thread_count);
 
-  // Fills backward_items, largest first, and reserves key_sums. Returns the cost of all. A sequence
-  // is cut by its own length alone, so neither threads nor the batch change a bit.
+  // Fills backward_items, largest first, and reserves key_sums: up to six times a sequence's K and
+  // V. Returns the cost of all. A sequence is cut by its own length alone, so threads change no bit,
+  // and the batch none but of keys that sequences share.
   int64_t PlanBackward(const AttentionShape& shape,
                        std::span<const AttentionSequence<float>> sequences);
 
@@ -90,6 +83,7 @@ struct AttentionScratch {
   Buffer<float> chunk_sums;  // of a split's chunks in order: sums [rows][width], max, total [rows]
   std::vector<BackwardItem> backward_items;
   Buffer<float> key_sums;  // of the backward's items
+  int64_t key_sum_floats = 0;
 
  private:
   // Adds the items of one block of queries and one KV head.

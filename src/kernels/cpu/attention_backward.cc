@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/share_items.h"
@@ -99,14 +100,21 @@ Wanted WantedGradients(RunCursor cursor, int64_t count) {
   return wanted;
 }
 
-// Adds the gradients of keys [base, base + count), from the item's first one on, to the item's sums.
-void AddToSums(const BackwardItem& item, int64_t head_dim, int64_t base, int64_t count,
-               const Wanted& wanted, const AttentionMemory& memory, float* sums) {
-  for (int64_t j = std::max<int64_t>(0, item.first_key - base); j < count; ++j) {
-    float* dk = item.KeySums(sums, base + j, head_dim);
-    if (wanted.dk) AddRow(memory.key_sums + j * memory.width, 1, head_dim, dk);
-    if (wanted.dv) AddRow(memory.value_sums + j * memory.width, 1, head_dim, dk + head_dim);
-  }
+// Adds the gradients of the next `count` keys to `sums`, those of keys that take any one behind the
+// other. Returns what lies behind them.
+float* AddToSums(RunCursor cursor, int64_t head_dim, int64_t count, const AttentionMemory& memory,
+                 float* sums) {
+  cursor.Next(count, [&](const KvRun<float>& run, int64_t, int64_t at, int64_t rows) HWY_ATTR {
+    if (run.dk == nullptr && run.dv == nullptr) return;
+    for (int64_t r = at; r < at + rows; ++r, sums += 2 * head_dim) {
+      const int64_t row = r * memory.width;
+      if (run.dk != nullptr) AddRow(memory.key_sums + row, 1, head_dim, sums);
+      if (run.dv != nullptr) {
+        AddRow(memory.value_sums + row, 1, head_dim, sums + head_dim);
+      }
+    }
+  });
+  return sums;
 }
 
 void BackwardOfBlock(const AttentionBackwardCall& call, const BackwardItem& item,
@@ -120,6 +128,7 @@ void BackwardOfBlock(const AttentionBackwardCall& call, const BackwardItem& item
   LoadVisible(block, memory.visible);
   LoadStatistics(call, block, item.kv_head, memory);
   RunCursor cursor(call.sequences[item.sequence].runs);
+  float* sums = call.key_sums + item.sums_at;
   for (int64_t base = 0; base < block.key_count(); base += kKeyBlock) {
     const int64_t count = std::min(kKeyBlock, block.key_count() - base);
     const int64_t first = block.FirstRow(base);
@@ -142,7 +151,7 @@ void BackwardOfBlock(const AttentionBackwardCall& call, const BackwardItem& item
       Product<false>(count, memory.scores + first, memory.douts + first * width, width,
                      rows - first, memory.value_sums, width, width, false);
     }
-    AddToSums(item, d, base, count, wanted, memory, call.key_sums);
+    if (wanted.dk || wanted.dv) sums = AddToSums(start, d, count, memory, sums);
   }
   for (int64_t r = 0; r < rows; ++r) {
     AddRow(memory.sums + r * width, scale, d,
@@ -157,7 +166,7 @@ void AttentionBackwardPart(const AttentionBackwardCall& call, const BackwardItem
   const AttentionSequence<float>& sequence = call.sequences[item.sequence];
   const int64_t keys = KeyCount(sequence);
   const int64_t step = QueriesOfBlock(call.shape);
-  std::fill_n(call.key_sums + item.sums_at, item.SumFloats(head_dim), 0.0f);
+  std::fill_n(call.key_sums + item.sums_at, item.sum_floats, 0.0f);
   for (int64_t at = 0; at < item.query_count; at += step) {
     const int64_t count = std::min(step, item.query_count - at);
     BackwardOfBlock(
@@ -170,16 +179,15 @@ void AttentionBackwardPart(const AttentionBackwardCall& call, const BackwardItem
 // Adds an item's sums to the gradients of its keys.
 void AddSumsOf(const AttentionBackwardCall& call, const BackwardItem& item) {
   const int64_t d = call.shape.head_dim;
+  const float* sums = call.key_sums + item.sums_at;
   RunCursor cursor(call.sequences[item.sequence].runs);
-  cursor.Skip(item.first_key);
-  int64_t key = item.first_key;
-  cursor.Next(item.key_end - item.first_key,
+  cursor.Next(item.key_end,
               [&](const KvRun<float>& run, int64_t from, int64_t, int64_t rows) HWY_ATTR {
-                const int64_t offset = item.kv_head * run.head_stride + from * d;
-                for (int64_t r = 0; r < rows; ++r, ++key) {
-                  const float* dk = item.KeySums(call.key_sums, key, d);
-                  if (run.dk != nullptr) AddRow(dk, 1, d, run.dk + offset + r * d);
-                  if (run.dv != nullptr) AddRow(dk + d, 1, d, run.dv + offset + r * d);
+                if (run.dk == nullptr && run.dv == nullptr) return;
+                int64_t to = item.kv_head * run.head_stride + from * d;
+                for (int64_t r = 0; r < rows; ++r, to += d, sums += 2 * d) {
+                  if (run.dk != nullptr) AddRow(sums, 1, d, run.dk + to);
+                  if (run.dv != nullptr) AddRow(sums + d, 1, d, run.dv + to);
                 }
               });
 }
@@ -214,13 +222,14 @@ void AttentionBackward(View<const float> q, const AttentionShape& shape,
     HWY_DYNAMIC_DISPATCH(AttentionBackwardPart)
     (call, items[i], scratch.threads[thread].data());
   });
+  if (scratch.key_sum_floats == 0) return;
   // Sequences may share keys, so a head's sums are added by one thread, in the order of the items.
-  const auto add_sums = [&](int64_t begin, int64_t end, int) {
+  auto add_sums = [&](int64_t begin, int64_t end, int) {
     for (const BackwardItem& item : items) {
       if (item.kv_head >= begin && item.kv_head < end) HWY_DYNAMIC_DISPATCH(AddSumsOf)(call, item);
     }
   };
-  pool.ParallelFor(shape.kv_heads, 1, add_sums);
+  pool.ParallelFor(shape.kv_heads, cost < kWorthAThread ? shape.kv_heads : 1, std::ref(add_sums));
 }
 
 }  // namespace onepass

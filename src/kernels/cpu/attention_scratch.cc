@@ -14,26 +14,27 @@ constexpr int64_t kItemsPerThread = 4;
 constexpr int64_t kMaxSplitRows = 64;
 constexpr int64_t kMaxChunkFloats = int64_t{4} << 20;
 
-// Items of a sequence and a KV head in the backward: few, since each has sums for all keys, but
-// enough for threads to end together.
+// Items of a sequence and a KV head in the backward, at most: each has sums for all keys, but there
+// must be enough for threads to end together.
 constexpr int64_t kBackwardItems = 6;
 
-// Keys before the first run that takes gradients.
-int64_t ConstantKeys(const AttentionSequence<float>& sequence) {
-  int64_t count = 0;
+// Of a sequence's first `count` keys those that take gradients.
+int64_t GradientKeys(const AttentionSequence<float>& sequence, int64_t count) {
+  int64_t taking = 0;
   for (const KvRun<float>& run : sequence.runs) {
-    if (run.dk != nullptr || run.dv != nullptr) break;
-    count += run.count;
+    if (run.dk != nullptr || run.dv != nullptr) taking += std::min(run.count, count);
+    count -= std::min(run.count, count);
   }
-  return count;
+  return taking;
 }
 
-}  // namespace
-
+// The largest first, so that threads end together. Who computes an item changes nothing.
 bool LargerFirst(const AttentionItem& a, const AttentionItem& b) {
   return std::tuple(-a.cost, a.sequence, a.query_begin, a.kv_head, a.chunk) <
          std::tuple(-b.cost, b.sequence, b.query_begin, b.kv_head, b.chunk);
 }
+
+}  // namespace
 
 void AttentionScratch::Reserve(int thread_count, int64_t head_dim) {
   const int64_t floats = AttentionMemory::Floats(head_dim);
@@ -107,13 +108,12 @@ int64_t AttentionScratch::PlanBackward(const AttentionShape& shape,
                                        std::span<const AttentionSequence<float>> sequences) {
   const int64_t block = QueriesOfBlock(shape);
   backward_items.clear();
-  int64_t floats = 0;
+  key_sum_floats = 0;
   int64_t cost = 0;
   for (size_t s = 0; s < sequences.size(); ++s) {
     const int64_t count = sequences[s].query_count;
     if (count == 0) continue;
     const int64_t before = KeyCount(sequences[s]) - count;
-    const int64_t constant = ConstantKeys(sequences[s]);
     const int64_t blocks = CeilDiv(count, block);
     const Parts parts(blocks, CeilDiv(blocks, kBackwardItems));
     for (int64_t p = 0; p < parts.count(); ++p) {
@@ -122,12 +122,12 @@ int64_t AttentionScratch::PlanBackward(const AttentionShape& shape,
       item.query_begin = parts.begin(p) * block;
       item.query_count = std::min(parts.size(p) * block, count - item.query_begin);
       item.key_end = before + item.query_begin + item.query_count;
-      item.first_key = std::min(constant, item.key_end);
+      item.sum_floats = 2 * GradientKeys(sequences[s], item.key_end) * shape.head_dim;
       item.cost = item.query_count * (shape.heads / shape.kv_heads) * item.key_end * shape.head_dim;
       for (int64_t g = 0; g < shape.kv_heads; ++g) {
         item.kv_head = static_cast<int32_t>(g);
-        item.sums_at = floats;
-        floats += item.SumFloats(shape.head_dim);
+        item.sums_at = key_sum_floats;
+        key_sum_floats += item.sum_floats;
         cost += item.cost;
         backward_items.push_back(item);
       }
@@ -137,7 +137,10 @@ int64_t AttentionScratch::PlanBackward(const AttentionShape& shape,
             [](const BackwardItem& a, const BackwardItem& b) {
               return std::tuple(-a.cost, a.sums_at) < std::tuple(-b.cost, b.sums_at);
             });
-  if (key_sums.size() < floats) key_sums = Buffer<float>::ForOverwrite(1, floats);
+  if (key_sums.size() < key_sum_floats) {
+    key_sums = {};
+    key_sums = Buffer<float>::ForOverwrite(1, key_sum_floats);
+  }
   return cost;
 }
 

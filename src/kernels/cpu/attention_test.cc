@@ -40,6 +40,9 @@ std::vector<AttentionCase> Cases() {
   for (int64_t queries : {1, 2, 16, 200}) cases.push_back({6, 2, 16, queries, {256, 1, 400, 200}});
   cases.push_back({6, 2, 16, 1, {512}});
   cases.push_back({6, 2, 16, 2, {513}});
+  // Backward: several blocks of queries an item, the last one short.
+  cases.push_back({6, 2, 16, 600, {100, 500}});
+  cases.push_back({8, 1, 16, 200, {70, 0, 230}});
   return cases;
 }
 
@@ -216,6 +219,47 @@ TEST_P(CpuAttention, ThreadsChangeNoBit) {
     for (int what : {2, 3}) {
       EXPECT_TRUE(SameBits(many.prompt.All(what).view(), one.prompt.All(what).view()));
       EXPECT_TRUE(SameBits(many.shared.All(what).view(), one.shared.All(what).view()));
+      for (int i = 0; i < 3; ++i) {
+        EXPECT_TRUE(SameBits(many.own[i].All(what).view(), one.own[i].All(what).view()));
+      }
+    }
+  }
+}
+
+// A sequence of many blocks of queries, with constant keys in the midst, alone and behind another:
+// its gradients have the same bits, on any number of threads.
+TEST_P(CpuAttention, GradientsOfASequenceAreTheSameToTheBitAloneAndInAnyBatch) {
+  const AttentionShape shape = ShapeOf(8, 1, 16);
+  const auto run = [&](int threads, bool alone, Block<float>& dq, Keys<float>& keys) {
+    Rng rng(kSeed + 9);
+    const auto q = Block<float>(300, 128).Fill(rng);
+    const auto dout = Block<float>(300, 128).Fill(rng);
+    keys = Keys<float>(1, 16, std::vector<int64_t>{20, 77, 203}, rng);
+    keys.Freeze(1);
+    Keys<float> other(1, 16, std::vector<int64_t>{400}, rng);
+    Block<float> out(300, 128), lse(300, 8);
+    std::vector<AttentionSequence<float>> sequences = {{0, 203, keys.runs()}};
+    if (!alone) sequences.insert(sequences.begin(), {203, 97, other.runs()});
+    const auto cpu = CpuOps(threads);
+    cpu->Attention(q.view(), shape, sequences, out.view(), lse.view());
+    cpu->AttentionBackward(q.view(), shape, sequences, out.view(), lse.view(), dout.view(),
+                           dq.view());
+  };
+  Rng rng(kSeed + 9);
+  Block<float> dq(300, 128);
+  Keys<float> keys(1, 16, std::vector<int64_t>{1}, rng);
+  run(1, true, dq, keys);
+  for (int64_t j = 20; j < 97; ++j) EXPECT_EQ(*keys.At(2, 0, j, 3), 0);
+  EXPECT_NE(*keys.At(2, 0, 97, 3), 0);
+  for (int threads : {1, 2, 5}) {
+    for (bool alone : {true, false}) {
+      SCOPED_TRACE(std::to_string(threads) + (alone ? " alone" : " together"));
+      Block<float> other_dq(300, 128);
+      Keys<float> other_keys(1, 16, std::vector<int64_t>{1}, rng);
+      run(threads, alone, other_dq, other_keys);
+      EXPECT_TRUE(SameBits(other_dq.view().Rows(0, 203), dq.view().Rows(0, 203)));
+      EXPECT_TRUE(SameBits(other_keys.All(2).view(), keys.All(2).view()));
+      EXPECT_TRUE(SameBits(other_keys.All(3).view(), keys.All(3).view()));
     }
   }
 }

@@ -44,6 +44,7 @@ std::vector<MatMulCase> Cases() {
       for (int64_t k : {1, 3, 33, 256, 600}) cases.push_back({13, n, k, dtype});
     }
     cases.push_back({300, 70, 100, dtype});
+    cases.push_back({3, 0, 17, dtype});
     cases.push_back({1100, 33, 40, dtype});
   }
   return cases;
@@ -211,8 +212,12 @@ TEST_P(CpuMatMul, SeveralProductsOfRowsMadeOnTheWayAreThoseOfOneByOneToTheBit) {
 
 TEST_P(CpuMatMul, ThreadsChangeNoBit) {
   Rng rng(kSeed + 3);
-  const StoredWeight stored(257, 300, DType::kBF16, rng);
-  for (int64_t t : {1, 5, 333}) {
+  for (const auto& [t, dtype] : {std::pair<int64_t, DType>{1, DType::kBF16},
+                                 {5, DType::kF16},
+                                 {333, DType::kBF16},
+                                 {1, DType::kF32},
+                                 {333, DType::kF32}}) {
+    const StoredWeight stored(257, 300, dtype, rng);
     auto x = Block<float>(t, 300).Fill(rng);
     auto dy = Block<float>(t, 257).Fill(rng);
     Block<float> y1(t, 257);

@@ -17,7 +17,7 @@ constexpr int64_t kChunk = 32 * kLargePageBytes;
 std::byte* WeightMemory::Find(int64_t bytes) {
   bytes = RoundUp(std::max<int64_t>(bytes, 1), 64);
   if (chunk_ == nullptr || chunk_bytes_ - used_ < bytes) {
-    chunk_bytes_ = RoundUp(std::max(bytes, kChunk), kLargePageBytes);
+    chunk_bytes_ = std::max(bytes, kChunk);
     chunk_ = AllocateLargePages(chunk_bytes_);
     used_ = 0;
   }
