@@ -47,6 +47,20 @@ TEST(BenchCommand, TheMachineIsMeasuredWithoutABase) {
   }
 }
 
+TEST(BenchCommand, AnInstructionSetOfTheMachineIsUsedAndAnyOtherRefused) {
+  const std::string prefill = "bench prefill --shape tiny --tokens 20 --repeats 1 --json";
+  const Outcome best = RunOnepass(prefill);
+  ASSERT_EQ(best.exit_code, 0) << best.output;
+  const std::string name = nlohmann::json::parse(best.output)["instruction_set"];
+  const Outcome asked = RunOnepass(prefill + " --instruction-set " + name);
+  ASSERT_EQ(asked.exit_code, 0) << asked.output;
+  EXPECT_EQ(nlohmann::json::parse(asked.output)["instruction_set"], name);
+  const Outcome refused = RunOnepass(prefill + " --instruction-set AVX9");
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.output.find("AVX9"), std::string::npos) << refused.output;
+  EXPECT_NE(refused.output.find(name), std::string::npos) << refused.output;
+}
+
 TEST(BenchCommand, ARooflineThatCannotBeWrittenIsRefusedBeforeMeasuring) {
   const Outcome outcome = RunOnepass("bench roofline --model /no-base --out /no-folder/x.svg");
   EXPECT_EQ(outcome.exit_code, 1);
