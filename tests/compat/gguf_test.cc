@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -15,12 +14,11 @@
 #include <vector>
 
 #include "../e2e/program.h"
+#include "../gguf_twins.h"
 #include "core/file.h"
 #include "core/rng.h"
 #include "engine/engine.h"
-#include "format/gguf_builder_for_test.h"
 #include "logits.h"
-#include "model/gguf_base.h"
 
 namespace onepass {
 namespace {
@@ -73,96 +71,19 @@ class GgufFolder : public testing::Test {
   std::string dir_;
 };
 
-// Bytes of blocks whose values are small: random quants under random small scales.
-std::string RandomBlocks(BlockType type, int64_t elements, Rng& rng) {
-  const BlockFormat& format = FormatOf(type);
-  std::string bytes(static_cast<size_t>(elements / format.elements * format.bytes), '\0');
-  for (char& c : bytes) c = static_cast<char>(rng.Uniform(256));
-  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(format.bytes)) {
-    const bool at_end = type == BlockType::kQ6_K;
-    const float size = at_end ? 1e-4f : type == BlockType::kQ4_K ? 2e-4f : 6e-3f;
-    const F16 scale = ToF16(size * static_cast<float>(rng.Normal()));
-    const F16 minimum = ToF16(8 * size * static_cast<float>(rng.UniformDouble()));
-    std::memcpy(&bytes[at + (at_end ? 208 : 0)], &scale, 2);
-    if (type == BlockType::kQ4_K) std::memcpy(&bytes[at + 2], &minimum, 2);
-  }
-  return bytes;
-}
-
-// The types of a file's matrices.
-struct Mix {
-  BlockType type;
-  BlockType finer;  // of the embedding, of values and of the feed-forward's way down
-
-  BlockType Of(const std::string& name) const {
-    const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
-    return has("embed_tokens") || has("v_proj") || has("down_proj") ? finer : type;
-  }
-};
-
-// The same random base twice: in blocks as BASE.gguf, and its values in F32 as a folder.
-void WriteBothWays(const Mix& mix, uint64_t seed, const std::string& file,
-                   const std::string& folder) {
-  ModelConfig config = NamedShape("tiny").value();
-  config.vocab_size = 64;
-  config.width = config.feed_forward = 256;
-  config.heads = 4;
-  config.kv_heads = 2;
-  config.head_dim = 64;
-  GgufBuilder builder;
-  builder.Text("general.architecture", "llama").U32("llama.context_length", 512);
-  builder.U32("llama.embedding_length", 256).U32("llama.feed_forward_length", 256);
-  builder.U32("llama.block_count", 2).U32("llama.attention.head_count", 4);
-  builder.U32("llama.attention.head_count_kv", 2);
-  builder.F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  Rng rng(seed);
-  std::vector<std::vector<float>> values;
-  std::vector<NamedTensor> tensors;
-  for (const TensorSpec& spec : ExpectedTensors(config)) {
-    const bool is_vector = spec.shape.size() == 1;
-    const int64_t count = is_vector ? spec.shape[0] : spec.shape[0] * spec.shape[1];
-    std::vector<float> stored(static_cast<size_t>(count));
-    if (is_vector) {
-      for (float& v : stored) v = 1 + 0.1f * static_cast<float>(rng.Normal());
-      const std::string bytes(reinterpret_cast<const char*>(stored.data()), 4 * stored.size());
-      builder.Tensor(GgufTensorName(spec.name), BlockType::kF32, spec.shape, bytes);
-    } else {
-      const BlockType type = mix.Of(spec.name);
-      const std::string bytes = RandomBlocks(type, count, rng);
-      builder.Tensor(GgufTensorName(spec.name), type, spec.shape, bytes);
-      Dequantise(type, BytesOf(bytes), stored);
-    }
-    if (const int64_t heads = InterleavedHeads(config, spec.name); heads > 0) {
-      const std::vector<float> theirs = stored;
-      for (int64_t row = 0; row < spec.shape[0]; ++row) {
-        const int64_t half = row % 64 / 32;
-        const int64_t from = row / 64 * 64 + 2 * (row % 32) + half;
-        std::copy_n(theirs.begin() + from * 256, 256, stored.begin() + row * 256);
-      }
-    }
-    values.push_back(std::move(stored));
-    tensors.push_back(
-        {spec.name, {DType::kF32, spec.shape, std::as_bytes(std::span(values.back()))}});
-  }
-  ASSERT_TRUE(WriteFileAtomically(file, builder.Build()).ok());
-  ASSERT_TRUE(MakeDirectories(folder).ok());
-  ASSERT_TRUE(WriteSafetensors(folder + "/model.safetensors", tensors, {}).ok());
-  ASSERT_TRUE(WriteFileAtomically(folder + "/config.json", ConfigToJson(config, DType::kF32)).ok());
-}
-
 TEST_F(GgufFolder, QuantisedLogitsAreThoseOfTheDequantisedWeights) {
   const std::vector<int32_t> ids = RandomIds(24, 64, 5);
   // How near `cpu` is: half as much again as what was measured. It depends on how large the random
   // weights came out, not on the bits.
   using enum BlockType;
-  for (const auto& [mix, bound] : {std::pair{Mix{kQ8_0, kQ8_0}, 0.092},
-                                   {Mix{kQ4_0, kQ4_0}, 0.016},
-                                   {Mix{kQ4_K, kQ4_K}, 0.0011},
-                                   {Mix{kQ6_K, kQ6_K}, 0.069},
-                                   {Mix{kQ4_K, kQ6_K}, 0.043}}) {
-    SCOPED_TRACE(std::string(FormatOf(mix.type).name) + " with " +
-                 std::string(FormatOf(mix.finer).name) + ", seed 9");
-    WriteBothWays(mix, 9, At("base.gguf"), At("folder"));
+  for (const auto& [types, bound] : {std::pair{TwinTypes{kQ8_0, kQ8_0}, 0.092},
+                                     {TwinTypes{kQ4_0, kQ4_0}, 0.016},
+                                     {TwinTypes{kQ4_K, kQ4_K}, 0.0011},
+                                     {TwinTypes{kQ6_K, kQ6_K}, 0.069},
+                                     {TwinTypes{kQ4_K, kQ6_K}, 0.043}}) {
+    SCOPED_TRACE(std::string(FormatOf(types.type).name) + " with " +
+                 std::string(FormatOf(types.finer).name) + ", seed 9");
+    WriteTwins(types, 9, At("base.gguf"), At("folder"));
     for (const char* backend : {"ref", "cpu"}) {
       const auto want = LogitsOf(At("folder"), backend, ids);
       const auto found = LogitsOf(At("base.gguf"), backend, ids);

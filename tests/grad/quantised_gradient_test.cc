@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "../gguf_twins.h"
 #include "core/rng.h"
 #include "core/thread_pool.h"
 #include "engine/base_tokenizer.h"
@@ -121,6 +122,35 @@ TEST_P(QuantisedGradientOfRef, AgreesWithFiniteDifferencesInDouble) {
   const auto ops = MakeRefOpsDouble();
   SampleCase<double> sample(setup, Case(), *ops, false);
   ExpectFiniteDifferences(sample);
+}
+
+// A GGUF file, of types that convert does not write too: on `ref` the very gradient that the
+// values of its blocks give.
+TEST(QuantisedGradientOfGguf, IsThatOfTheValuesInItsBlocks) {
+  const std::string dir = ::testing::TempDir() + "onepass-gguf-gradient";
+  fs::remove_all(dir);
+  ASSERT_TRUE(MakeDirectories(dir).ok());
+  const SampleGoldens goldens = SampleGoldens::Load();
+  using enum BlockType;
+  for (const TwinTypes& types : {TwinTypes{kQ8_0, kQ8_0}, {kQ4_0, kQ8_0}, {kQ4_K, kQ6_K}}) {
+    SCOPED_TRACE(std::string(FormatOf(types.type).name) + ", seed 11");
+    WriteTwins(types, 11, dir + "/base.gguf", dir + "/folder");
+    for (const nlohmann::json& one : goldens.json["cases"]) {
+      SCOPED_TRACE(one["name"].get<std::string>());
+      const auto gradient = [&](const std::string& base) {
+        Rng rng(6);
+        const SampleSetup setup{goldens.json, dir + base, Random(5, 256, 0.5, rng),
+                                Random(4, 256, 0.5, rng)};
+        const auto ops = MakeRefOpsFloat();
+        SampleCase<float> sample(setup, one, *ops, false);
+        return GradientOf(sample);
+      };
+      const Buffer<float> want = gradient("/folder");
+      const Buffer<float> found = gradient("/base.gguf");
+      EXPECT_TRUE(std::ranges::equal(found.span(), want.span()));
+      EXPECT_GT(*std::ranges::max_element(want.span()), 0);
+    }
+  }
 }
 
 TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
