@@ -5,10 +5,11 @@
 #                                                    column of llama.cpp
 # Variables: SHAPE (smollm2-135m), RUNS (of each hand-off, 10), LENGTHS (of the text handed over,
 #   250,500,1000,3000), PREFILL (512,3000), ROUNDS (of the comparison, 3), OUT (out/bench), THREADS
-#   (0: all), PARTS (machine roofline compare handoff memory train), ONEPASS (the release build's
+#   (0: all), CONTEXT (before a decode step, 512), PARTS (machine roofline compare handoff memory train), ONEPASS (the release build's
 #   program). Parts that are not run keep their files, so that a long run can be cut in pieces; so
 #   does the comparison where MODELS has no file for it, and whatever fails. A trial of seconds:
-#     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 tools/bench.sh
+#     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 CONTEXT=64 \
+#       tools/bench.sh
 # Of models above 400 MB only the shortest prefill is compared, in two rounds.
 set -euo pipefail
 [ $# = 2 ] && set -- "$(realpath -m "$1")" "$(realpath -m "$2")"
@@ -21,6 +22,7 @@ prefill=${PREFILL:-512,3000}
 rounds=${ROUNDS:-3}
 tokens=${TOKENS:-1024} # of a training sample, without two prompts of 100
 threads=${THREADS:-0}
+context=${CONTEXT:-512}
 out=${OUT:-out/bench}
 parts=${PARTS:-machine roofline compare handoff memory train}
 
@@ -79,7 +81,7 @@ if wanted machine; then
   measure machine machine
 fi
 if wanted roofline; then
-  measure roofline roofline --shape "$shape" --tokens "$prefill" --out "$out/roofline.svg"
+  measure roofline roofline --shape "$shape" --tokens "$prefill" --context "$context" --out "$out/roofline.svg"
 fi
 if wanted compare; then
   llama_bench=${1:-}

@@ -133,10 +133,10 @@ TEST_F(BenchTest, ATrainingStepRefusesLengthsThatDoNotFit) {
   EXPECT_EQ(options.Validate().message(), "repeats: want 1 or more, found 0");
   options.repeats = 1;
   options.token_count = 24 + 128 + 24 + 24;
-  EXPECT_EQ(options.Validate().message(), "token_count: want 201 or more, found 200");
+  EXPECT_EQ(options.Validate().message(), "tokens: want 201 or more, found 200");
   options.token_count = 201;
   EXPECT_EQ(BenchTrainStep(options).status().message(),
-            "bench: want at most 256 positions, found 401");
+            "bench: want at most 256 positions, found 401 (context, text, prompts and steps)");
 }
 
 TEST_F(BenchTest, KvMemoryOfSharedKvGrowsByPromptsOnly) {
@@ -220,11 +220,11 @@ TEST_F(BenchTest, PrefillAndDecodeRefuseMorePositionsThanTheBaseHas) {
   ASSERT_TRUE(base.ok()) << base.status().message();
   EXPECT_TRUE(TimePrefill(**base, {.token_count = 256, .repeats = 1}).ok());
   EXPECT_EQ(TimePrefill(**base, {.token_count = 257, .repeats = 1}).status().message(),
-            "bench: want at most 256 positions, found 257");
+            "bench: want at most 256 positions, found 257 (context, text, prompts and steps)");
   EXPECT_TRUE(TimeDecode(**base, {.context_tokens = 253, .step_count = 3, .repeats = 1}).ok());
   EXPECT_EQ(
       TimeDecode(**base, {.context_tokens = 253, .step_count = 4, .repeats = 1}).status().message(),
-      "bench: want at most 256 positions, found 257");
+      "bench: want at most 256 positions, found 257 (context, text, prompts and steps)");
 }
 
 TEST_F(BenchTest, KvBeyondTheMachinesMemoryIsRefused) {

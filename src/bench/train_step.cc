@@ -179,7 +179,7 @@ Status TrainStepOptions::Validate() const {
   RETURN_IF_ERROR(at_least("output_b_tokens", output_b_tokens, kStartTokens + 1));
   RETURN_IF_ERROR(at_least("batch_size", batch_size, 1));
   RETURN_IF_ERROR(at_least("repeats", repeats, 1));
-  return at_least("token_count", token_count,
+  return at_least("tokens", token_count,
                   shared_tokens + output_a_tokens + input_b_tokens + output_b_tokens + 1);
 }
 
