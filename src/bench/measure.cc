@@ -23,8 +23,9 @@ Status WantCount(const char* name, int64_t count) {
 
 Status WantPositions(const ModelConfig& config, int64_t position_count) {
   if (position_count <= config.max_positions) return Status::Ok();
-  return InvalidArgument(fmt::format("bench: want at most {} positions, found {} (context, text, prompts and steps)",
-                                     config.max_positions, position_count));
+  return InvalidArgument(
+      fmt::format("bench: want at most {} positions, found {} (context, text, prompts and steps)",
+                  config.max_positions, position_count));
 }
 
 Status WantPages(const KvLayout& layout, int64_t page_count) {
