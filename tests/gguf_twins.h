@@ -55,12 +55,7 @@ inline void WriteTwins(const TwinTypes& types, uint64_t seed, const std::string&
   config.heads = 4;
   config.kv_heads = 2;
   config.head_dim = 64;
-  GgufBuilder builder;
-  builder.Text("general.architecture", "llama").U32("llama.context_length", 512);
-  builder.U32("llama.embedding_length", 256).U32("llama.feed_forward_length", 256);
-  builder.U32("llama.block_count", 2).U32("llama.attention.head_count", 4);
-  builder.U32("llama.attention.head_count_kv", 2);
-  builder.F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  GgufBuilder builder = WideLlama(512);
   Rng rng(seed);
   std::vector<std::vector<float>> values;
   std::vector<NamedTensor> tensors;

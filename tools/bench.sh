@@ -5,8 +5,8 @@
 #                                                    column of llama.cpp
 # Variables: SHAPE (smollm2-135m), RUNS (of each hand-off, 10), LENGTHS (of the text handed over,
 #   250,500,1000,3000), PREFILL (512,3000), ROUNDS (of the comparison, 3), OUT (out/bench), THREADS
-#   (0: all), CONTEXT (before a decode step, 512), PARTS (machine roofline compare handoff memory train), ONEPASS (the release build's
-#   program). Parts that are not run keep their files, so that a long run can be cut in pieces; so
+#   (0: all), CONTEXT (before a decode step, 512), PARTS (machine roofline compare handoff memory
+#   train), ONEPASS (the release build's program). Parts that are not run keep their files, so that a long run can be cut in pieces; so
 #   does the comparison where MODELS has no file for it, and whatever fails. A trial of seconds:
 #     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 CONTEXT=64 \
 #       tools/bench.sh

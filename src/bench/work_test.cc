@@ -111,12 +111,7 @@ std::string WideFile(BlockType type) {
   config.vocab_size = 64;
   config.width = config.feed_forward = 256;
   config.head_dim = 64;
-  GgufBuilder builder;
-  builder.Text("general.architecture", "llama").U32("llama.context_length", 256);
-  builder.U32("llama.embedding_length", 256).U32("llama.feed_forward_length", 256);
-  builder.U32("llama.block_count", 2).U32("llama.attention.head_count", 4);
-  builder.U32("llama.attention.head_count_kv", 2);
-  builder.F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  GgufBuilder builder = WideLlama(256);
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     const BlockFormat& format = FormatOf(spec.shape.size() == 1 ? BlockType::kF32 : type);
     int64_t elements = 1;

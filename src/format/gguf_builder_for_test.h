@@ -110,4 +110,16 @@ inline std::span<const std::byte> BytesOf(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
+// The keys of a llama of 2 layers and width 256, so that rows are whole blocks of every type: 4
+// heads, 2 of keys and values, of 64, and a feed-forward of 256.
+inline GgufBuilder WideLlama(uint32_t context) {
+  GgufBuilder builder;
+  builder.Text("general.architecture", "llama").U32("llama.context_length", context);
+  builder.U32("llama.embedding_length", 256).U32("llama.feed_forward_length", 256);
+  builder.U32("llama.block_count", 2).U32("llama.attention.head_count", 4);
+  builder.U32("llama.attention.head_count_kv", 2);
+  builder.F32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  return builder;
+}
+
 }  // namespace onepass

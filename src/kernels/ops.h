@@ -4,7 +4,7 @@
 //
 // Shapes: T tokens (rows of a ragged batch: tokens of many sequences one after the other), H query
 // heads, G KV heads (H is a multiple of G), D head size, C width, F feed-forward, V vocabulary.
-// Gradient policy: every Backward ADDS to its d(input) arguments, unless its comment says otherwise.
+// Gradient policy: every Backward ADDS to its d(input) arguments unless its comment says otherwise.
 // Kernels never fail and never allocate per token; wrong shapes are our own bugs (CHECK).
 // Thread-compatible: an Ops owns scratch memory and a thread pool, one call at a time.
 #pragma once

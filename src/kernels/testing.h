@@ -3,9 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -284,5 +286,23 @@ class Keys {
   std::vector<Stored> stored_;
   std::vector<KvRun<Real>> runs_;
 };
+
+// How far dx += dy W and dx = dy W, which must not read dx, are from the oracle's, for random dy of
+// so many rows and with odd strides.
+inline std::array<double, 2> BackwardErrors(Ops<float>& ops, const PreparedWeight& w,
+                                            Ops<float>& oracle, const PreparedWeight& w_oracle,
+                                            int64_t rows, Rng& rng) {
+  const auto dy = Block<float>(rows, w.rows(), 2, 1).Fill(rng);
+  auto dx = Block<float>(rows, w.cols(), 1, 2).Fill(rng);
+  auto want = dx.As<float>();
+  const auto error = [&](bool accumulate) {
+    ops.MatMulBackward(dy.view(), w, dx.view(), accumulate);
+    oracle.MatMulBackward(dy.view(), w_oracle, want.view(), accumulate);
+    return RelativeError(dx.view(), want.view());
+  };
+  const double added = error(true);
+  if (rows > 0) dx.view()(0, 0) = std::numeric_limits<float>::quiet_NaN();
+  return {added, error(false)};
+}
 
 }  // namespace onepass::testing

@@ -27,6 +27,7 @@ class MemoryOfSmallModel : public ::testing::Test {
     config.head_dim = 16;
     config.feed_forward = 96;
     config.max_positions = 512;
+    config.tied_head = true;  // so that in blocks the embedding is in blocks too
     ASSERT_EQ(InitBase(config, DType::kBF16, 7, dir).message(), "");
     ops = std::move(MakeOps("cpu", {.thread_count = 2})).value();
     Load(dir);

@@ -51,12 +51,17 @@ void ConvertTo(const StoredTensor& tensor, int64_t begin, int64_t count, Real* o
   const BlockTensor& blocks = *tensor.blocks;
   const int64_t cols = blocks.shape[1];
   ONEPASS_CHECK(begin % cols == 0 && count % cols == 0, "whole rows");
-  std::vector<float> values(static_cast<size_t>(count));
   const auto bytes = [&](int64_t elements) {
     return static_cast<size_t>(elements / cols * blocks.row_bytes());
   };
-  Dequantise(blocks.type, blocks.bytes.subspan(bytes(begin), bytes(count)), values);
-  std::copy(values.begin(), values.end(), out);
+  const auto stored = blocks.bytes.subspan(bytes(begin), bytes(count));
+  if constexpr (std::is_same_v<Real, float>) {
+    Dequantise(blocks.type, stored, std::span(out, static_cast<size_t>(count)));
+  } else {
+    std::vector<float> values(static_cast<size_t>(count));
+    Dequantise(blocks.type, stored, values);
+    std::copy(values.begin(), values.end(), out);
+  }
 }
 
 template void ConvertTo<float>(const StoredTensor&, int64_t, int64_t, float*);

@@ -72,8 +72,8 @@ struct AttentionScratch {
                     std::span<const AttentionSequence<float>> sequences, int thread_count);
 
   // Fills backward_items, largest first, and reserves key_sums: up to six times a sequence's K and
-  // V. Returns the cost of all. A sequence is cut by its own length alone, so threads change no bit,
-  // and the batch none but of keys that sequences share.
+  // V. Returns the cost of all. A sequence is cut by its own length alone, so threads change no
+  // bit, and the batch none but of keys that sequences share.
   int64_t PlanBackward(const AttentionShape& shape,
                        std::span<const AttentionSequence<float>> sequences);
 

@@ -140,10 +140,12 @@ HWY_INLINE void AddProducts(const hn::Vec<D16>* even, const hn::Vec<D16>* odd,
   }
 }
 
-#if HWY_ARCH_X86
-// Products of unsigned and signed bytes, two neighbours added (InBytes).
-HWY_INLINE hn::Vec<D16> MultiplyBytes(hn::Vec<D8> w, hn::Vec<D8> x) {
-#if HWY_TARGET == HWY_AVX3
+// Products of unsigned and signed bytes, two neighbours added. REQUIRES: x86 (InBytes).
+HWY_INLINE hn::Vec<D16> MultiplyBytes([[maybe_unused]] hn::Vec<D8> w,
+                                      [[maybe_unused]] hn::Vec<D8> x) {
+#if !HWY_ARCH_X86
+  return hn::Zero(D16());
+#elif HWY_TARGET == HWY_AVX3
   return hn::Vec<D16>{_mm512_maddubs_epi16(w.raw, x.raw)};
 #elif HWY_TARGET == HWY_AVX2
   return hn::Vec<D16>{_mm256_maddubs_epi16(w.raw, x.raw)};
@@ -187,7 +189,6 @@ HWY_INLINE void WidenSums(hn::Vec<D16> (*pairs)[2], Sums* sums) {
     }
   }
 }
-#endif
 
 // Weights of two vectors of outputs from `column` on at a step of a turn, widened: the first and
 // third of its depths, and the second and fourth.
@@ -281,13 +282,11 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
         for (int i = 0; i < kPartTurns; ++i) {
           const int turn = part * kPartTurns + i;
           const int step = turn * kTurnSteps + q;
-#if HWY_ARCH_X86
           if constexpr (kLayout == DotLayout::kBytes) {
             AddByteProducts<kRows, kBits>(weights, turn, step, column, values, task.value_stride,
                                           pairs);
             continue;
           }
-#endif
           hn::Vec<D16> even[2];
           hn::Vec<D16> odd[2];
           LoadWeights<kBits>(weights, turn, step, column, even, odd);
@@ -296,14 +295,10 @@ HWY_NOINLINE void Tile(const DotTask& task, int64_t row, int column) {
             AddProducts(even, odd, values + r * task.value_stride + step * 8, dot[r]);
           }
         }
-#if HWY_ARCH_X86
         // At most two steps of weights below 64.
-        if constexpr (kTypeBits == 6) WidenSums<kRows>(pairs, dot);
-#endif
+        if constexpr (InBytes(kTypeBits) && kTypeBits == 6) WidenSums<kRows>(pairs, dot);
       }
-#if HWY_ARCH_X86
-      if constexpr (kTypeBits == 4) WidenSums<kRows>(pairs, dot);
-#endif
+      if constexpr (InBytes(kTypeBits) && kTypeBits == 4) WidenSums<kRows>(pairs, dot);
 #pragma GCC unroll 2
       for (int v = 0; v < 2; ++v) {
         const int at = column + v * kLanes;
