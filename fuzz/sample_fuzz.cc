@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "chain/record.h"
+#include "chain/template.h"
 #include "core/quote.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

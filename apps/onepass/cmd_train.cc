@@ -37,9 +37,11 @@ class Display : public TrainObserver {
   void OnStart(const TrainStart& start) override {
     if (quiet_) return;
     if (terminal_) std::fputs("\r\033[K", stderr);
-    std::fprintf(stderr, "training a prompt [%lld, %lld] on %lld samples (%lld for validation), ",
-                 static_cast<long long>(start.prompt_rows), static_cast<long long>(start.width),
-                 static_cast<long long>(start.samples),
+    const std::string prompts =
+        start.prompts == 1 ? "a prompt" : std::to_string(start.prompts) + " prompts";
+    std::fprintf(stderr, "training %s [%lld, %lld] on %lld samples (%lld for validation), ",
+                 prompts.c_str(), static_cast<long long>(start.prompt_rows),
+                 static_cast<long long>(start.width), static_cast<long long>(start.samples),
                  static_cast<long long>(start.validation_samples));
     const long long total = start.total_steps;
     if (start.first_step == start.total_steps) {

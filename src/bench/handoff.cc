@@ -9,7 +9,7 @@
 #include "bench/measure.h"
 #include "chain/guard.h"
 #include "chain/plan.h"
-#include "chain/record.h"
+#include "chain/transcript.h"
 #include "core/file.h"
 #include "core/stopwatch.h"
 #include "model/gguf_base.h"
@@ -60,7 +60,7 @@ class SecondStage {
     const int64_t computed_before = engine_->counters().tokens_computed;
     const Stopwatch watch;
     std::vector<WrittenSegment> written = found_;
-    const std::vector<int>& writes = plan_.stages[1].writes;
+    const std::vector<int>& writes = plan_.steps[1].writes;
     ASSIGN_OR_RETURN(std::vector<float> logits,
                      Write(std::span(writes).first(writes.size() - 1), written));
     Measure measure;
@@ -98,10 +98,11 @@ class SecondStage {
   // Of a prompt and of the second stage's output: none.
   std::vector<int32_t> TokensOf(const PlannedSegment& segment) const {
     if (segment.kind == SegmentKind::kSharedInput) return shared_tokens_;
-    const bool text =
-        segment.kind == SegmentKind::kOutput ? segment.stage == 0 : !segment.text_of.empty();
-    if (text) return text_tokens_;
-    return segment.kind == SegmentKind::kOwnInput ? input_tokens_ : std::vector<int32_t>();
+    std::vector<int32_t> tokens;
+    const bool first_output = segment.kind == SegmentKind::kOutput && segment.stage == 0;
+    if (first_output || !segment.text_of.empty()) tokens = text_tokens_;
+    if (segment.has_input) tokens.insert(tokens.end(), input_tokens_.begin(), input_tokens_.end());
+    return tokens;
   }
 
   // What the first stage, or an earlier record, has left in the cache.
@@ -109,14 +110,13 @@ class SecondStage {
     found_.resize(plan_.segments.size());
     std::vector<int> ids;
     for (int id = 0; id < std::ssize(plan_.segments); ++id) {
-      const bool own = std::ranges::count(plan_.stages[1].writes, id) > 0;
+      const bool own = std::ranges::count(plan_.steps[1].writes, id) > 0;
       if (!own && plan_.segments[id].dies_after >= 1) ids.push_back(id);
     }
     return Write(ids, found_).status();
   }
 
   // Prefills these segments, those that see nothing in one call, and returns the last one's logits.
-  // Re-read text goes together with the own input behind it, as a run of the chain does it.
   Result<std::vector<float>> Write(std::span<const int> ids, std::vector<WrittenSegment>& written) {
     std::vector<PrefillRequest> requests;
     std::vector<int> request_ids;
@@ -134,28 +134,21 @@ class SecondStage {
       request_ids.clear();
       return Status::Ok();
     };
-    int joined = -1;  // re-read text to be written with the next segment
     for (const int id : ids) {
       const PlannedSegment& segment = plan_.segments[id];
-      if (!segment.text_of.empty()) {
-        joined = id;
-        continue;
-      }
       if (!segment.view.empty()) RETURN_IF_ERROR(flush());
       PrefillRequest& request = requests.emplace_back();
       request_ids.push_back(id);
       request.view = AttachView(plan_, id, written);
       RETURN_IF_ERROR(GuardRead(plan_, id, written, request.view));
-      request.start_position = starts_[joined >= 0 ? joined : id];
+      request.start_position = starts_[id];
       request.provenance = {.kind = segment.kind, .stage = segment.stage};
       request.want_logits = segment.kind == SegmentKind::kOwnInput;
       if (segment.kind == SegmentKind::kPrompt) {
         request.vectors = std::as_const(prompts_[segment.stage]).view();
         continue;
       }
-      if (joined >= 0) request.tokens = TokensOf(plan_.segments[std::exchange(joined, -1)]);
-      const std::vector<int32_t> own = TokensOf(segment);
-      request.tokens.insert(request.tokens.end(), own.begin(), own.end());
+      request.tokens = TokensOf(segment);
     }
     RETURN_IF_ERROR(flush());
     return logits;

@@ -78,8 +78,8 @@ TrainSample RandomSample(const TrainStepOptions& options, const Plan& plan, int6
     }
     sample.tokens.push_back(RandomTokens(count, vocab_size, rng));
   }
-  sample.start_count = kStartTokens;
-  sample.end_token = 0;
+  sample.ran = {true, true};
+  sample.targets = {{.id = plan.OutputOf(1), .start_count = kStartTokens, .end_token = 0}};
   return sample;
 }
 
@@ -117,7 +117,7 @@ class StepBench {
   }
 
   Result<Measure> Run(bool taped_constants) {
-    ASSIGN_OR_RETURN(const TapePlan tape, MakeTapePlan(plan_, /*stage=*/1, taped_constants));
+    ASSIGN_OR_RETURN(const TapePlan tape, MakeTapePlan(plan_, {1}, taped_constants));
     const std::vector<int64_t> lengths = {options_.prompt_length, options_.prompt_length};
     const int64_t pages =
         PagesNeeded(plan_, tape, lengths, samples_, options_.batch_size, kPageTokens);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/quote.h"
+
 namespace onepass {
 namespace {
 
@@ -14,7 +16,6 @@ struct Row {
   int64_t tokens = -1;     // -1: unknown
   int64_t start = -1;      // -1: depends on an unknown length
   std::string start_text;  // "40" or "40+|S|"
-  int written_by = -1;     // stage; -1: once, before any record
   int64_t bytes = -1;      // whole pages; -1: unknown
 };
 
@@ -30,15 +31,12 @@ std::string Pad(const std::string& text, size_t width) {
 
 std::vector<Row> Rows(const ChainSpec& spec, const Plan& plan, const ExplainFacts& facts) {
   std::vector<Row> rows(plan.segments.size());
-  for (int stage = 0; stage < std::ssize(plan.stages); ++stage) {
-    for (const int id : plan.stages[stage].writes) rows[id].written_by = stage;
-  }
   std::vector<std::pair<int64_t, std::string>> ends(
       plan.segments.size());  // known part, unknown part
   for (size_t id = 0; id < plan.segments.size(); ++id) {
     const PlannedSegment& segment = plan.segments[id];
     Row& row = rows[id];
-    row.name = SegmentName(spec, segment);
+    row.name = SegmentName(spec, plan, static_cast<int>(id));
     if (segment.kind == SegmentKind::kPrompt) {
       row.tokens = facts.prompt_lengths[segment.stage];
     } else if (id < facts.token_counts.size()) {
@@ -70,9 +68,24 @@ std::string Names(const std::vector<Row>& rows, const std::vector<int>& ids) {
   return text.empty() ? "-" : text;
 }
 
-std::string DeathOf(const ChainSpec& spec, const PlannedSegment& segment) {
-  if (segment.dies_after >= std::ssize(spec.stages)) return "never (kept for all records)";
-  return spec.stages[segment.dies_after].name;
+std::string DeathOf(const ChainSpec& spec, const Plan& plan, int id) {
+  if (plan.OutlivesRecords(id)) return "never (kept for all records)";
+  return StepName(spec, plan, plan.segments[id].dies_after);
+}
+
+// Where a record may leave its loop, for the list of steps.
+std::string LoopText(const ChainSpec& spec, const Plan& plan, int step) {
+  const PlanStep& planned = plan.steps[step];
+  if (!planned.checked) return "";
+  const UntilRule until = spec.FlowParts()[planned.part].until;
+  std::string rules;
+  const auto add = [&](const std::string& rule) { rules += (rules.empty() ? "" : " or ") + rule; };
+  if (!until.token.empty()) add("token " + Quote(until.token));
+  if (!until.text.empty()) add("text " + Quote(until.text));
+  if (until.tokens > 0) add(std::to_string(until.tokens) + " tokens");
+  const bool at_end = planned.behind_part == plan.step_count();
+  return "; on " + rules + " goes on with " +
+         (at_end ? "the end" : "step " + std::to_string(planned.behind_part));
 }
 
 // Rows of equal column widths, the first a heading.
@@ -94,13 +107,21 @@ std::string Table(const std::vector<std::vector<std::string>>& cells) {
 
 }  // namespace
 
-std::string SegmentName(const ChainSpec& spec, const PlannedSegment& segment) {
+std::string StepName(const ChainSpec& spec, const Plan& plan, int step) {
+  const PlanStep& planned = plan.steps[step];
+  const bool again = std::ranges::count(plan.steps, planned.stage, &PlanStep::stage) > 1;
+  const std::string& name = spec.stages[planned.stage].name;
+  return again ? name + "#" + std::to_string(planned.run + 1) : name;
+}
+
+std::string SegmentName(const ChainSpec& spec, const Plan& plan, int id) {
+  const PlannedSegment& segment = plan.segments[id];
   if (segment.kind == SegmentKind::kSharedInput) return "S";
-  const char* letter = segment.kind == SegmentKind::kPrompt   ? "P"
-                       : segment.kind == SegmentKind::kOutput ? "O"
-                       : segment.text_of.empty()              ? "I"
-                                                              : "R";
-  return std::string(letter) + "[" + spec.stages[segment.stage].name + "]";
+  if (segment.kind == SegmentKind::kPrompt) return "P[" + spec.stages[segment.stage].name + "]";
+  const std::string run = "[" + StepName(spec, plan, segment.step) + "]";
+  if (segment.kind == SegmentKind::kOutput) return "O" + run;
+  const std::string letters = segment.text_of.empty() ? "I" : segment.has_input ? "R+I" : "R";
+  return letters + run;
 }
 
 std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFacts& facts) {
@@ -109,10 +130,10 @@ std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFa
   std::string text = "chain " + spec.name + ", prompts " + std::string(NameOf(plan.placement));
   if (any_bytes) text += ", KV in " + std::string(KvTypeName(facts.layout.dtype));
   text += "\n";
-  for (int stage = 0; stage < std::ssize(plan.stages); ++stage) {
-    text += "  stage " + std::to_string(stage) + " " + spec.stages[stage].name + ": hand-off " +
-            std::string(NameOf(plan.stages[stage].handoff)) + ", writes " +
-            Names(rows, plan.stages[stage].writes) + "\n";
+  for (int step = 0; step < plan.step_count(); ++step) {
+    text += "  step " + std::to_string(step) + " " + StepName(spec, plan, step) + ": hand-off " +
+            std::string(NameOf(plan.steps[step].handoff)) + ", writes " +
+            Names(rows, plan.steps[step].writes) + LoopText(spec, plan, step) + "\n";
   }
 
   std::vector<std::vector<std::string>> table = {
@@ -127,12 +148,12 @@ std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFa
                (spec.stages[segment.stage].start.empty() ? "" : " + start");
     }
     if (row.tokens < 0 && !segment.text_of.empty()) {
-      tokens = "text of";
-      for (const int stage : segment.text_of) tokens += " " + spec.stages[stage].name;
+      tokens = "text of " + Names(rows, segment.text_of);
     }
     table.push_back({std::to_string(id), row.name,
-                     row.written_by < 0 ? "loading" : spec.stages[row.written_by].name, tokens,
-                     row.start_text, Names(rows, segment.view), DeathOf(spec, segment)});
+                     segment.step < 0 ? "loading" : StepName(spec, plan, segment.step), tokens,
+                     row.start_text, Names(rows, segment.view),
+                     DeathOf(spec, plan, static_cast<int>(id))});
     if (any_bytes) {
       table.back().push_back(row.bytes >= 0
                                  ? std::to_string(row.bytes)
@@ -154,13 +175,16 @@ std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFa
   }
   text += Table(picture);
 
-  text += "\nIn memory: a row's segment is held (█) in the stages marked\n";
+  text += "\nIn memory: a row's segment is held (█) in the steps marked\n";
   std::vector<std::vector<std::string>> life = {{"id", "segment"}};
-  for (const StageSpec& stage : spec.stages) life.front().push_back(stage.name);
+  for (int step = 0; step < plan.step_count(); ++step) {
+    life.front().push_back(StepName(spec, plan, step));
+  }
   for (int id = 0; id < std::ssize(rows); ++id) {
     life.push_back({std::to_string(id), rows[id].name});
-    for (int stage = 0; stage < std::ssize(plan.stages); ++stage) {
-      const bool held = rows[id].written_by <= stage && stage <= plan.segments[id].dies_after;
+    const PlannedSegment& segment = plan.segments[id];
+    for (int step = 0; step < plan.step_count(); ++step) {
+      const bool held = segment.step <= step && step <= segment.dies_after;
       life.back().push_back(held ? "█" : "·");
     }
   }
@@ -172,12 +196,16 @@ std::string ExplainPlanJson(const ChainSpec& spec, const Plan& plan, const Expla
   ordered_json json;
   json["chain"] = spec.name;
   json["placement"] = NameOf(plan.placement);
-  json["stages"] = ordered_json::array();
-  for (int stage = 0; stage < std::ssize(plan.stages); ++stage) {
-    json["stages"].push_back({{"name", spec.stages[stage].name},
-                              {"handoff", NameOf(plan.stages[stage].handoff)},
-                              {"max_tokens", spec.stages[stage].max_tokens},
-                              {"writes", plan.stages[stage].writes}});
+  json["steps"] = ordered_json::array();
+  for (int step = 0; step < plan.step_count(); ++step) {
+    const PlanStep& planned = plan.steps[step];
+    json["steps"].push_back({{"name", StepName(spec, plan, step)},
+                             {"stage", spec.stages[planned.stage].name},
+                             {"round", planned.round + 1},
+                             {"handoff", NameOf(planned.handoff)},
+                             {"max_tokens", spec.stages[planned.stage].max_tokens},
+                             {"writes", planned.writes}});
+    if (planned.checked) json["steps"].back()["may_go_on_with"] = planned.behind_part;
   }
   json["segments"] = ordered_json::array();
   for (size_t id = 0; id < rows.size(); ++id) {
@@ -188,7 +216,8 @@ std::string ExplainPlanJson(const ChainSpec& spec, const Plan& plan, const Expla
     row["kind"] = NameOf(segment.kind);
     row["stage"] = segment.stage;
     row["text_of"] = segment.text_of;
-    row["written_by"] = rows[id].written_by;
+    row["has_input"] = segment.has_input;
+    row["written_by"] = segment.step;
     row["view"] = segment.view;
     row["after"] = segment.after;
     row["offset"] = segment.offset;

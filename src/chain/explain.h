@@ -19,8 +19,11 @@ struct ExplainFacts {
   KvLayout layout;                      // layers == 0: bytes are left out
 };
 
-// "S", "P[answer]", "R[answer]" (texts read again), "I[answer]", "O[answer]".
-std::string SegmentName(const ChainSpec& spec, const PlannedSegment& segment);
+// "answer"; "answer#2" for the second run of a stage that runs more than once.
+std::string StepName(const ChainSpec& spec, const Plan& plan, int step);
+
+// "S", "P[answer]", "I[answer]", "O[answer#2]", "R[answer]" (texts read again), "R+I[answer]".
+std::string SegmentName(const ChainSpec& spec, const Plan& plan, int id);
 
 // A table of the segments and a picture of who sees whom.
 std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFacts& facts);

@@ -49,6 +49,16 @@ Plan Compiled(const ChainSpec& spec) {
 
 // The goldens are this test's own output, read and checked by hand against docs/method.md; to write
 // them anew: ONEPASS_WRITE_GOLDENS=1 chain_test --gtest_filter=Plan.*
+void ExpectGolden(const std::string& name, const std::string& text) {
+  const std::string path = std::string(ONEPASS_SOURCE_DIR) + "/tests/golden/plan/" + name;
+  if (std::getenv("ONEPASS_WRITE_GOLDENS") != nullptr) {
+    ASSERT_TRUE(WriteFileAtomically(path, text).ok());
+  }
+  const Result<std::string> golden = ReadFile(path);
+  ASSERT_TRUE(golden.ok()) << golden.status().message();
+  EXPECT_EQ(text, *golden) << path;
+}
+
 TEST(Plan, TablesAreThoseOfTheMethod) {
   for (const Placement placement : kPlacements) {
     for (int stages = 1; stages <= 3; ++stages) {
@@ -57,17 +67,136 @@ TEST(Plan, TablesAreThoseOfTheMethod) {
         const ChainSpec spec = Spec(placement, handoff, stages);
         text += ExplainPlan(spec, Compiled(spec), {.prompt_lengths = Lengths(stages)}) + "\n";
       }
-      const std::string path = std::string(ONEPASS_SOURCE_DIR) + "/tests/golden/plan/" +
-                               std::string(NameOf(placement)) + "_" + std::to_string(stages) +
-                               ".txt";
-      if (std::getenv("ONEPASS_WRITE_GOLDENS") != nullptr) {
-        ASSERT_TRUE(WriteFileAtomically(path, text).ok());
-      }
-      const Result<std::string> golden = ReadFile(path);
-      ASSERT_TRUE(golden.ok()) << golden.status().message();
-      EXPECT_EQ(text, *golden) << path;
+      ExpectGolden(std::string(NameOf(placement)) + "_" + std::to_string(stages) + ".txt", text);
     }
   }
+}
+
+// a -> b -> a -> b ... and c behind it; a loop that may end behind each a.
+ChainSpec LoopSpec(Placement placement, Handoff handoff, int rounds) {
+  ChainSpec spec = Spec(placement, handoff, 3);
+  spec.stages[0].input.clear();
+  spec.flow = {{.names = {"a", "b"}, .rounds = rounds, .until = {.stage = "a", .tokens = 5}},
+               {.names = {"c"}, .until = {}}};
+  return spec;
+}
+
+TEST(Plan, LoopsAreWrittenOut) {
+  const Plan plan = Compiled(LoopSpec(Placement::kFront, Handoff::kKv, 3));
+  ASSERT_EQ(plan.step_count(), 7);
+  const int stages[] = {0, 1, 0, 1, 0, 1, 2};
+  const int runs[] = {0, 0, 1, 1, 2, 2, 0};
+  for (int step = 0; step < 7; ++step) {
+    EXPECT_EQ(plan.steps[step].stage, stages[step]);
+    EXPECT_EQ(plan.steps[step].run, runs[step]);
+    EXPECT_EQ(plan.steps[step].round, step < 6 ? step / 2 : 0);
+    EXPECT_EQ(plan.steps[step].checked, step < 6 && step % 2 == 0);
+    EXPECT_EQ(plan.steps[step].behind_part, step < 6 ? 6 : 7);
+  }
+}
+
+TEST(Plan, ALoopsTableIsThatOfTheMethod) {
+  for (const Placement placement : kPlacements) {
+    std::string text;
+    for (const Handoff handoff : kHandoffs) {
+      const ChainSpec spec = LoopSpec(placement, handoff, 2);
+      text += ExplainPlan(spec, Compiled(spec), {.prompt_lengths = Lengths(3)}) + "\n";
+    }
+    ExpectGolden(std::string(NameOf(placement)) + "_loop.txt", text);
+  }
+}
+
+// The visibility table a second time, over whole segments of all rounds.
+TEST(Plan, InALoopEveryViewIsWhatTheTableSays) {
+  for (const Placement placement : kPlacements) {
+    const Plan plan = Compiled(LoopSpec(placement, Handoff::kKv, 4));
+    const bool front = placement == Placement::kFront;
+    for (int reader = 0; reader < std::ssize(plan.segments); ++reader) {
+      const PlannedSegment& r = plan.segments[reader];
+      for (int id = 0; id < std::ssize(plan.segments); ++id) {
+        const PlannedSegment& s = plan.segments[id];
+        const bool earlier = s.step < r.step || (s.step == r.step && id < reader);
+        bool sees = false;
+        if (earlier && r.kind != SegmentKind::kSharedInput &&
+            !(r.kind == SegmentKind::kPrompt && front)) {
+          const bool own = s.stage == r.stage &&
+                           (s.kind == SegmentKind::kOwnInput ||
+                            (s.kind == SegmentKind::kPrompt && r.kind != SegmentKind::kPrompt));
+          sees = s.kind == SegmentKind::kSharedInput || s.kind == SegmentKind::kOutput || own;
+        }
+        const bool found = std::ranges::find(r.view, id) != r.view.end();
+        EXPECT_EQ(found, sees) << NameOf(placement) << ": reader " << reader << ", segment " << id;
+      }
+    }
+    // One running index: every segment stands behind the one before it.
+    int last = -1;
+    for (int id = 0; id < std::ssize(plan.segments); ++id) {
+      if (plan.segments[id].step < 0) continue;
+      EXPECT_EQ(plan.segments[id].after, last);
+      last = id;
+    }
+    // A stage's prompt and input stand once.
+    for (int stage = 0; stage < 3; ++stage) {
+      const auto count = [&](SegmentKind kind) {
+        return std::ranges::count_if(plan.segments, [&](const PlannedSegment& s) {
+          return s.kind == kind && s.stage == stage;
+        });
+      };
+      EXPECT_EQ(count(SegmentKind::kPrompt), 1);
+      EXPECT_EQ(count(SegmentKind::kOwnInput), stage == 0 ? 0 : 1);
+    }
+  }
+}
+
+TEST(Plan, ATextHandoffReadsEverythingAgainAndACachedOneWhatIsNew) {
+  const auto texts = [](const Plan& plan, int step) {
+    std::vector<std::string> names;
+    for (const int id : plan.steps[step].writes) {
+      for (const int text : plan.segments[id].text_of) {
+        const PlannedSegment& read = plan.segments[text];
+        names.push_back((read.kind == SegmentKind::kOutput ? "O" : "I") +
+                        std::to_string(read.step));
+      }
+    }
+    return names;
+  };
+  using testing::ElementsAre;
+  const Plan text = Compiled(LoopSpec(Placement::kFront, Handoff::kText, 3));
+  EXPECT_THAT(texts(text, 0), ElementsAre());
+  EXPECT_THAT(texts(text, 1), ElementsAre("O0"));
+  EXPECT_THAT(texts(text, 3), ElementsAre("O0", "I1", "O1", "O2"));
+  EXPECT_THAT(texts(text, 4), ElementsAre("O0", "O1", "O2", "O3"));
+  const Plan cached = Compiled(LoopSpec(Placement::kFront, Handoff::kTextCached, 3));
+  EXPECT_THAT(texts(cached, 1), ElementsAre("O0"));
+  EXPECT_THAT(texts(cached, 2), ElementsAre("O1"));
+  EXPECT_THAT(texts(cached, 3), ElementsAre("O2"));
+  EXPECT_THAT(texts(cached, 6), ElementsAre("O0", "O1", "O2", "O3", "O4", "O5"));
+}
+
+TEST(Plan, AStageThatMayNotHaveRunCannotRunAgainElsewhere) {
+  ChainSpec spec = LoopSpec(Placement::kFront, Handoff::kKv, 3);
+  spec.flow.push_back({.names = {"b"}, .until = {}});
+  EXPECT_THAT(CompilePlan(spec, Lengths(3)).status().message(),
+              HasSubstr("stage \"b\" runs again behind a loop that may end before its first run"));
+  spec.flow.back().names = {"a"};  // always ran
+  EXPECT_TRUE(CompilePlan(spec, Lengths(3)).ok());
+  spec.flow.back().names = {"b"};
+  spec.flow[0].until.stage = "b";
+  EXPECT_TRUE(CompilePlan(spec, Lengths(3)).ok());
+}
+
+TEST(Plan, KeepingStepsCutsWhatStandsBehind) {
+  Plan plan = Compiled(LoopSpec(Placement::kFront, Handoff::kKv, 3));
+  const Plan whole = plan;
+  plan.KeepSteps(3);
+  EXPECT_EQ(plan.step_count(), 3);
+  EXPECT_EQ(plan.OutputOf(2), std::ssize(plan.segments) - 1);
+  for (int id = 0; id < std::ssize(plan.segments); ++id) {
+    EXPECT_EQ(plan.segments[id].view, whole.segments[id].view);
+    EXPECT_EQ(plan.OutlivesRecords(id), whole.OutlivesRecords(id));
+    EXPECT_LE(plan.segments[id].dies_after, 3);
+  }
+  EXPECT_EQ(plan.segments[plan.OutputOf(2)].dies_after, 2);
 }
 
 TEST(Plan, NoSegmentSeesAnotherStagesPromptOrInput) {
@@ -127,7 +256,7 @@ TEST(Plan, ADeadSegmentIsNeverReadAndALiveOneIs) {
       const Plan plan = Compiled(Spec(placement, handoff, 3));
       std::vector<int> last_read(plan.segments.size(), -1);
       for (int stage = 0; stage < 3; ++stage) {
-        for (const int id : plan.stages[stage].writes) {
+        for (const int id : plan.steps[stage].writes) {
           last_read[id] = std::max(last_read[id], stage);
           for (const int seen : plan.segments[id].view) last_read[seen] = stage;
         }

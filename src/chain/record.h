@@ -6,17 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "chain/plan.h"
-#include "chain/spec.h"
-#include "chain/template.h"
 #include "core/file.h"
 #include "core/status.h"
-#include "tokenizer/tokenizer.h"
 
 namespace onepass {
 
@@ -99,60 +94,5 @@ class RecordReader {
 
 // All records of a file; the first faulty one is an error.
 Result<std::vector<Record>> LoadRecords(const std::string& path, const RecordLimits& limits = {});
-
-// --- Records to tokens ---
-
-// A chain's templates, parsed once and bound to a tokenizer. Immutable; thread-safe.
-class ChainTemplates {
- public:
-  // The tokenizer must outlive it. Refuses start and stop tokens that the tokenizer does not have,
-  // and a start text of which it makes no tokens.
-  static Result<ChainTemplates> Create(const ChainSpec& spec, const Tokenizer& tokenizer);
-
-  Result<std::vector<TokenId>> SharedInput(const Record& record) const;
-  Result<std::vector<TokenId>> OwnInput(int stage, const Record& record) const;
-  // The text of earlier stages' outputs as a text hand-off writes them (each stage's read_as), one
-  // after the other. output_texts is indexed by stage.
-  std::vector<TokenId> ReadAgain(std::span<const int> stages,
-                                 std::span<const std::string> output_texts) const;
-  // The tokens of an output's text, as a stage would write them: plain text.
-  std::vector<TokenId> OutputText(std::string_view text) const;
-  // What an output starts with; may be empty.
-  const std::vector<TokenId>& StartTokens(int stage) const { return stages_[stage].start; }
-  const std::vector<TokenId>& StopTokens(int stage) const { return stages_[stage].stop; }
-
- private:
-  struct Stage {
-    std::vector<TemplatePiece> input;
-    std::vector<TemplatePiece> read_as;
-    std::vector<TokenId> start;
-    std::vector<TokenId> stop;
-  };
-  explicit ChainTemplates(const Tokenizer& tokenizer) : encoder_(tokenizer) {}
-  Result<std::vector<TokenId>> Render(const std::vector<TemplatePiece>& pieces,
-                                      const Record& record) const;
-  TemplateEncoder encoder_;
-  std::vector<TemplatePiece> shared_;
-  std::vector<Stage> stages_;
-};
-
-// Teacher forcing: the tokens of every planned segment of a record whose stages write output_texts
-// (indexed by stage; a stage beyond its end writes only its start tokens). An output is its start
-// and text tokens, without the stop token, which is in no view (the loss adds it as the last
-// target). A segment that reads texts again holds read_as of output_texts. A prompt's list is
-// empty.
-Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainTemplates& templates,
-                                                       const Plan& plan, const Record& record,
-                                                       std::span<const std::string> output_texts);
-
-// The same in one call, for few records (it parses the templates anew).
-Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainSpec& spec, const Plan& plan,
-                                                       const Record& record,
-                                                       std::span<const std::string> output_texts,
-                                                       const Tokenizer& tokenizer);
-
-// Start position of every planned segment, given the token count of each (a prompt's is its
-// length).
-std::vector<int64_t> PositionsOfPlan(const Plan& plan, std::span<const int64_t> token_counts);
 
 }  // namespace onepass

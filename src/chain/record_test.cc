@@ -5,8 +5,6 @@
 
 #include <filesystem>
 
-#include "chain/tiny_chain_for_test.h"
-
 namespace onepass {
 namespace {
 
@@ -144,111 +142,6 @@ TEST(RecordReader, ReadsTheAuthorsData) {
   }
   EXPECT_EQ(LoadRecords(data + "comqa_dev.json")->size(), 301u);
   EXPECT_EQ(LoadRecords(data + "comqa_test.json")->size(), 611u);
-}
-
-class RecordTokensTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    auto tokenizer = ParseTokenizerJson(TinyTokenizerJson(), "tiny");
-    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
-    tokenizer_ = std::move(tokenizer).value();
-  }
-  std::vector<TokenId> Encode(std::vector<TemplatePiece> pieces) {
-    return TemplateEncoder(*tokenizer_).Encode(pieces);
-  }
-  std::unique_ptr<const Tokenizer> tokenizer_;
-};
-
-TEST_F(RecordTokensTest, SpecialTokensAreThoseOfTheTemplateOnly) {
-  EXPECT_THAT(Encode({{false, "<bos>a"}, {true, "<eos>"}, {false, "b<eos>"}}),
-              ElementsAre(259, 'a', '<', 'e', 'o', 's', '>', 'b', 260));
-  // Nor can a literal and a field together spell one.
-  EXPECT_THAT(Encode({{false, "<e"}, {true, "os>"}}), ElementsAre('<', 'e', 'o', 's', '>'));
-}
-
-TEST_F(RecordTokensTest, MergesCrossTheBordersOfFields) {
-  EXPECT_THAT(Encode({{false, "t"}, {true, "h"}, {false, "e"}}), ElementsAre(258));
-  EXPECT_THAT(Encode({{false, "t"}, {false, "<bos>"}, {true, "he"}}), ElementsAre('t', 259, 256));
-}
-
-TEST(Template, BracesAreDoubledAndNamesAreChecked) {
-  const Result<std::vector<TemplatePiece>> pieces = ParseTemplate("a{{{B c}}}d");
-  ASSERT_TRUE(pieces.ok()) << pieces.status().message();
-  ASSERT_EQ(pieces->size(), 3u);
-  EXPECT_EQ((*pieces)[0].text, "a{");
-  EXPECT_EQ((*pieces)[1].text, "B c");
-  EXPECT_TRUE((*pieces)[1].is_field);
-  EXPECT_EQ((*pieces)[2].text, "}d");
-  EXPECT_TRUE(ParseTemplate("")->empty());
-  EXPECT_THAT(ParseTemplate("ab{}").status().message(), HasSubstr("byte 3"));
-  EXPECT_FALSE(ParseTemplate("}").ok());
-  EXPECT_FALSE(ParseTemplate("{a").ok());
-  EXPECT_FALSE(ParseTemplate("{a{b}").ok());
-  EXPECT_FALSE(ParseTemplate("{a\nb}").ok());
-  EXPECT_FALSE(ParseTemplate("{" + std::string(300, 'a') + "}").ok());
-}
-
-ChainSpec TwoStages() {
-  ChainSpec spec;
-  spec.file = "c.yaml";
-  spec.shared = "{Q}\n";
-  spec.stages.resize(2);
-  spec.stages[0] = {
-      .name = "a", .input = "{D}", .read_as = "<note>{text}</note>", .start = "<bos>"};
-  spec.stages[1] = {.name = "b", .start = "<bos>"};
-  spec.stages[0].stop_tokens = spec.stages[1].stop_tokens = {"<eos>"};
-  return spec;
-}
-
-TEST_F(RecordTokensTest, APlansTokensAreThoseOfTeacherForcing) {
-  const Result<Record> record = ParseRecord(R"({"Q": "q", "D": "d<eos>"})", 1, 1);
-  const std::vector<std::string> outputs = {"x<eos>", "y"};
-  ChainSpec spec = TwoStages();
-  Result<Plan> plan = CompilePlan(spec, {4, 5});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  auto tokens = TokensOfPlan(spec, *plan, *record, outputs, *tokenizer_);
-  ASSERT_TRUE(tokens.ok()) << tokens.status().message();
-  // P_a P_b S I_a O_a O_b
-  EXPECT_THAT(*tokens,
-              ElementsAre(ElementsAre(), ElementsAre(), ElementsAre('q', '\n'),
-                          ElementsAre('d', '<', 'e', 'o', 's', '>'),
-                          ElementsAre(259, 'x', '<', 'e', 'o', 's', '>'), ElementsAre(259, 'y')));
-
-  spec.handoff = Handoff::kTextCached;
-  plan = CompilePlan(spec, {4, 5});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  tokens = TokensOfPlan(spec, *plan, *record, outputs, *tokenizer_);
-  ASSERT_TRUE(tokens.ok());
-  // P_a P_b S I_a O_a R_b O_b
-  ASSERT_EQ(tokens->size(), 7u);
-  EXPECT_THAT((*tokens)[5], ElementsAre(261, 'x', '<', 'e', 'o', 's', '>', 262));
-}
-
-TEST_F(RecordTokensTest, TokensThatTheBaseLacksAreRefused) {
-  ChainSpec spec = TwoStages();
-  spec.stages[1].stop_tokens = {"</s>"};
-  EXPECT_EQ(
-      ChainTemplates::Create(spec, *tokenizer_).status().message(),
-      "c.yaml: stage \"b\": stop_tokens: want tokens of the base's tokenizer, found \"</s>\", "
-      "which it does not have");
-  spec = TwoStages();
-  spec.stages[0].start = "<s>";
-  EXPECT_THAT(ChainTemplates::Create(spec, *tokenizer_).status().message(),
-              HasSubstr("stage \"a\": start: want a token of the base's tokenizer"));
-}
-
-TEST_F(RecordTokensTest, AStartOfWhichNoTokensComeIsRefused) {
-  std::string json = TinyTokenizerJson();
-  const std::string none = "\"normalizer\":null";
-  json.replace(json.find(none), none.size(),
-               R"("normalizer":{"type":"Strip","strip_left":true,"strip_right":true})");
-  const auto strips = ParseTokenizerJson(json, "strips");
-  ASSERT_TRUE(strips.ok()) << strips.status().message();
-  ChainSpec spec = TwoStages();
-  spec.stages[1].start = " \n";
-  EXPECT_EQ(ChainTemplates::Create(spec, **strips).status().message(),
-            "c.yaml: stage \"b\": start: want a text that has tokens, found \" \\n\", of which the "
-            "base's tokenizer makes none");
 }
 
 }  // namespace

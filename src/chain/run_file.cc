@@ -32,9 +32,9 @@ void AddTo(RunSummary* summary, const RecordResult& result) {
   ++summary->done;
   summary->total_ms += result.total_ms;
   summary->peak_kv_bytes = std::max(summary->peak_kv_bytes, result.peak_kv_bytes);
-  for (size_t i = 0; i < result.stages.size(); ++i) {
-    const StageResult& stage = result.stages[i];
-    RunSummary::Stage& sum = summary->stages[i];
+  for (const StageResult& stage : result.stages) {
+    RunSummary::Stage& sum = summary->stages[stage.stage];
+    ++sum.runs;
     sum.prefill_ms += stage.prefill_ms;
     sum.handoff_ms += stage.handoff_ms;
     sum.first_token_ms += std::max(stage.first_token_ms, 0.0);
@@ -69,11 +69,12 @@ std::string ResultToJson(const ChainSpec& spec, const Plan& plan, const RecordRe
   json["record"] = result.number;
   json["text"] = result.stages.back().text;
   json["stages"] = ordered_json::array();
-  for (size_t i = 0; i < result.stages.size(); ++i) {
-    const StageResult& stage = result.stages[i];
+  for (const StageResult& stage : result.stages) {
+    const PlanStep& step = plan.steps[stage.step];
     ordered_json row;
-    row["name"] = spec.stages[i].name;
-    row["handoff"] = NameOf(plan.stages[i].handoff);
+    row["name"] = spec.stages[stage.stage].name;
+    row["round"] = step.round + 1;
+    row["handoff"] = NameOf(step.handoff);
     row["text"] = stage.text;
     row["token_ids"] = stage.tokens;
     row["finish"] = NameOf(stage.finish);
@@ -86,6 +87,11 @@ std::string ResultToJson(const ChainSpec& spec, const Plan& plan, const RecordRe
     row["tokens_reused"] = stage.tokens_reused;
     row["tokens_recomputed"] = stage.tokens_recomputed;
     json["stages"].push_back(std::move(row));
+  }
+  if (!result.loops.empty()) json["loops"] = ordered_json::array();
+  for (const LoopResult& loop : result.loops) {
+    json["loops"].push_back(
+        {{"flow", loop.part}, {"rounds", loop.rounds}, {"ended_by", NameOf(loop.end)}});
   }
   json["total_ms"] = Rounded(result.total_ms);
   json["tokens_computed"] = result.TokensComputed();
@@ -163,15 +169,16 @@ std::string SummaryTable(const ChainSpec& spec, const RunSummary& summary) {
                      Cell(summary.wall_seconds, "%.1f s\n");
   if (summary.done == 0) return text;
   const double n = static_cast<double>(summary.done);
-  constexpr const char* kRow = "%-16.16s %10s %11s %12s %10s %8s %10s %8s %12s\n";
+  constexpr const char* kRow = "%-16.16s %6s %10s %11s %12s %10s %8s %10s %8s %12s\n";
   char line[256];
-  std::snprintf(line, sizeof(line), kRow, "mean a record", "prefill ms", "hand-off ms",
+  std::snprintf(line, sizeof(line), kRow, "mean a record", "runs", "prefill ms", "hand-off ms",
                 "1st token ms", "decode ms", "output", "computed", "reused", "recomputed");
   text += line;
   for (size_t i = 0; i < summary.stages.size(); ++i) {
     const RunSummary::Stage& stage = summary.stages[i];
     std::snprintf(
         line, sizeof(line), kRow, spec.stages[i].name.c_str(),
+        Cell(static_cast<double>(stage.runs) / n, "%.2f").c_str(),
         Cell(stage.prefill_ms / n, "%.3f").c_str(), Cell(stage.handoff_ms / n, "%.3f").c_str(),
         Cell(stage.first_token_ms / n, "%.3f").c_str(), Cell(stage.decode_ms / n, "%.3f").c_str(),
         Cell(static_cast<double>(stage.output_tokens) / n, "%.1f").c_str(),

@@ -25,6 +25,7 @@ struct RunSummary {
   int64_t faulty = 0;
   std::string first_fault;
   struct Stage {
+    int64_t runs = 0;
     double prefill_ms = 0;
     double handoff_ms = 0;
     double first_token_ms = 0;

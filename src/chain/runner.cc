@@ -30,6 +30,14 @@ Status RunnerOptions::Validate() const {
   return CheckKvType(kv_dtype);
 }
 
+const StageResult* RecordResult::LastRunOf(int stage) const {
+  const StageResult* last = nullptr;
+  for (const StageResult& run : stages) {
+    if (run.stage == stage) last = &run;
+  }
+  return last;
+}
+
 int64_t RecordResult::TokensComputed() const {
   int64_t sum = 0;
   for (const StageResult& stage : stages) sum += stage.tokens_computed;
@@ -97,6 +105,12 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
                            std::to_string(prompts_[i].width()));
   }
   ASSIGN_OR_RETURN(templates_, ChainTemplates::Create(spec_, *base_.tokenizer));
+  flow_ = spec_.FlowParts();
+  for (size_t i = 0; i < flow_.size(); ++i) {
+    Result<LoopRule> rule = LoopRule::Create(flow_[i].until, *base_.tokenizer);
+    RETURN_IF_ERROR(rule.status().WithPrefix(spec_.file + ": flow[" + std::to_string(i) + "]"));
+    rules_.push_back(*std::move(rule));
+  }
   ASSIGN_OR_RETURN(plan_, CompilePlan(spec_, PromptLengths()));
   fit_plans_.push_back(plan_);
   for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
@@ -129,9 +143,8 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
 
   front_prompts_.resize(plan_.segments.size());
   for (int id = 0; id < segment_count; ++id) {
-    const PlannedSegment& segment = plan_.segments[id];
-    if (segment.dies_after < std::ssize(plan_.stages) || options_.cold) continue;
-    RETURN_IF_ERROR(WriteFrontPrompt(id, &front_prompts_));
+    if (!plan_.OutlivesRecords(static_cast<int>(id)) || options_.cold) continue;
+    RETURN_IF_ERROR(WriteFrontPrompt(static_cast<int>(id), &front_prompts_));
   }
   return Status::Ok();
 }
@@ -155,56 +168,27 @@ Status ChainRunner::WriteFrontPrompt(int id, std::vector<WrittenSegment>* writte
   return Status::Ok();
 }
 
-Status ChainRunner::RenderInputs(const Record& record,
-                                 std::vector<std::vector<TokenId>>* tokens) const {
-  tokens->assign(plan_.segments.size(), {});
-  int shared_input = -1;
-  for (size_t id = 0; id < plan_.segments.size(); ++id) {
-    const PlannedSegment& segment = plan_.segments[id];
-    if (segment.kind == SegmentKind::kSharedInput) {
-      if (shared_input < 0) {
-        ASSIGN_OR_RETURN((*tokens)[id], templates_->SharedInput(record));
-        shared_input = static_cast<int>(id);
-      } else {
-        (*tokens)[id] = (*tokens)[shared_input];
-      }
-    } else if (segment.kind == SegmentKind::kOwnInput && segment.text_of.empty()) {
-      ASSIGN_OR_RETURN((*tokens)[id], templates_->OwnInput(segment.stage, record));
-    }
-  }
-  return Status::Ok();
-}
-
-// The position behind the last one that a plan could use, were every output as long as it may be.
-// `tokens` are the inputs by id of the plan in use.
-int64_t ChainRunner::WorstCaseEnd(const Plan& plan,
-                                  const std::vector<std::vector<TokenId>>& tokens) const {
-  int64_t shared_input = 0;
-  std::vector<int64_t> own_inputs(spec_.stages.size());
-  for (size_t id = 0; id < plan_.segments.size(); ++id) {
-    const PlannedSegment& segment = plan_.segments[id];
-    if (segment.kind == SegmentKind::kSharedInput) shared_input = std::ssize(tokens[id]);
-    if (segment.kind == SegmentKind::kOwnInput && segment.text_of.empty()) {
-      own_inputs[segment.stage] = std::ssize(tokens[id]);
-    }
-  }
+// The position behind the last one that a plan could use, were every output as long as it may be
+// and every loop left in its first round: what later rounds need shows when they come.
+int64_t ChainRunner::WorstCaseEnd(const Plan& plan, const InputTokens& inputs) const {
   std::vector<int64_t> counts;
   for (const PlannedSegment& segment : plan.segments) {
-    int64_t count = 0;
-    if (segment.kind == SegmentKind::kSharedInput) {
-      count = shared_input;
-    } else if (segment.kind == SegmentKind::kPrompt) {
-      count = prompts_[segment.stage].length();
-    } else if (segment.kind == SegmentKind::kOutput) {
-      count = std::ssize(templates_->StartTokens(segment.stage)) +
-              spec_.stages[segment.stage].max_tokens;
-    } else if (segment.text_of.empty()) {
-      count = own_inputs[segment.stage];
-    } else {
-      count = std::ssize(templates_->ReadAgain(segment.text_of, {}));
-      for (const int stage : segment.text_of) count += spec_.stages[stage].max_tokens;
+    int64_t& count = counts.emplace_back(0);
+    if (segment.kind == SegmentKind::kPrompt) count = prompts_[segment.stage].length();
+    if (segment.step >= 0 && plan.steps[segment.step].round > 0) continue;
+    if (segment.kind == SegmentKind::kSharedInput) count = std::ssize(inputs.shared);
+    const auto most = [&](int stage) { return spec_.stages[stage].max_tokens; };
+    if (segment.kind == SegmentKind::kOutput) {
+      count = std::ssize(templates_->StartTokens(segment.stage)) + most(segment.stage);
     }
-    counts.push_back(count);
+    if (segment.has_input) count = std::ssize(inputs.own[segment.step]);
+    for (const int read : segment.text_of) {
+      const PlannedSegment& other = plan.segments[read];
+      if (plan.steps[other.step].round > 0) continue;
+      count += other.kind == SegmentKind::kOutput
+                   ? templates_->ReadAgainOverhead(other.stage) + most(other.stage)
+                   : std::ssize(inputs.own[other.step]);
+    }
   }
   const std::vector<int64_t> starts = PositionsOfPlan(plan, counts);
   int64_t end = 0;
@@ -217,15 +201,15 @@ Status ChainRunner::FitContext(Job* job) const {
   // A cut is the same whatever the hand-off, so that policies are compared on the same inputs.
   const bool cut = spec_.overlong == Overlong::kCut;
   std::span<const Plan> plans(fit_plans_.data(), cut ? fit_plans_.size() : 1);
-  const auto end_of_any = [&](const std::vector<std::vector<TokenId>>& tokens) {
+  const auto end_of_any = [&](const InputTokens& inputs) {
     int64_t end = 0;
-    for (const Plan& plan : plans) end = std::max(end, WorstCaseEnd(plan, tokens));
+    for (const Plan& plan : plans) end = std::max(end, WorstCaseEnd(plan, inputs));
     return end;
   };
-  if (end_of_any(job->tokens) <= context) return Status::Ok();
-  const int64_t end = WorstCaseEnd(plan_, job->tokens);
-  int64_t input_tokens = 0;
-  for (const std::vector<TokenId>& tokens : job->tokens) input_tokens += std::ssize(tokens);
+  if (end_of_any(job->inputs) <= context) return Status::Ok();
+  const int64_t end = WorstCaseEnd(plan_, job->inputs);
+  int64_t input_tokens = std::ssize(job->inputs.shared);
+  for (const std::vector<TokenId>& own : job->inputs.own) input_tokens += std::ssize(own);
   const std::string need =
       job->record->Where() + ": want at most " + std::to_string(context) + " positions (" +
       std::string(base_.config().LimitOfPositions()) + "), found " + std::to_string(end) +
@@ -241,10 +225,9 @@ Status ChainRunner::FitContext(Job* job) const {
   const std::string whole = field->text;
   const auto fits = [&](std::string_view prefix) -> Result<bool> {
     field->text = prefix;
-    std::vector<std::vector<TokenId>> tokens;
-    RETURN_IF_ERROR(RenderInputs(record, &tokens));
-    if (end_of_any(tokens) > context) return false;
-    job->tokens = std::move(tokens);
+    ASSIGN_OR_RETURN(InputTokens inputs, templates_->RenderInputs(plan_, record));
+    if (end_of_any(inputs) > context) return false;
+    job->inputs = std::move(inputs);
     return true;
   };
   // A token is a few bytes.
@@ -266,8 +249,10 @@ Status ChainRunner::FitContext(Job* job) const {
 
 Status ChainRunner::Prepare(Job* job) const {
   job->written = front_prompts_;
-  job->output_texts.assign(spec_.stages.size(), "");
-  RETURN_IF_ERROR(RenderInputs(*job->record, &job->tokens));
+  job->tokens.resize(plan_.segments.size());
+  job->transcript = {.record = job->record, .texts = {}};
+  job->transcript.texts.resize(plan_.steps.size());
+  ASSIGN_OR_RETURN(job->inputs, templates_->RenderInputs(plan_, *job->record));
   return FitContext(job);
 }
 
@@ -278,12 +263,12 @@ Result<std::vector<int64_t>> ChainRunner::CountTokens(const Record& record) cons
   job.result = &result;
   RETURN_IF_ERROR(Prepare(&job));
   std::vector<int64_t> counts;
-  for (size_t id = 0; id < plan_.segments.size(); ++id) {
-    const PlannedSegment& segment = plan_.segments[id];
-    int64_t count = std::ssize(job.tokens[id]);
+  for (const PlannedSegment& segment : plan_.segments) {
+    int64_t& count = counts.emplace_back(-1);
     if (segment.kind == SegmentKind::kPrompt) count = prompts_[segment.stage].length();
-    if (segment.kind == SegmentKind::kOutput || !segment.text_of.empty()) count = -1;
-    counts.push_back(count);
+    if (segment.kind == SegmentKind::kSharedInput) count = std::ssize(job.inputs.shared);
+    const bool alone = segment.has_input && segment.text_of.empty();
+    if (alone) count = std::ssize(job.inputs.own[segment.step]);
   }
   return counts;
 }

@@ -14,6 +14,7 @@
 #include "chain/plan.h"
 #include "chain/record.h"
 #include "chain/spec.h"
+#include "chain/transcript.h"
 #include "engine/engine.h"
 #include "prompt/soft_prompt.h"
 
@@ -31,15 +32,18 @@ struct RunnerOptions {
   Status Validate() const;
 };
 
-// What one stage did for one record. In a batch the records share forward calls, so that times are
+// What one run of a stage did for one record. In a batch the records share forward calls, so that times are
 // those of the whole batch; counts are the record's own.
 struct StageResult {
+  int step = 0;   // of the plan
+  int stage = 0;  // of the chain
   std::string text;
   std::vector<TokenId> tokens;  // sampled, the stop token left out
   FinishReason finish = FinishReason::kLength;
-  double prefill_ms = 0;  // forward calls that write the stage's prompt and inputs
-  // From the previous stage's last token until the first one can be decoded: freeing what is dead,
-  // text to tokens, prefill, attaching views. 0 for stage 0, to which nothing is handed.
+  TokenId stop_token = -1;  // where one ended it
+  double prefill_ms = 0;    // forward calls that write the stage's prompt and inputs
+  // From the last token before until the first one can be decoded: freeing what is dead,
+  // text to tokens, prefill, attaching views. 0 for the first run, to which nothing is handed.
   double handoff_ms = 0;
   double first_token_ms = 0;    // from then on to the first sampled token; -1: none was
   double decode_ms = 0;         // from the first sampled token to the last
@@ -49,16 +53,26 @@ struct StageResult {
   int64_t tokens_recomputed = 0;
 };
 
+// How a record left a loop of the flow.
+struct LoopResult {
+  int part = 0;    // of the flow
+  int rounds = 0;  // begun
+  LoopEnd end = LoopEnd::kRounds;
+};
+
 struct RecordResult {
-  int64_t number = 0;  // the record's
-  Status status;       // why it was not done; stages then holds those that were
-  std::vector<StageResult> stages;
-  double total_ms = 0;  // from its batch's begin to the last stage's last token
+  int64_t number = 0;               // the record's
+  Status status;                    // why it was not done; stages then holds those that were
+  std::vector<StageResult> stages;  // runs of stages, in order
+  std::vector<LoopResult> loops;
+  double total_ms = 0;  // from its batch's begin to the last run's last token
   // Bytes of KV pages held at once, at most, for this record: its own segments and the front
   // prompts that all records share. Whole pages are counted.
   int64_t peak_kv_bytes = 0;
   int64_t cut_bytes = 0;  // dropped from the end of the spec's cut_field
 
+  // The last run of a stage; null: it did not run.
+  const StageResult* LastRunOf(int stage) const;
   int64_t TokensComputed() const;
   int64_t TokensReused() const;
   int64_t TokensRecomputed() const;
@@ -87,10 +101,9 @@ class ChainRunner {
   const PagePool& pool() const { return *pool_; }
   std::vector<int64_t> PromptLengths() const;
 
-  // Called when a stage's output is complete, before what is dead is freed: what the record holds
-  // then, by planned id. Texts that are read again and the own input behind them are one segment,
-  // under the texts' id. For tools and tests. May be empty.
-  std::function<void(size_t record, int stage, const std::vector<WrittenSegment>& held)> on_stage;
+  // Called when a step's output is complete, before what is dead is freed: what the record holds
+  // then, by planned id. For tools and tests. May be empty.
+  std::function<void(size_t record, int step, const std::vector<WrittenSegment>& held)> on_step;
 
   // One result a record, in order; a record's fault is its own. Works through them in batches.
   std::vector<RecordResult> Run(std::span<const Record> records);
@@ -108,14 +121,14 @@ class ChainRunner {
   Status WriteFrontPrompt(int id, std::vector<WrittenSegment>* written);
   Status Prepare(Job* job) const;
   Status FitContext(Job* job) const;
-  Status RenderInputs(const Record& record, std::vector<std::vector<TokenId>>* tokens) const;
-  int64_t WorstCaseEnd(const Plan& plan, const std::vector<std::vector<TokenId>>& tokens) const;
+  int64_t WorstCaseEnd(const Plan& plan, const InputTokens& inputs) const;
   Status RunBatch(std::span<Job*> jobs);
-  Status RunStage(int stage, std::span<Job*> jobs);
-  Status PrefillStage(int stage, std::span<Job*> jobs);
-  Status DecodeStage(int stage, std::span<Job*> jobs);
+  Status RunStep(int step, std::span<Job*> jobs);
+  Status BeginStep(int step, Job* job) const;
+  Status PrefillStep(int step, std::span<Job*> jobs);
+  Status DecodeStep(int step, std::span<Job*> jobs);
+  void EndStep(int step, Job* job) const;
   int64_t StartPosition(const Job& job, int id) const;
-  void FreeDead(int stage, Job* job) const;
 
   Base& base_;
   ChainSpec spec_;
@@ -124,6 +137,8 @@ class ChainRunner {
   std::vector<Plan> fit_plans_;  // of every hand-off, and plan_: a cut record fits them all
   std::vector<SoftPrompt> prompts_;
   std::optional<ChainTemplates> templates_;
+  std::vector<FlowPart> flow_;
+  std::vector<LoopRule> rules_;  // by part of the flow
   std::unique_ptr<PagePool> pool_;
   std::unique_ptr<Engine> engine_;
   std::vector<WrittenSegment> front_prompts_;  // by planned id; shared by every record

@@ -1,5 +1,5 @@
-// Batches of records through the stages in lockstep: who is still in, what is freed, what is
-// counted.
+// Batches of records through the flow in lockstep: who is still in, who leaves a loop, what is
+// freed, what is counted.
 #include <algorithm>
 
 #include "chain/runner.h"
@@ -13,64 +13,87 @@ using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
-void ChainRunner::FreeDead(int stage, Job* job) const {
+// Frees what no step from this one on reads, and makes the step's inputs. A record that cannot
+// finish the step stops before it: nothing is in vain.
+Status ChainRunner::BeginStep(int step, Job* job) const {
+  const PlanStep& planned_step = plan_.steps[step];
+  const int stage = planned_step.stage;
+  const StageSpec& spec = spec_.stages[stage];
   for (size_t id = 0; id < plan_.segments.size(); ++id) {
-    if (plan_.segments[id].dies_after <= stage) job->written[id].segment = nullptr;
+    if (plan_.segments[id].dies_after < step) job->written[id].segment = nullptr;
   }
+  for (const int id : planned_step.writes) {
+    const SegmentKind kind = plan_.segments[id].kind;
+    if (kind != SegmentKind::kSharedInput && kind != SegmentKind::kOwnInput) continue;
+    job->tokens[id] = templates_->TokensOf(plan_, id, job->inputs, job->transcript);
+  }
+  int64_t end = std::ssize(templates_->StartTokens(stage)) + spec.max_tokens;
+  int at = plan_.OutputOf(step);
+  while (plan_.segments[at].after >= 0) {
+    at = plan_.segments[at].after;
+    if (!Contains(planned_step.writes, at)) {
+      end += job->written[at].token_count;
+    } else if (plan_.segments[at].kind == SegmentKind::kPrompt) {
+      end += prompts_[stage].length();
+    } else {
+      end += std::ssize(job->tokens[at]);
+    }
+  }
+  end += plan_.segments[at].offset;
+  const int64_t context = base_.config().max_positions;
+  const std::string where = job->record->Where() + ": stage " + Quote(spec.name) + ": ";
+  if (end > context) {
+    return InvalidArgument(where + "want at most " + std::to_string(context) + " positions (" +
+                           std::string(base_.config().LimitOfPositions()) + "), found " +
+                           std::to_string(end));
+  }
+  const int last = planned_step.writes.size() < 2 ? -1 : planned_step.writes.end()[-2];
+  if (spec.start.empty() && plan_.segments[last].kind != SegmentKind::kPrompt &&
+      job->tokens[last].empty()) {
+    return InvalidArgument(where +
+                           "want an input that the output can follow (it has no start token), " +
+                           "found none");
+  }
+  return Status::Ok();
 }
 
-Status ChainRunner::RunStage(int stage, std::span<Job*> jobs) {
-  const StagePlan& stage_plan = plan_.stages[stage];
-  for (Job* job : jobs) {
-    if (stage > 0) FreeDead(stage - 1, job);
-    job->result->stages.emplace_back();
-    for (const int id : stage_plan.writes) {
-      const PlannedSegment& planned = plan_.segments[id];
-      if (!planned.text_of.empty()) {
-        job->tokens[id] = templates_->ReadAgain(planned.text_of, job->output_texts);
-      }
-    }
-    // Nothing is in vain: a record that cannot finish the stage stops before it.
-    const StageSpec& spec = spec_.stages[stage];
-    int64_t end = std::ssize(templates_->StartTokens(stage)) + spec.max_tokens;
-    int at = stage_plan.writes.back();
-    while (plan_.segments[at].after >= 0) {
-      at = plan_.segments[at].after;
-      if (Contains(stage_plan.writes, at)) {
-        end += plan_.segments[at].kind == SegmentKind::kPrompt
-                   ? prompts_[stage].length()
-                   : static_cast<int64_t>(job->tokens[at].size());
-      } else {
-        end += job->written[at].token_count;
-      }
-    }
-    end += plan_.segments[at].offset;
-    const int64_t context = base_.config().max_positions;
-    const int last = stage_plan.writes.size() < 2 ? -1 : stage_plan.writes.end()[-2];
-    if (end > context) {
-      job->result->status = InvalidArgument(
-          job->record->Where() + ": stage " + Quote(spec.name) + ": want at most " +
-          std::to_string(context) + " positions (" +
-          std::string(base_.config().LimitOfPositions()) + "), found " + std::to_string(end));
-    } else if (spec.start.empty() && plan_.segments[last].kind != SegmentKind::kPrompt &&
-               job->tokens[last].empty()) {
-      job->result->status = InvalidArgument(
-          job->record->Where() + ": stage " + Quote(spec.name) +
-          ": want an input that the output can follow (it has no start token), found none");
-    }
-    if (job->failed()) job->result->stages.pop_back();
+// Where the record goes on: with the next step, or behind the loop.
+void ChainRunner::EndStep(int step, Job* job) const {
+  const PlanStep& planned_step = plan_.steps[step];
+  const StageResult& run = job->run();
+  job->loop_tokens += std::ssize(run.tokens);
+  job->next_step = step + 1;
+  std::optional<LoopEnd> end;
+  if (planned_step.checked) {
+    end =
+        rules_[planned_step.part].EndsWith(run.tokens, run.stop_token, run.text, job->loop_tokens);
   }
+  if (!end && job->next_step == planned_step.behind_part) end = LoopEnd::kRounds;
+  if (!end) return;
+  job->next_step = planned_step.behind_part;
+  job->loop_tokens = 0;
+  if (!flow_[planned_step.part].is_loop()) return;
+  job->result->loops.push_back(
+      {.part = planned_step.part, .rounds = planned_step.round + 1, .end = *end});
+}
+
+Status ChainRunner::RunStep(int step, std::span<Job*> jobs) {
   std::vector<Job*> live;
   for (Job* job : jobs) {
-    if (!job->failed()) live.push_back(job);
+    job->result->status = BeginStep(step, job);
+    if (job->failed()) continue;
+    live.push_back(job);
+    StageResult& run = job->result->stages.emplace_back();
+    run.step = step;
+    run.stage = plan_.steps[step].stage;
   }
   if (live.empty()) return Status::Ok();
 
   const Clock::time_point begin = Clock::now();
-  RETURN_IF_ERROR(PrefillStage(stage, live));
+  RETURN_IF_ERROR(PrefillStep(step, live));
   const double prefill_ms = Milliseconds(Clock::now() - begin);
-  for (Job* job : live) job->result->stages[stage].prefill_ms = prefill_ms;
-  RETURN_IF_ERROR(DecodeStage(stage, live));
+  for (Job* job : live) job->run().prefill_ms = prefill_ms;
+  RETURN_IF_ERROR(DecodeStep(step, live));
 
   for (Job* job : live) {
     int64_t bytes = 0;
@@ -78,7 +101,8 @@ Status ChainRunner::RunStage(int stage, std::span<Job*> jobs) {
       if (written.segment != nullptr) bytes += written.segment->bytes();
     }
     job->result->peak_kv_bytes = std::max(job->result->peak_kv_bytes, bytes);
-    if (on_stage) on_stage(job->index, stage, job->written);
+    EndStep(step, job);
+    if (on_step) on_step(job->index, step, job->written);
   }
   return Status::Ok();
 }
@@ -89,13 +113,12 @@ Status ChainRunner::RunBatch(std::span<Job*> jobs) {
     job->begin = begin;
     job->result->status = Prepare(job);
   }
-  for (int stage = 0; stage < std::ssize(plan_.stages); ++stage) {
-    std::vector<Job*> live;
+  for (int step = 0; step < plan_.step_count(); ++step) {
+    std::vector<Job*> here;
     for (Job* job : jobs) {
-      if (!job->failed()) live.push_back(job);
+      if (!job->failed() && job->next_step == step) here.push_back(job);
     }
-    if (live.empty()) break;
-    RETURN_IF_ERROR(RunStage(stage, live));
+    if (!here.empty()) RETURN_IF_ERROR(RunStep(step, here));
   }
   for (Job* job : jobs) {
     if (!job->failed()) job->result->total_ms = Milliseconds(job->last_token - job->begin);

@@ -14,15 +14,18 @@ struct ChainRunner::Job {
   size_t index = 0;  // in the Run's records
   const Record* record = nullptr;
   RecordResult* result = nullptr;
-  std::vector<std::vector<TokenId>>
-      tokens;                             // by planned id: inputs, rendered before the first stage
-  std::vector<WrittenSegment> written;    // by planned id
-  std::vector<std::string> output_texts;  // by stage
-  std::vector<float> first_logits;        // after the last input of the present stage
+  InputTokens inputs;
+  Transcript transcript;
+  std::vector<std::vector<TokenId>> tokens;  // by planned id: the inputs of steps that began
+  std::vector<WrittenSegment> written;       // by planned id
+  std::vector<float> first_logits;           // after the last input of the present step
+  int next_step = 0;
+  int64_t loop_tokens = 0;  // sampled in the present part of the flow
   std::chrono::steady_clock::time_point begin;
   std::chrono::steady_clock::time_point last_token;
 
   bool failed() const { return !result->status.ok(); }
+  StageResult& run() const { return result->stages.back(); }
 };
 
 inline double Milliseconds(std::chrono::steady_clock::duration duration) {

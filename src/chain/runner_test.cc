@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "chain/explain.h"
-#include "chain/tiny_chain_for_test.h"
+#include "chain/runner_for_test.h"
 
 namespace onepass {
 namespace {
@@ -20,7 +20,6 @@ using ::testing::HasSubstr;
 constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
 constexpr DType kKvTypes[] = {DType::kF32, DType::kBF16, DType::kI8};
 constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
-constexpr uint64_t kSeed = 7;
 
 // Three stages of the forms that differ: with and without own input, by start token.
 ChainSpec ThreeStages(Placement placement) {
@@ -40,103 +39,6 @@ ChainSpec ThreeStages(Placement placement) {
   }
   return spec;
 }
-
-std::vector<SoftPrompt> Prompts(uint64_t seed = kSeed) {
-  std::vector<SoftPrompt> prompts;
-  for (const int length : {5, 3, 4}) prompts.push_back(RandomPrompt(length, 32, seed++));
-  return prompts;
-}
-
-Record MakeRecord(int64_t number, const std::string& question, const std::string& document) {
-  Record record;
-  record.number = record.line = number;
-  const auto add = [&](const char* name, const std::string& text) {
-    record.fields.push_back({.name = name, .text = text, .json_type = "string"});
-  };
-  add("Q", question);
-  add("D", document);
-  add("N", std::to_string(number));
-  return record;
-}
-
-std::vector<Record> Records() {
-  return {MakeRecord(1, "who?", "the other thing"), MakeRecord(2, "where is the house?", "x"),
-          MakeRecord(3, "w", "a rather longer document than the others"),
-          MakeRecord(4, "when did they?", "in the year")};
-}
-
-std::vector<float> KvOf(const Segment& segment) {
-  const KvLayout& layout = segment.pool().layout();
-  std::vector<float> values;
-  for (int64_t layer = 0; layer < layout.layers; ++layer) {
-    for (int64_t head = 0; head < layout.kv_heads; ++head) {
-      for (int64_t token = 0; token < segment.token_count(); ++token) {
-        const int64_t at =
-            (head * layout.page_tokens + token % layout.page_tokens) * layout.RowBytes();
-        const int64_t page = token / layout.page_tokens;
-        std::vector<float> row(layout.head_dim);
-        for (const std::byte* plane :
-             {segment.k_bytes(page, layer), segment.v_bytes(page, layer)}) {
-          LoadRow(layout.dtype, plane + at, layout.head_dim, row.data());
-          values.insert(values.end(), row.begin(), row.end());
-        }
-      }
-    }
-  }
-  return values;
-}
-
-// Everything that a run held, by planned id: kept alive beyond its death.
-using Held = std::vector<SegmentRef>;
-
-class RunnerTest : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() { dir_ = WriteTinyBase("runner_test"); }
-  void SetUp() override { UseBackend("ref"); }
-  void UseBackend(const std::string& backend) {
-    base_ = LoadTinyBase(dir_, backend);
-    ASSERT_NE(base_, nullptr);
-  }
-
-  std::unique_ptr<ChainRunner> Make(const ChainSpec& spec, const RunnerOptions& options = {},
-                                    std::vector<SoftPrompt> prompts = Prompts()) {
-    auto runner = ChainRunner::Create(*base_, spec, std::move(prompts), options);
-    EXPECT_TRUE(runner.ok()) << runner.status().message();
-    return runner.ok() ? std::move(runner).value() : nullptr;
-  }
-
-  // Runs one record; `held` gets every segment.
-  RecordResult RunOne(ChainRunner& runner, const Record& record, Held* held = nullptr) {
-    if (held != nullptr) {
-      held->assign(runner.plan().segments.size(), nullptr);
-      runner.on_stage = [held](size_t, int, const std::vector<WrittenSegment>& written) {
-        for (size_t id = 0; id < written.size(); ++id) {
-          if (written[id].segment != nullptr) (*held)[id] = written[id].segment;
-        }
-      };
-    }
-    std::vector<RecordResult> results = runner.Run({&record, 1});
-    runner.on_stage = nullptr;
-    EXPECT_TRUE(results[0].status.ok()) << results[0].status.message();
-    return std::move(results[0]);
-  }
-
-  // What the held segment of that kind and stage says.
-  std::string TextOf(const Held& held, const Plan& plan, SegmentKind kind, int stage) const {
-    for (size_t id = 0; id < held.size(); ++id) {
-      if (held[id] == nullptr || plan.segments[id].kind != kind) continue;
-      if (plan.segments[id].stage == stage) {
-        return base_->tokenizer->Decode(held[id]->tokens(), false);
-      }
-    }
-    return "(none)";
-  }
-
-  static std::string dir_;
-  std::unique_ptr<Base> base_;
-};
-
-std::string RunnerTest::dir_;
 
 // Which earlier stages' outputs a stage reads: [reader][written by].
 using Reads = std::array<std::array<bool, 3>, 3>;
@@ -165,75 +67,7 @@ bool MayRead(Placement placement, const Reads& reads, const PlannedSegment& read
   return false;
 }
 
-// Ids in the order of their positions, for a kv hand-off.
-std::vector<int> ByPosition(const Plan& plan, const Held& held) {
-  std::vector<int> ids;
-  for (int id = 0; id < std::ssize(plan.segments); ++id) {
-    if (held[id] != nullptr) ids.push_back(id);
-  }
-  std::ranges::sort(
-      ids, [&](int a, int b) { return held[a]->start_position() < held[b]->start_position(); });
-  return ids;
-}
-
-// Computes every segment of a kv run from scratch: one sequence after the other in one pass each,
-// with `changed` (or -1) replaced by other content for its readers only.
-class Recomputation {
- public:
-  Recomputation(Base& base, const Plan& plan, const Held& held, std::vector<SoftPrompt> prompts,
-                DType kv_dtype = DType::kF32)
-      : plan_(plan),
-        held_(held),
-        prompts_(std::move(prompts)),
-        pool_(base.config().Layout(16, kv_dtype), 4096),
-        engine_(base, pool_) {
-    order_ = ByPosition(plan, held);
-    fresh_.resize(plan.segments.size());
-    for (const int id : order_) fresh_[id] = Write(id, -1, nullptr, false);
-  }
-
-  const SegmentRef& fresh(int id) const { return fresh_[id]; }
-  const std::vector<int>& order() const { return order_; }
-
-  // The segment's KV when `changed` has other content, and everything else stays what it was.
-  SegmentRef WithChanged(int id, int changed) {
-    const SegmentRef other = Write(changed, -1, nullptr, true);
-    return Write(id, changed, other, false);
-  }
-
- private:
-  SegmentRef Write(int id, int changed, const SegmentRef& other, bool alter) {
-    const PlannedSegment& planned = plan_.segments[id];
-    PrefillRequest request;
-    // The plan's own views on purpose: they are what the runner attaches.
-    for (const int seen : planned.view) {
-      if (held_[seen] == nullptr) continue;
-      request.view.Append(seen == changed ? other : fresh_[seen]);
-    }
-    request.start_position = held_[id]->start_position();
-    request.provenance = {.kind = planned.kind, .stage = planned.stage};
-    Buffer<float> vectors;
-    if (planned.kind == SegmentKind::kPrompt) {
-      vectors = prompts_[planned.stage].vectors.Copy();
-      if (alter) vectors.span()[3] += 1;
-      request.vectors = vectors.view();
-    } else {
-      request.tokens = held_[id]->tokens();
-      if (alter) request.tokens[request.tokens.size() / 2] ^= 1;
-    }
-    const Status status = engine_.Prefill({&request, 1});
-    EXPECT_TRUE(status.ok()) << status.message();
-    return request.segment;
-  }
-
-  const Plan& plan_;
-  const Held& held_;
-  std::vector<SoftPrompt> prompts_;
-  PagePool pool_;
-  Engine engine_;
-  std::vector<int> order_;
-  Held fresh_;
-};
+class RunnerTest : public RunnerFixture {};
 
 TEST_F(RunnerTest, KvHandoffEqualsFullRecomputationBitwiseOnRef) {
   for (const Placement placement : kPlacements) {
@@ -300,7 +134,6 @@ TEST_F(RunnerTest, NarrowKvIsNearTheKvInF32) {
   }
 }
 
-// For each stage the bytes of the segments that live in it, the plan's own prediction.
 TEST_F(RunnerTest, PeakBytesAreThoseThatThePlanPredictsOfTheType) {
   for (const Placement placement : kPlacements) {
     for (const DType kv_dtype : kKvTypes) {
@@ -314,15 +147,8 @@ TEST_F(RunnerTest, PeakBytesAreThoseThatThePlanPredictsOfTheType) {
       for (const SegmentRef& segment : held) facts.token_counts.push_back(segment->token_count());
       const nlohmann::json plan =
           nlohmann::json::parse(ExplainPlanJson(runner->spec(), runner->plan(), facts));
-      int64_t predicted = 0;
-      for (int stage = 0; stage < 3; ++stage) {
-        int64_t bytes = 0;
-        for (const nlohmann::json& row : plan["segments"]) {
-          const bool lives = row["written_by"] <= stage && stage <= row["dies_after"];
-          if (lives) bytes += row["kv_bytes"].get<int64_t>();
-        }
-        predicted = std::max(predicted, bytes);
-      }
+      const int64_t predicted =
+          PeakKvBytes(runner->plan(), facts.token_counts, runner->pool().layout());
       EXPECT_EQ(result.peak_kv_bytes, predicted) << KvTypeName(kv_dtype);
       EXPECT_EQ(plan["kv_bytes_per_token"], base_->config().Layout(1, kv_dtype).TokenBytes());
     }
@@ -437,14 +263,17 @@ TEST_F(RunnerTest, CountersProveThatKvRecomputesNothing) {
       int64_t shared = 0;
       int64_t again = 0;
       int64_t written = 0;
-      std::vector<std::string> texts;
-      for (const StageResult& stage : result.stages) texts.push_back(stage.text);
+      Transcript transcript;
+      for (const StageResult& stage : result.stages) transcript.texts.emplace_back(stage.text);
+      const InputTokens no_inputs{.shared = {}, .own = {{}, {}, {}}};
       for (size_t id = 0; id < held.size(); ++id) {
         const PlannedSegment& segment = runner->plan().segments[id];
         const int64_t count = held[id] == nullptr ? 0 : held[id]->token_count();
         if (segment.dies_after < 3) written += count;
         if (segment.kind == SegmentKind::kSharedInput) shared = count;
-        again += std::ssize(runner->templates().ReadAgain(segment.text_of, texts));
+        if (segment.text_of.empty()) continue;
+        again += std::ssize(runner->templates().TokensOf(runner->plan(), static_cast<int>(id),
+                                                         no_inputs, transcript));
       }
       EXPECT_EQ(result.TokensComputed(), written);
       switch (handoff) {
@@ -544,7 +373,7 @@ TEST_F(RunnerTest, DeadSegmentsAreFreedAtTheHandoff) {
     for (const Handoff handoff : kHandoffs) {
       const auto runner = Make(ThreeStages(placement), {.handoff = handoff});
       const int64_t resident = runner->pool().bytes_used();
-      runner->on_stage = [&](size_t, int stage, const std::vector<WrittenSegment>& written) {
+      runner->on_step = [&](size_t, int stage, const std::vector<WrittenSegment>& written) {
         for (size_t id = 0; id < written.size(); ++id) {
           if (written[id].segment == nullptr) continue;
           EXPECT_GE(runner->plan().segments[id].dies_after, stage);
@@ -594,7 +423,7 @@ TEST_F(RunnerTest, AnOutputCutByItsLengthHandsAllItsTokensOver) {
   Held held;
   const RecordResult result = RunOne(*runner, Records()[0], &held);
   EXPECT_EQ(result.stages[0].finish, FinishReason::kLength);
-  const int output = runner->plan().stages[0].writes.back();
+  const int output = runner->plan().OutputOf(0);
   EXPECT_EQ(held[output]->token_count(), 1 + 9);  // <bos> and all that were sampled
 }
 
@@ -729,8 +558,7 @@ TEST_F(RunnerTest, AnOutputMayFollowItsInputWithoutAStartToken) {
     const auto runner = Make(spec);
     Held held;
     const RecordResult result = RunOne(*runner, Records()[0], &held);
-    EXPECT_EQ(held[runner->plan().stages[0].writes.back()]->token_count(),
-              std::ssize(result.stages[0].tokens));
+    EXPECT_EQ(held[runner->plan().OutputOf(0)]->token_count(), std::ssize(result.stages[0].tokens));
     spec.stages[0].input = "{D}";
     Record record = MakeRecord(1, "q", "");
     const std::vector<RecordResult> results = Make(spec)->Run({&record, 1});

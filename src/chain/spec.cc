@@ -64,6 +64,27 @@ Status ReadStage(const YamlNode& node, const std::string& file, size_t index, St
                                                place + "sampling");
 }
 
+Status ValidateReads(const ChainSpec& spec, const StageSpec& stage) {
+  const std::string where = "stage " + Quote(stage.name) + ": reads: ";
+  const std::vector<std::string> before = NamesBefore(spec.FlowParts(), stage.name);
+  std::vector<std::string> seen;
+  for (const std::string& name : stage.reads.value_or(std::vector<std::string>{})) {
+    if (std::ranges::find(before, name) == before.end()) {
+      std::string names;
+      for (const std::string& each : before) names += (names.empty() ? "" : ", ") + Quote(each);
+      return InvalidArgument(where + "want stages that run before it (" +
+                             (names.empty() ? "there are none" : names) + "), found " +
+                             Quote(name) + ", which " +
+                             (spec.StageOf(name) >= 0 ? "does not" : "is no stage"));
+    }
+    if (std::ranges::find(seen, name) != seen.end()) {
+      return InvalidArgument(where + Quote(name) + " stands twice");
+    }
+    seen.push_back(name);
+  }
+  return Status::Ok();
+}
+
 Status ValidateStage(const ChainSpec& spec, size_t index) {
   const StageSpec& stage = spec.stages[index];
   const std::string where = "stage " + Quote(stage.name) + ": ";
@@ -77,23 +98,6 @@ Status ValidateStage(const ChainSpec& spec, size_t index) {
   if (std::ranges::find(earlier, stage.name) != earlier.end()) {
     return InvalidArgument("stages[" + std::to_string(index) + "].name: want a name of its own, " +
                            "found " + Quote(stage.name) + " again");
-  }
-  std::vector<std::string> seen;
-  for (const std::string& name : stage.reads.value_or(std::vector<std::string>{})) {
-    if (std::ranges::find(earlier, name) == earlier.end()) {
-      const bool later = std::ranges::any_of(
-          spec.stages, [&](const StageSpec& other) { return other.name == name; });
-      std::string names;
-      for (const std::string& each : earlier) names += (names.empty() ? "" : ", ") + Quote(each);
-      return InvalidArgument(where + "reads: want earlier stages (" +
-                             (names.empty() ? "there are none" : names) + "), found " +
-                             Quote(name) + ", " +
-                             (later ? "which is not earlier" : "which is no stage"));
-    }
-    if (std::ranges::find(seen, name) != seen.end()) {
-      return InvalidArgument(where + "reads: " + Quote(name) + " stands twice");
-    }
-    seen.push_back(name);
   }
   for (const std::string& stop : stage.stop_tokens) {
     if (stop.empty()) return InvalidArgument(where + "stop_tokens: found an empty string");
@@ -164,6 +168,10 @@ Status ChainSpec::Validate() const {
   for (size_t i = 0; i < stages.size(); ++i) {
     RETURN_IF_ERROR(ValidateStage(*this, i).WithPrefix(where));
   }
+  if (!flow.empty()) RETURN_IF_ERROR(ValidateFlow(flow, StageNames()).WithPrefix(where));
+  for (const StageSpec& stage : stages) {
+    RETURN_IF_ERROR(ValidateReads(*this, stage).WithPrefix(where));
+  }
   if (overlong == Overlong::kRefuse && !cut_field.empty()) {
     return InvalidArgument(where + ": cut_field: only `overlong: cut` has one, found " +
                            Quote(cut_field));
@@ -177,6 +185,24 @@ Status ChainSpec::Validate() const {
     }
   }
   return Status::Ok();
+}
+
+int ChainSpec::StageOf(std::string_view name) const {
+  const auto found = std::ranges::find(stages, name, &StageSpec::name);
+  return found == stages.end() ? -1 : static_cast<int>(found - stages.begin());
+}
+
+std::vector<std::string> ChainSpec::StageNames() const {
+  std::vector<std::string> names;
+  for (const StageSpec& stage : stages) names.push_back(stage.name);
+  return names;
+}
+
+std::vector<FlowPart> ChainSpec::FlowParts() const {
+  if (!flow.empty()) return flow;
+  std::vector<FlowPart> parts;
+  for (const StageSpec& stage : stages) parts.push_back({.names = {stage.name}, .until = {}});
+  return parts;
 }
 
 Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file) {
@@ -210,6 +236,7 @@ Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file)
   }
   map.Text("cut_field", &spec.cut_field);
   const YamlNode* stages = map.Child("stages", YamlNode::Kind::kList);
+  const YamlNode* flow = map.Child("flow", YamlNode::Kind::kList);
   RETURN_IF_ERROR(map.Finish());
   if (stages->items.size() > kMaxStages) {
     return InvalidArgument(file + ":" + std::to_string(stages->line) + ": stages: want 1 to " +
@@ -223,6 +250,15 @@ Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file)
     // Faults that concern one stage get its line.
     RETURN_IF_ERROR(
         ValidateStage(spec, i).WithPrefix(file + ":" + std::to_string(stages->items[i].line)));
+  }
+  if (flow != nullptr) {
+    ASSIGN_OR_RETURN(spec.flow, ParseFlow(*flow, file));
+    RETURN_IF_ERROR(ValidateFlow(spec.flow, spec.StageNames())
+                        .WithPrefix(file + ":" + std::to_string(flow->line)));
+  }
+  for (size_t i = 0; i < spec.stages.size(); ++i) {
+    RETURN_IF_ERROR(ValidateReads(spec, spec.stages[i])
+                        .WithPrefix(file + ":" + std::to_string(stages->items[i].line)));
   }
   if (spec.name.empty()) spec.name = std::filesystem::path(file).stem().string();
   RETURN_IF_ERROR(spec.Validate());

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "chain/flow.h"
 #include "core/status.h"
 #include "engine/engine.h"
 #include "prompt/soft_prompt.h"
@@ -31,7 +32,8 @@ struct StageSpec {
   std::string start;                 // e.g. "<bos>"; may be empty
   std::vector<std::string> stop_tokens;
   std::vector<std::string> stop_strings;
-  std::optional<std::vector<std::string>> reads;  // earlier stages' names; default: all
+  // Stages that run before it, itself in a loop included; default: all.
+  std::optional<std::vector<std::string>> reads;
   std::optional<Handoff> handoff;  // how it receives what it reads; default: the chain's
   int64_t max_tokens = 256;
   SamplingOptions sampling;
@@ -47,11 +49,17 @@ struct ChainSpec {
   Handoff handoff = Handoff::kKv;
   std::string shared;  // template of the shared input S; may be empty
   std::vector<StageSpec> stages;
+  std::vector<FlowPart> flow;  // empty: every stage once, in order
   // A record that does not fit the context: refuse it, or cut the end of `cut_field` to fit.
   Overlong overlong = Overlong::kRefuse;
   std::string cut_field;
 
   Status Validate() const;
+  // The stage of that name; -1: there is none.
+  int StageOf(std::string_view name) const;
+  std::vector<std::string> StageNames() const;
+  // The flow; where it is empty, the one that stands for it.
+  std::vector<FlowPart> FlowParts() const;
 };
 
 Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file);

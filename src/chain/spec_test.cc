@@ -94,7 +94,7 @@ TEST(ChainSpec, DefaultsAreTheMethods) {
 TEST(ChainSpec, UnknownKeysAreRefusedWithTheNearestAndAllKnown) {
   EXPECT_EQ(FaultOf(With("placment: front\n")),
             "dir/c.yaml:2: unknown key \"placment\", did you mean \"placement\"? Known keys: name, "
-            "base, placement, handoff, shared, overlong, cut_field, stages");
+            "base, placement, handoff, shared, overlong, cut_field, stages, flow");
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - name: a\n    start: x\n    max_token: 3\n"),
               HasSubstr("dir/c.yaml:5: unknown key \"stages[0].max_token\", did you mean "
                         "\"max_tokens\"?"));
@@ -130,14 +130,57 @@ TEST(ChainSpec, FaultsNameLineKeyWantedAndFound) {
             "\"{\" that nothing closes");
 }
 
+TEST(ChainSpec, AFlowHasStagesAndLoops) {
+  const std::string stages = "base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [b]}\n";
+  const Result<ChainSpec> spec = ParseChainSpec(
+      stages +
+          "flow:\n  - loop: [a, b]\n    rounds: 6\n    until: {stage: b, text: 'x+', tokens: 9}\n"
+          "  - a\n",
+      "dir/c.yaml");
+  ASSERT_TRUE(spec.ok()) << spec.status().message();
+  ASSERT_EQ(spec->flow.size(), 2u);
+  EXPECT_THAT(spec->flow[0].names, ElementsAre("a", "b"));
+  EXPECT_EQ(spec->flow[0].rounds, 6);
+  EXPECT_EQ(spec->flow[0].until.text, "x+");
+  EXPECT_EQ(spec->flow[0].until.tokens, 9);
+  EXPECT_FALSE(spec->flow[0].ChecksAfter("a"));
+  EXPECT_TRUE(spec->flow[0].ChecksAfter("b"));
+  EXPECT_THAT(spec->flow[1].names, ElementsAre("a"));
+
+  const std::string plain = "base: b\nstages:\n  - {name: a}\n  - {name: b}\nflow:\n";
+  EXPECT_EQ(FaultOf(plain + "  - c\n"),
+            "dir/c.yaml:6: flow[0]: want a stage of the chain, found \"c\"");
+  EXPECT_EQ(FaultOf(plain + "  - a\n"),
+            "dir/c.yaml:6: flow: want every stage in it, found no \"b\"");
+  EXPECT_THAT(FaultOf(plain + "  []\n"), EndsWith("found an empty list"));
+  EXPECT_THAT(FaultOf(plain + "  - [a, b]\n"),
+              EndsWith("flow[0]: want a stage or {loop: [...], rounds: n}, found a list"));
+  const auto loop = [&](const std::string& rest) {
+    return FaultOf(plain + "  - {loop: [a, b], " + rest + "}\n");
+  };
+  EXPECT_THAT(loop("until: {tokens: 1}"), HasSubstr("rounds"));
+  EXPECT_THAT(loop("rounds: 0"), HasSubstr("flow[0].rounds: want"));
+  EXPECT_THAT(loop("rounds: 513"),
+              EndsWith("want at most 1024 runs of stages in all rounds, found 1026"));
+  EXPECT_THAT(loop("rounds: 2, until: {stage: c, tokens: 1}"),
+              EndsWith("flow[0].until.stage: want a stage of the loop, found \"c\""));
+  EXPECT_THAT(loop("rounds: 2, until: {stage: a}"),
+              EndsWith("flow[0].until: want token, text or tokens, found none"));
+  EXPECT_THAT(loop("rounds: 2, until: {text: '('}"), HasSubstr("flow[0].until.text: "));
+  EXPECT_THAT(loop("rounds: 2, until: {round: 1}"),
+              HasSubstr("unknown key \"flow[0].until.round\""));
+}
+
 TEST(ChainSpec, StagesMustMakeSenseTogether) {
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a, start: x}\n  - {name: a, start: x}\n"),
               EndsWith("want a name of its own, found \"a\" again"));
   EXPECT_EQ(FaultOf("base: b\nstages:\n  - {name: a, reads: [b]}\n  - {name: b}\n"),
-            "dir/c.yaml:3: stage \"a\": reads: want earlier stages (there are none), found \"b\", "
-            "which is no stage");
+            "dir/c.yaml:3: stage \"a\": reads: want stages that run before it (there are none), "
+            "found \"b\", which does not");
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [b]}\n"),
-              EndsWith("want earlier stages (\"a\"), found \"b\", which is not earlier"));
+              EndsWith("want stages that run before it (\"a\"), found \"b\", which does not"));
+  EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [x]}\n"),
+              EndsWith("found \"x\", which is no stage"));
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [a, a]}\n"),
               EndsWith("\"a\" stands twice"));
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a, read_as: 'none'}\n"),

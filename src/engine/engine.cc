@@ -48,6 +48,7 @@ class Decoding {
     r.tokens.clear();
     r.text.clear();
     r.fed_tokens = 0;
+    r.stop_token = -1;
     r.first_token_seconds = -1;
     r.decode_seconds = 0;
     const int64_t most = std::clamp<int64_t>(r.stop.max_tokens, 0, context);
@@ -60,6 +61,7 @@ class Decoding {
   std::span<const TokenId> Accept(TokenId token) {
     const StopRule& stop = request->stop;
     if (std::ranges::find(stop.tokens, token) != stop.tokens.end()) {
+      request->stop_token = token;
       Finish(FinishReason::kStopToken);
       return {};
     }

@@ -84,6 +84,7 @@ struct DecodeRequest {
   std::string text;        // decoded, special tokens skipped, cut at a stop string
   int64_t fed_tokens = 0;  // rows that went through the model
   FinishReason finish = FinishReason::kLength;
+  TokenId stop_token = -1;         // where one ended it
   double first_token_seconds = 0;  // from the call to the first sampled token; -1: none was
   double decode_seconds = 0;       // from the first sampled token to the end
 };

@@ -86,12 +86,10 @@ Status LoadQuestions(Setting& setting) {
   return Status::Ok();
 }
 
-// The index of the stage whose output is scored.
-Result<size_t> AnswerStage(const ChainSpec& spec, const MethodSpec& method) {
-  if (method.answer.empty()) return spec.stages.size() - 1;
-  for (size_t i = 0; i < spec.stages.size(); ++i) {
-    if (spec.stages[i].name == method.answer) return i;
-  }
+// The stage whose last output is scored; -1: the one that ran last.
+Result<int> AnswerStage(const ChainSpec& spec, const MethodSpec& method) {
+  if (method.answer.empty()) return -1;
+  if (const int stage = spec.StageOf(method.answer); stage >= 0) return stage;
   return InvalidArgument(fmt::format("method \"{}\": answer: {} is no stage of {}", method.method,
                                      Quote(method.answer), spec.file));
 }
@@ -109,8 +107,9 @@ std::string SampleLine(const Record& record, uint64_t seed, const ChainSpec& spe
   line["ms"] = result.total_ms;
   line["recomputed_tokens"] = result.TokensRecomputed();
   line["peak_kv_bytes"] = result.peak_kv_bytes;
-  for (size_t i = 0; i < result.stages.size(); ++i) {
-    line["outputs"][spec.stages[i].name] = result.stages[i].text;
+  line["outputs"] = nlohmann::ordered_json::array();
+  for (const StageResult& run : result.stages) {
+    line["outputs"].push_back({{"stage", spec.stages[run.stage].name}, {"text", run.text}});
   }
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
@@ -119,7 +118,7 @@ std::string SampleLine(const Record& record, uint64_t seed, const ChainSpec& spe
 Result<AnsweredRun> RunMethod(Setting& setting, size_t index, uint64_t seed) {
   const MethodSpec& method = setting.suite.methods[index];
   ASSIGN_OR_RETURN(const ChainSpec spec, BindMethod(setting.suite, method, seed));
-  ASSIGN_OR_RETURN(const size_t answer_stage, AnswerStage(spec, method));
+  ASSIGN_OR_RETURN(const int answer_stage, AnswerStage(spec, method));
   ASSIGN_OR_RETURN(Base* const base, BaseOf(setting, spec.base));
   RunnerOptions options;
   options.handoff = method.handoff;
@@ -142,8 +141,10 @@ Result<AnsweredRun> RunMethod(Setting& setting, size_t index, uint64_t seed) {
       setting.left_out[i] = true;
       continue;
     }
-    const std::string answer =
-        ExtractAnswer(answered.result.stages[answer_stage].text, method.after);
+    // A stage that the flow did not come to has no answer.
+    const StageResult* last =
+        answer_stage < 0 ? &answered.result.stages.back() : answered.result.LastRunOf(answer_stage);
+    const std::string answer = last == nullptr ? "" : ExtractAnswer(last->text, method.after);
     answered.score = ScoreAnswer(answer, setting.answers[i], setting.suite.rule);
     answered.sample =
         SampleLine(record, seed, spec, answered.result, answer, setting.answers[i], answered.score);

@@ -13,6 +13,7 @@ namespace onepass {
 namespace {
 
 constexpr size_t kMaxWarnings = 10;
+constexpr std::string_view kRound = "{round}";
 
 // Makes samples of records, one at a time.
 class SampleMaker {
@@ -56,47 +57,101 @@ class SampleMaker {
  private:
   Result<TrainSample> Encode(const Record& record) const {
     TrainSample sample;
-    std::vector<std::string> outputs;
-    if (!options_.distill_output.empty()) {
-      std::string text;
-      for (const TemplatePiece& piece : distill_) {
-        if (!piece.is_field) {
-          text += piece.text;
-          continue;
-        }
-        ASSIGN_OR_RETURN(const std::string_view value, record.Text(piece.text));
-        text += value;
-      }
-      outputs.push_back(std::move(text));
+    Transcript transcript{.record = &record, .texts = {}};
+    if (options_.distill_output.empty()) {
+      ASSIGN_OR_RETURN(transcript.texts, OutputsOf(record));
     } else {
-      for (int stage = 0; stage <= tape_.stage; ++stage) {
-        ASSIGN_OR_RETURN(const std::string_view value, record.Text(options_.outputs[stage]));
-        outputs.emplace_back(value);
-      }
+      ASSIGN_OR_RETURN(transcript.texts.emplace_back(), DistillOutput(record));
     }
-    ASSIGN_OR_RETURN(sample.tokens, TokensOfPlan(templates_, plan_, record, outputs));
-    sample.start_count = std::ssize(templates_.StartTokens(tape_.stage));
-    const std::vector<TokenId>& stop = templates_.StopTokens(tape_.stage);
-    if (!stop.empty()) sample.end_token = stop.front();
-
-    if (std::ssize(sample.tokens[tape_.target]) <= sample.start_count) {
-      return InvalidArgument(record.Where() + ": want an output to learn, found an empty text");
+    ASSIGN_OR_RETURN(sample.tokens, TokensOfPlan(templates_, plan_, transcript));
+    for (int step = 0; step < plan_.step_count(); ++step) {
+      sample.ran.push_back(transcript.HasRun(step));
     }
-    if (sample.start_count == 0) {
-      bool has_predecessor = false;
-      for (int id : plan_.stages[tape_.stage].writes) {
-        if (id != tape_.target) has_predecessor |= LengthOf(sample, id) > 0;
-      }
-      if (!has_predecessor) {
-        return InvalidArgument(
-            record.Where() + ": want a start token or an own input before the output, found none");
-      }
+    for (const int id : tape_.targets) {
+      const PlannedSegment& segment = plan_.segments[id];
+      if (!sample.ran[segment.step]) continue;
+      TrainSample::Target& target = sample.targets.emplace_back();
+      target.id = id;
+      target.start_count = std::ssize(templates_.StartTokens(segment.stage));
+      const std::vector<TokenId>& stop = templates_.StopTokens(segment.stage);
+      if (!stop.empty()) target.end_token = stop.front();
+      RETURN_IF_ERROR(CheckTarget(record, sample, target));
     }
     return sample;
   }
 
+  Status CheckTarget(const Record& record, const TrainSample& sample,
+                     const TrainSample::Target& target) const {
+    if (std::ssize(sample.tokens[target.id]) <= target.start_count) {
+      return InvalidArgument(record.Where() + ": want an output to learn, found an empty text");
+    }
+    if (target.start_count > 0) return Status::Ok();
+    for (const int id : plan_.steps[plan_.segments[target.id].step].writes) {
+      if (id != target.id && LengthOf(sample, id) > 0) return Status::Ok();
+    }
+    return InvalidArgument(record.Where() +
+                           ": want a start token or an own input before the output, found none");
+  }
+
+  Result<std::string> DistillOutput(const Record& record) const {
+    std::string text;
+    for (const TemplatePiece& piece : distill_) {
+      if (!piece.is_field) {
+        text += piece.text;
+        continue;
+      }
+      ASSIGN_OR_RETURN(const std::string_view value, record.Text(piece.text));
+      text += value;
+    }
+    return text;
+  }
+
+  // The record field of a stage's run, from 0.
+  std::string FieldOf(int stage, int run) const {
+    std::string field = options_.outputs[stage];
+    const size_t at = field.find(kRound);
+    if (at != std::string::npos) field.replace(at, kRound.size(), std::to_string(run + 1));
+    return field;
+  }
+
+  // By step. A loop ends where the record has no further output.
+  Result<std::vector<std::optional<std::string>>> OutputsOf(const Record& record) const {
+    std::vector<std::optional<std::string>> texts(plan_.steps.size());
+    for (int step = 0; step < plan_.step_count();) {
+      const PlanStep& planned = plan_.steps[step];
+      const std::string field = FieldOf(planned.stage, planned.run);
+      const bool may_end = step > 0 && plan_.steps[step - 1].part == planned.part;
+      if (may_end && record.Find(field) == nullptr) {
+        for (int later = step; later < planned.behind_part; ++later) {
+          RETURN_IF_ERROR(CheckAbsent(record, plan_.steps[later].stage, plan_.steps[later].run,
+                                      "it has no " + Quote(field)));
+        }
+        step = planned.behind_part;
+        continue;
+      }
+      ASSIGN_OR_RETURN(const std::string_view text, record.Text(field));
+      texts[step] = std::string(text);
+      ++step;
+    }
+    // Rounds beyond those of the flow.
+    for (int stage = 0; stage < std::ssize(options_.outputs); ++stage) {
+      const int runs = static_cast<int>(std::ranges::count(plan_.steps, stage, &PlanStep::stage));
+      if (runs == 0 || options_.outputs[stage].find(kRound) == std::string::npos) continue;
+      RETURN_IF_ERROR(
+          CheckAbsent(record, stage, runs, "the chain's flow has " + std::to_string(runs)));
+    }
+    return texts;
+  }
+
+  Status CheckAbsent(const Record& record, int stage, int run, const std::string& why) const {
+    const std::string field = FieldOf(stage, run);
+    if (record.Find(field) == nullptr) return Status::Ok();
+    return InvalidArgument(record.Where() + ": want no field " + Quote(field) + ", since " + why);
+  }
+
   int64_t LengthOf(const TrainSample& sample, int id) const {
     const PlannedSegment& segment = plan_.segments[id];
+    if (segment.step >= 0 && !sample.ran[segment.step]) return 0;
     return segment.kind == SegmentKind::kPrompt ? prompt_lengths_[segment.stage]
                                                 : std::ssize(sample.tokens[id]);
   }
@@ -159,8 +214,12 @@ uint64_t HashSample(uint64_t hash, const TrainSample& sample) {
     hash = HashCombine(hash, tokens.size());
     for (int32_t token : tokens) hash = HashCombine(hash, static_cast<uint64_t>(token));
   }
-  hash = HashCombine(hash, static_cast<uint64_t>(sample.start_count));
-  return HashCombine(hash, sample.end_token.has_value() ? 1 + uint64_t(*sample.end_token) : 0);
+  for (const bool ran : sample.ran) hash = HashCombine(hash, ran ? 1 : 0);
+  for (const TrainSample::Target& target : sample.targets) {
+    hash = HashCombine(hash, static_cast<uint64_t>(target.start_count));
+    hash = HashCombine(hash, target.end_token ? 1 + uint64_t(*target.end_token) : 0);
+  }
+  return hash;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "chain/record.h"
+#include "chain/transcript.h"
 #include "core/status.h"
 #include "train/prompt_gradient.h"
 #include "train/recipe.h"
@@ -15,11 +16,13 @@
 namespace onepass {
 
 struct DatasetOptions {
-  std::string cut_field;             // field whose end OverlongSample::kCut cuts
-  std::vector<std::string> outputs;  // record field of each stage's output, up to the trained one
-  std::string distill_output;        // if not empty: template of the only stage's output
-  int64_t max_tokens = 1224;         // text tokens of one sample, over all used segments
-  int64_t max_positions = 0;         // the base's context
+  std::string cut_field;  // field whose end OverlongSample::kCut cuts
+  // Record field of each stage's output, by stage, for all that the plan runs; "{round}" stands for
+  // the number of the stage's run, from 1.
+  std::vector<std::string> outputs;
+  std::string distill_output;  // if not empty: template of the only stage's output
+  int64_t max_tokens = 1224;   // text tokens of one sample, over all used segments
+  int64_t max_positions = 0;   // the base's context
   OverlongSample overlong = OverlongSample::kRefuse;
   OnError on_error = OnError::kStop;
   int64_t max_samples = 0;  // stop reading after so many; 0: all

@@ -11,51 +11,76 @@
 namespace onepass {
 namespace {
 
-// How many tokens of a planned segment a sample has. The last target of an output is only
-// predicted: where there is no end token that is its last text token.
-int64_t SegmentLength(const Plan& plan, const TapePlan& tape,
-                      const std::vector<int64_t>& prompt_lengths, const TrainSample& sample,
-                      int id) {
+// How many tokens of a planned segment a sample has. Of an output that has no end token the last
+// text token is only predicted, unless a later step reads it.
+int64_t SegmentLength(const Plan& plan, const std::vector<int64_t>& prompt_lengths,
+                      const TrainSample& sample, int id) {
   const PlannedSegment& segment = plan.segments[id];
+  if (segment.step >= 0 && !sample.ran[segment.step]) return 0;
   if (segment.kind == SegmentKind::kPrompt) return prompt_lengths[segment.stage];
-  const int64_t count = static_cast<int64_t>(sample.tokens[id].size());
-  const bool last_is_target_only =
-      id == tape.target && !sample.end_token.has_value() && count > sample.start_count;
-  return last_is_target_only ? count - 1 : count;
+  const int64_t count = std::ssize(sample.tokens[id]);
+  const auto target = std::ranges::find(sample.targets, id, &TrainSample::Target::id);
+  if (target == sample.targets.end() || segment.dies_after > segment.step) return count;
+  return !target->end_token && count > target->start_count ? count - 1 : count;
 }
 
 }  // namespace
 
-int64_t TrainSample::TargetCount(const TapePlan& tape) const {
-  return static_cast<int64_t>(tokens[tape.target].size()) - start_count +
-         (end_token.has_value() ? 1 : 0);
+int64_t TrainSample::TargetCount() const {
+  int64_t count = 0;
+  for (const Target& target : targets) {
+    count += std::ssize(tokens[target.id]) - target.start_count + (target.end_token ? 1 : 0);
+  }
+  return count;
 }
 
 int64_t TrainSample::TokenCount(const TapePlan& tape) const {
   int64_t count = 0;
   for (size_t id = 0; id < tokens.size(); ++id) {
-    if (tape.roles[id] != TapeRole::kUnused) count += static_cast<int64_t>(tokens[id].size());
+    if (tape.roles[id] != TapeRole::kUnused) count += std::ssize(tokens[id]);
   }
   return count;
+}
+
+ParameterRows::ParameterRows(const TapePlan& tape, const std::vector<int64_t>& prompt_lengths) {
+  for (const int stage : tape.stages) {
+    stages.push_back({.stage = stage, .begin = count, .prompt = prompt_lengths[stage]});
+    count += prompt_lengths[stage];
+  }
+}
+
+const ParameterRows::Stage& ParameterRows::Of(int stage) const {
+  const auto found = std::ranges::find(stages, stage, &Stage::stage);
+  ONEPASS_CHECK(found != stages.end(), "the stage is trained");
+  return *found;
 }
 
 // What one Run holds until its backward is done.
 template <class Real>
 struct PromptGradient<Real>::Pass {
   std::span<const TrainSample* const> samples;
-  View<const Real> prompt;
+  View<const Real> parameters;
   bool want_gradient = false;
   std::vector<std::vector<WrittenSegment>> written;  // [sample][plan id]
   std::vector<std::vector<int64_t>> end_positions;   // [sample][plan id]
   std::deque<KvView> views;                          // the tape's calls refer to them
   Tape<Real> tape;
-  int64_t prompt_call = -1;  // tape call that wrote the trained prompt
+  struct PromptCall {
+    int64_t call = 0;  // of the tape, that wrote a trained prompt, once or for every sample
+    int stage = 0;
+  };
+  std::vector<PromptCall> prompt_calls;
 
-  // The loss rows of each sample: the output's first prediction may come from the segment before
-  // it.
-  std::vector<std::vector<int32_t>> targets;  // [sample]
-  std::vector<int> first_row_id;              // plan id that predicts target 0, or the target's own
-  std::vector<std::vector<Real>> losses;      // [sample][target]
+  // A token that a row of a segment predicts.
+  struct Prediction {
+    size_t sample = 0;
+    int64_t row = 0;  // of the sample's segment; -1: its last
+    int32_t token = 0;
+    size_t loss = 0;  // in `losses`
+  };
+  std::vector<std::vector<Prediction>> predictions;  // by plan id, samples in order
+  std::vector<Real> losses;                          // samples in order, in each its targets
+  std::vector<size_t> loss_stages;                   // of each loss: its stage among the trained
   Real scale = 0;
   BatchLoss result;
 };
@@ -69,6 +94,7 @@ PromptGradient<Real>::PromptGradient(Transformer<Real>& model, PagePool& pool, c
       plan_(&plan),
       tape_(&tape),
       prompt_lengths_(std::move(prompt_lengths)),
+      rows_(tape, prompt_lengths_),
       tape_mode_(tape_mode),
       constant_prompts_(prompt_lengths_.size()),
       constant_front_(plan.segments.size()) {}
@@ -79,6 +105,45 @@ void PromptGradient<Real>::SetConstantPrompt(int stage, View<const Real> vectors
   constant_prompts_[stage] = vectors;
 }
 
+// Which rows predict which tokens. The first token of an output without start tokens is predicted
+// by the last row that its step wrote before.
+template <class Real>
+void PromptGradient<Real>::ListLosses(Pass& pass) const {
+  pass.predictions.resize(plan_->segments.size());
+  pass.result.stage_loss_sums.resize(rows_.stages.size());
+  pass.result.stage_target_counts.resize(rows_.stages.size());
+  for (size_t s = 0; s < pass.samples.size(); ++s) {
+    const TrainSample& sample = *pass.samples[s];
+    for (const TrainSample::Target& target : sample.targets) {
+      const PlannedSegment& segment = plan_->segments[target.id];
+      const size_t stage = &rows_.Of(segment.stage) - rows_.stages.data();
+      const std::vector<int32_t>& output = sample.tokens[target.id];
+      std::vector<int32_t> tokens(output.begin() + target.start_count, output.end());
+      if (target.end_token) tokens.push_back(*target.end_token);
+      int before = -1;
+      for (const int id : plan_->steps[segment.step].writes) {
+        const bool written = SegmentLength(*plan_, prompt_lengths_, sample, id) > 0;
+        if (id != target.id && written) before = id;
+      }
+      ONEPASS_CHECK(target.start_count > 0 || before >= 0, "an output needs a token before it");
+      int64_t row = target.start_count - 1;
+      for (const int32_t token : tokens) {
+        const size_t loss = pass.loss_stages.size();
+        if (row < 0) {
+          pass.predictions[before].push_back({s, -1, token, loss});
+        } else {
+          pass.predictions[target.id].push_back({s, row, token, loss});
+        }
+        pass.loss_stages.push_back(stage);
+        ++row;
+      }
+      pass.result.stage_target_counts[stage] += std::ssize(tokens);
+    }
+  }
+  pass.losses.resize(pass.loss_stages.size());
+  pass.result.target_count = std::ssize(pass.losses);
+}
+
 // Writes one planned segment of every sample in one ragged call.
 template <class Real>
 Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
@@ -86,25 +151,27 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
   const size_t sample_count = pass.samples.size();
   const bool used = tape_->roles[id] != TapeRole::kUnused;
   const bool taped = pass.want_gradient && tape_->roles[id] == TapeRole::kTaped;
-  const bool predicts = id == tape_->target || std::ranges::count(pass.first_row_id, id) > 0;
+  const bool predicts = !pass.predictions[id].empty();
   const bool is_prompt = planned.kind == SegmentKind::kPrompt;
+  const bool trained = is_prompt && tape_->Trains(planned.stage);
   const bool shared = IsFrontPrompt(planned);
   // Lives as long as this object: no trained vector has any influence on it. (What is taped for a
   // comparison is written anew by every pass, as PagesNeeded counts.)
   const bool kept = shared && tape_->roles[id] == TapeRole::kConstant;
 
   std::vector<ForwardItem<Real>> items;
+  SegmentRef written_once;  // a front prompt's, for all samples
   int64_t row_count = 0;
   for (size_t s = 0; s < sample_count; ++s) {
     std::vector<WrittenSegment>& written = pass.written[s];
     const int64_t start =
         planned.after == -1 ? planned.offset : pass.end_positions[s][planned.after];
-    const int64_t length = SegmentLength(*plan_, *tape_, prompt_lengths_, *pass.samples[s], id);
+    const int64_t length = SegmentLength(*plan_, prompt_lengths_, *pass.samples[s], id);
     pass.end_positions[s][id] = start + length;
     if (!used || length == 0) continue;
     written[id].token_count = length;
-    if (shared && s > 0) {
-      written[id].segment = pass.written[0][id].segment;
+    if (shared && !items.empty()) {
+      written[id].segment = written_once;
       continue;
     }
     if (kept && constant_front_[id] != nullptr) {
@@ -116,7 +183,8 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
     ForwardItem<Real> item;
     if (is_prompt) {
       RETURN_IF_ERROR(segment->ExtendWithVectors(length));
-      item.vectors = id == tape_->prompt ? pass.prompt : constant_prompts_[planned.stage];
+      item.vectors = constant_prompts_[planned.stage];
+      if (trained) item.vectors = pass.parameters.Rows(rows_.Of(planned.stage).begin, length);
       ONEPASS_CHECK(item.vectors.rows() == length, "a used prompt was not given");
     } else {
       RETURN_IF_ERROR(
@@ -130,123 +198,103 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
     if (!taped && !predicts) item.read_count = 0;
     items.push_back(item);
     row_count += length;
+    written_once = segment;
     written[id].segment = std::move(segment);
   }
   if (items.empty()) return Status::Ok();
 
-  if (taped && id == tape_->prompt) pass.prompt_call = pass.tape.call_count();
+  if (taped && trained) {
+    pass.prompt_calls.push_back({.call = pass.tape.call_count(), .stage = planned.stage});
+  }
   const View<const Real> hidden = model_->Forward(items, taped ? &pass.tape : nullptr);
   if (!kept) (taped ? pass.result.taped_tokens : pass.result.constant_tokens) += row_count;
   AddLoss(pass, id, hidden, taped);
-  if (kept) constant_front_[id] = pass.written[0][id].segment;
+  if (kept) constant_front_[id] = written_once;
   return Status::Ok();
 }
 
-// The losses of the targets that rows of this segment predict.
+// The losses of the tokens that rows of this segment predict.
 template <class Real>
 void PromptGradient<Real>::AddLoss(Pass& pass, int id, View<const Real> hidden, bool taped) {
-  struct Row {
-    size_t sample;
-    size_t target;
-    int64_t row;
-  };
-  std::vector<Row> rows;
-  int64_t begin = 0;  // this sample's first row of the call
+  const auto& predictions = pass.predictions[id];
+  if (predictions.empty()) return;
+  // Each sample's first row of the call; a front prompt's call has one item for all the samples.
+  std::vector<int64_t> begins(pass.samples.size());
+  int64_t next = 0;
   for (size_t s = 0; s < pass.samples.size(); ++s) {
-    const SegmentRef& segment = pass.written[s][id].segment;
-    if (segment == nullptr) continue;
-    if (pass.first_row_id[s] == id && id != tape_->target) {
-      rows.push_back({s, 0, begin + segment->token_count() - 1});
-    }
-    if (id == tape_->target) {
-      const size_t first = pass.first_row_id[s] == id ? 0 : 1;
-      const int64_t first_row = std::max<int64_t>(pass.samples[s]->start_count - 1, 0);
-      for (size_t t = first; t < pass.targets[s].size(); ++t) {
-        rows.push_back({s, t, begin + first_row + static_cast<int64_t>(t - first)});
-      }
-    }
-    // A front prompt's call has one item for all the samples.
-    if (!IsFrontPrompt(plan_->segments[id])) begin += segment->token_count();
+    begins[s] = IsFrontPrompt(plan_->segments[id]) ? 0 : next;
+    if (pass.written[s][id].segment != nullptr) next += pass.written[s][id].token_count;
   }
-  if (rows.empty()) return;
 
-  const int64_t row_count = static_cast<int64_t>(rows.size());
+  const int64_t count = std::ssize(predictions);
   const int64_t width = hidden.cols();
-  Buffer<Real> gathered(row_count, width);
-  Buffer<Real> gradient(taped ? row_count : 0, width);
-  std::vector<int32_t> targets(rows.size());
-  std::vector<Real> scales(rows.size(), pass.scale);
-  std::vector<Real> losses(rows.size());
-  for (int64_t i = 0; i < row_count; ++i) {
-    std::copy_n(hidden.row(rows[i].row), width, gathered.view().row(i));
-    targets[i] = pass.targets[rows[i].sample][rows[i].target];
+  Buffer<Real> gathered(count, width);
+  Buffer<Real> gradient(taped ? count : 0, width);
+  std::vector<int64_t> rows(count);
+  std::vector<int32_t> targets(count);
+  std::vector<Real> scales(count, pass.scale);
+  std::vector<Real> losses(count);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto& [sample, row, token, loss] = predictions[i];
+    rows[i] = begins[sample] + (row < 0 ? pass.written[sample][id].token_count - 1 : row);
+    std::copy_n(hidden.row(rows[i]), width, gathered.view().row(i));
+    targets[i] = token;
   }
   model_->Loss(gathered.view(), targets, scales, losses, taped ? gradient.view() : View<Real>());
-  for (int64_t i = 0; i < row_count; ++i) pass.losses[rows[i].sample][rows[i].target] = losses[i];
+  for (int64_t i = 0; i < count; ++i) pass.losses[predictions[i].loss] = losses[i];
   if (!taped) return;
   const View<Real> dhidden = pass.tape.dhidden(pass.tape.call_count() - 1);
-  for (int64_t i = 0; i < row_count; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const Real* from = gradient.view().row(i);
-    Real* to = dhidden.row(rows[i].row);
+    Real* to = dhidden.row(rows[i]);
     for (int64_t c = 0; c < width; ++c) to[c] += from[c];
   }
 }
 
 template <class Real>
 Result<BatchLoss> PromptGradient<Real>::Run(std::span<const TrainSample* const> samples,
-                                            View<const Real> prompt, Real scale, View<Real> dprompt,
+                                            View<const Real> parameters, Real scale,
+                                            View<Real> dparameters,
                                             std::vector<Real>* target_losses) {
   if (const DType dtype = pool_->layout().dtype; dtype != DTypeOf<Real>::kValue) {
     return InvalidArgument("training: want KV in " +
                            std::string(KvTypeName(DTypeOf<Real>::kValue)) + ", found " +
                            std::string(KvTypeName(dtype)));
   }
+  ONEPASS_CHECK(parameters.rows() == rows_.count, "all the trained rows");
   Pass pass;
   pass.tape = Tape<Real>(tape_mode_);
   pass.samples = samples;
-  pass.prompt = prompt;
-  pass.want_gradient = !dprompt.empty();
+  pass.parameters = parameters;
+  pass.want_gradient = !dparameters.empty();
   pass.scale = scale;
   pass.written.assign(samples.size(), std::vector<WrittenSegment>(plan_->segments.size()));
   pass.end_positions.assign(samples.size(), std::vector<int64_t>(plan_->segments.size()));
-  for (const TrainSample* sample : samples) {
-    const std::vector<int32_t>& output = sample->tokens[tape_->target];
-    std::vector<int32_t> targets(output.begin() + sample->start_count, output.end());
-    if (sample->end_token.has_value()) targets.push_back(*sample->end_token);
-    int first_row_id = tape_->target;
-    if (sample->start_count == 0) {
-      for (int id : plan_->stages[tape_->stage].writes) {
-        if (id == tape_->target) break;
-        if (SegmentLength(*plan_, *tape_, prompt_lengths_, *sample, id) > 0) first_row_id = id;
-      }
-      ONEPASS_CHECK(first_row_id != tape_->target, "an output needs a token before it");
-    }
-    pass.losses.emplace_back(targets.size());
-    pass.result.target_count += static_cast<int64_t>(targets.size());
-    pass.targets.push_back(std::move(targets));
-    pass.first_row_id.push_back(first_row_id);
-  }
+  ListLosses(pass);
 
   for (size_t id = 0; id < plan_->segments.size(); ++id) {
     RETURN_IF_ERROR(WriteSegment(pass, static_cast<int>(id)));
   }
-  for (const std::vector<Real>& losses : pass.losses) {
-    for (Real loss : losses) pass.result.loss_sum += static_cast<double>(loss);
-    if (target_losses != nullptr) {
-      target_losses->insert(target_losses->end(), losses.begin(), losses.end());
-    }
+  for (size_t i = 0; i < pass.losses.size(); ++i) {
+    pass.result.loss_sum += static_cast<double>(pass.losses[i]);
+    pass.result.stage_loss_sums[pass.loss_stages[i]] += static_cast<double>(pass.losses[i]);
+  }
+  if (target_losses != nullptr) {
+    target_losses->insert(target_losses->end(), pass.losses.begin(), pass.losses.end());
   }
   if (!pass.want_gradient) return pass.result;
 
   model_->Backward(pass.tape);
   pass.result.tape_bytes = pass.tape.bytes();
-  const View<const Real> dvectors = pass.tape.dvectors(pass.prompt_call);
-  const int64_t prompt_rows = prompt.rows();
-  ONEPASS_CHECK(dvectors.rows() % prompt_rows == 0, "whole prompts");
-  for (int64_t r = 0; r < dvectors.rows(); ++r) {
-    const Real* from = dvectors.row(r);
-    Real* to = dprompt.row(r % prompt_rows);
-    for (int64_t c = 0; c < dprompt.cols(); ++c) to[c] += from[c];
+  for (const auto& [call, stage] : pass.prompt_calls) {
+    const View<const Real> dvectors = pass.tape.dvectors(call);
+    const ParameterRows::Stage& rows = rows_.Of(stage);
+    ONEPASS_CHECK(dvectors.rows() % rows.prompt == 0, "whole prompts");
+    for (int64_t r = 0; r < dvectors.rows(); ++r) {
+      const Real* from = dvectors.row(r);
+      Real* to = dparameters.row(rows.begin + r % rows.prompt);
+      for (int64_t c = 0; c < dparameters.cols(); ++c) to[c] += from[c];
+    }
   }
   return pass.result;
 }
@@ -264,11 +312,11 @@ int64_t PagesNeeded(const Plan& plan, const TapePlan& tape,
     int64_t own = 0;
     for (size_t id = 0; id < plan.segments.size(); ++id) {
       if (tape.roles[id] == TapeRole::kUnused || IsFrontPrompt(plan.segments[id])) continue;
-      own += pages(SegmentLength(plan, tape, prompt_lengths, sample, static_cast<int>(id)));
+      own += pages(SegmentLength(plan, prompt_lengths, sample, static_cast<int>(id)));
     }
     largest = std::max(largest, own);
   }
-  return shared + largest * std::min(batch_size, static_cast<int64_t>(samples.size()));
+  return shared + largest * std::min(batch_size, std::ssize(samples));
 }
 
 template class PromptGradient<float>;

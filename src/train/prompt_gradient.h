@@ -1,6 +1,6 @@
 // The loss of one micro-batch of teacher-forced samples and its gradient with respect to the
-// trained prompt. Segment by segment through the forward pass that inference uses: all samples'
-// segments of one plan id go in one ragged call. What the trained prompt has no influence on is a
+// trained prompts. Segment by segment through the forward pass that inference uses: all samples'
+// segments of one plan id go in one ragged call. What no trained prompt has any influence on is a
 // constant: no activations, no backward. A front prompt is one segment for the whole micro-batch;
 // constant front prompts are computed once per run.
 #pragma once
@@ -20,21 +20,45 @@ namespace onepass {
 
 // One record's tokens under a plan.
 struct TrainSample {
-  // By plan id. A prompt's entry is empty (its rows are vectors). The target's entry holds its
-  // start tokens and its text, without the end token.
+  // By plan id; empty where the step did not run. A prompt's entry is empty (its rows are vectors).
+  // A target's entry holds its start tokens and its text, without the end token.
   std::vector<std::vector<int32_t>> tokens;
-  int64_t start_count = 0;           // leading tokens of the target that are given, not predicted
-  std::optional<int32_t> end_token;  // predicted after the target's text, never fed
+  std::vector<bool> ran;  // by step
+  // An output that is trained.
+  struct Target {
+    int id = 0;                        // of the plan
+    int64_t start_count = 0;           // leading tokens that are given, not predicted
+    std::optional<int32_t> end_token;  // predicted after the text, never fed
+  };
+  std::vector<Target> targets;  // of the steps that ran, ascending
 
   // Predicted tokens.
-  int64_t TargetCount(const TapePlan& tape) const;
+  int64_t TargetCount() const;
   // Text tokens over all the segments that are computed.
   int64_t TokenCount(const TapePlan& tape) const;
 };
 
+// Which rows of the matrix of trained parameters [R, C] are whose.
+struct ParameterRows {
+  struct Stage {
+    int stage = 0;
+    int64_t begin = 0;
+    int64_t prompt = 0;  // rows of the prompt's vectors, from `begin` on
+  };
+  std::vector<Stage> stages;  // in the order of their rows
+  int64_t count = 0;          // R
+
+  ParameterRows(const TapePlan& tape, const std::vector<int64_t>& prompt_lengths);
+  // REQUIRES: the stage is trained.
+  const Stage& Of(int stage) const;
+};
+
 struct BatchLoss {
-  double loss_sum = 0;  // cross entropy, summed over the targets
+  double loss_sum = 0;  // cross entropy, summed over the predicted tokens
   int64_t target_count = 0;
+  // The same of each trained stage's outputs, as ParameterRows orders them.
+  std::vector<double> stage_loss_sums;
+  std::vector<int64_t> stage_target_counts;
   int64_t taped_tokens = 0;     // rows that went through the model with a tape
   int64_t constant_tokens = 0;  // and without, but for constant front prompts (one pass has them)
   int64_t tape_bytes = 0;       // at their largest
@@ -53,15 +77,20 @@ class PromptGradient {
   // stage whose prompt the plan uses needs one before Run.
   void SetConstantPrompt(int stage, View<const Real> vectors);
 
-  // The loss of the samples under `prompt` [P, C]. Adds scale * d(sum of losses)/d(prompt) to
-  // dprompt [P, C]; where dprompt is empty nothing is taped. target_losses, if not null, gets every
-  // target's loss, samples in order. kExhausted: too few pages. kInvalidArgument: a pool whose KV
+  const ParameterRows& rows() const { return rows_; }
+
+  // The loss of the samples under `parameters` [R, C], whose rows rows() tells. Adds scale * d(sum
+  // of losses)/d(parameters) to dparameters [R, C]; where that is empty nothing is taped.
+  // target_losses, if not null, gets every predicted token's loss: samples in order, in each its
+  // targets. kExhausted: too few pages. kInvalidArgument: a pool whose KV
   // is not stored in Real, through which no gradient goes.
-  Result<BatchLoss> Run(std::span<const TrainSample* const> samples, View<const Real> prompt,
-                        Real scale, View<Real> dprompt, std::vector<Real>* target_losses = nullptr);
+  Result<BatchLoss> Run(std::span<const TrainSample* const> samples, View<const Real> parameters,
+                        Real scale, View<Real> dparameters,
+                        std::vector<Real>* target_losses = nullptr);
 
  private:
   struct Pass;
+  void ListLosses(Pass& pass) const;
   Status WriteSegment(Pass& pass, int id);
   void AddLoss(Pass& pass, int id, View<const Real> hidden, bool taped);
 
@@ -70,6 +99,7 @@ class PromptGradient {
   const Plan* plan_;
   const TapePlan* tape_;
   std::vector<int64_t> prompt_lengths_;
+  ParameterRows rows_;
   TapeMode tape_mode_;
   std::vector<View<const Real>> constant_prompts_;  // by stage
   std::vector<SegmentRef> constant_front_;          // by plan id; computed once

@@ -52,7 +52,17 @@ Status CheckTogether(const Recipe& recipe) {
                              std::string(NameOf(recipe.kind)));
     }
   }
-  if (recipe.init == PromptInit::kText && recipe.init_text.empty() && recipe.init_prompt.empty()) {
+  if (recipe.kind == TrainKind::kFthssMulti) {
+    const char* key = !recipe.stage.empty()                                   ? "stage"
+                      : !recipe.upstream_prompts.empty()                      ? "upstream_prompts"
+                      : recipe.upstream_outputs == UpstreamSource::kGenerated ? "upstream_outputs"
+                                                                              : nullptr;
+    if (key != nullptr) {
+      return InvalidArgument(recipe.file + ": " + key +
+                             ": kind fthss-multi trains all stages at once: want no value");
+    }
+  }
+  if (recipe.init == PromptInit::kText && recipe.init_text.empty() && recipe.init_prompts.empty()) {
     return missing("init_text", " for init text");
   }
   return Status::Ok();
@@ -66,6 +76,8 @@ std::string_view NameOf(TrainKind kind) {
       return "standard";
     case TrainKind::kFthss:
       return "fthss";
+    case TrainKind::kFthssMulti:
+      return "fthss-multi";
     case TrainKind::kDistill:
       return "distill";
   }

@@ -17,11 +17,12 @@ namespace onepass {
 
 // What is trained (docs/method.md, section 4).
 enum class TrainKind {
-  kStandard,  // one stage's prompt, everything it reads as text
-  kFthss,     // one stage's prompt, reading the KV of earlier stages
-  kDistill,   // a one-stage chain whose output holds all outputs of another chain
+  kStandard,    // one stage's prompt, everything it reads as text
+  kFthss,       // one stage's prompt, reading the KV of earlier stages
+  kFthssMulti,  // all stages' prompts at once, on whole traces of any number of rounds
+  kDistill,     // a one-stage chain whose output holds all outputs of another chain
 };
-std::string_view NameOf(TrainKind kind);
+std::string_view NameOf(TrainKind kind);  // "fthss-multi" ...
 
 enum class PromptInit { kRandom, kText, kVocabulary };
 enum class LearningRateSchedule { kLinear, kConstant };
@@ -39,23 +40,25 @@ struct Recipe {
   std::string file;  // for messages
 
   TrainKind kind = TrainKind::kStandard;
-  std::string chain;                   // chain YAML: base, placement, templates
-  std::string stage;                   // whose prompt is trained; may be empty in a one-stage chain
+  std::string chain;  // chain YAML: base, placement, templates
+  // Whose prompt is trained; may be empty in a one-stage chain, and is where all are trained.
+  std::string stage;
   std::optional<Placement> placement;  // instead of the chain's
   std::vector<std::string>
       upstream_prompts;  // folders of the earlier stages, instead of the chain's
   UpstreamSource upstream_outputs = UpstreamSource::kRecord;
-  std::string data;                  // JSONL or JSON array of records
-  std::string validation_data;       // may be empty
-  std::vector<std::string> outputs;  // record field of each stage's output, in stage order
-  std::string distill_output;        // template of the output that distill learns
-  std::string out;                   // folder of prompts, metrics, checkpoint
+  std::string data;             // JSONL or JSON array of records
+  std::string validation_data;  // may be empty
+  // Record field of each stage's output, in stage order; "{round}" in it counts the stage's runs.
+  std::vector<std::string> outputs;
+  std::string distill_output;  // template of the output that distill learns
+  std::string out;             // folder of prompts, metrics, checkpoint
 
   int64_t prompt_length = 100;
   PromptInit init = PromptInit::kRandom;
-  std::string init_text;
+  std::string init_text;  // of several stages: theirs, separated by " | "
   uint64_t init_seed = 1;
-  std::string init_prompt;  // start from this prompt folder ("continue")
+  std::vector<std::string> init_prompts;  // start from these folders ("continue"), one a stage
 
   double learning_rate = 2e-4;
   double beta1 = 0.9;

@@ -68,7 +68,8 @@ TEST(Recipe, AWrongValueNamesFileLineKeyWantedAndFound) {
   EXPECT_EQ(FaultOf(std::string(kMinimal) + "warmup_ratio: 1\n"),
             "recipes/r.yaml:7: warmup_ratio: want a number >= 0 and < 1, found \"1\"");
   EXPECT_EQ(FaultOf(kMinimal, {"kind=other"}),
-            "override \"kind=other\": kind: want standard | fthss | distill, found \"other\"");
+            "override \"kind=other\": kind: want standard | fthss | fthss-multi | distill, found "
+            "\"other\"");
   EXPECT_EQ(FaultOf(std::string(kMinimal) + "epochs: [1]\n"),
             "recipes/r.yaml:7: \"epochs\": want one value, found a list");
 }

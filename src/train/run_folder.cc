@@ -53,15 +53,7 @@ Status RunFolder::Log(int64_t step, const nlohmann::ordered_json& line,
   return events_->Append(ScalarsRecord(WallTime(), step, scalars));
 }
 
-Status RunFolder::SavePrompt(const char* name, View<const float> vectors, const PromptFacts& facts,
-                             const std::string& base) {
-  SoftPrompt prompt;
-  prompt.vectors = Buffer<float>(vectors.rows(), vectors.cols());
-  for (int64_t r = 0; r < vectors.rows(); ++r) {
-    std::copy_n(vectors.row(r), vectors.cols(), prompt.vectors.view().row(r));
-  }
-  prompt.base_model_name = base;
-  prompt.facts = facts;
+Status RunFolder::SavePrompt(const std::string& name, SoftPrompt prompt) {
   const std::string folder = path_ + "/" + name;
   RETURN_IF_ERROR(MakeDirectories(folder));
   return SaveSoftPrompt(prompt, folder);

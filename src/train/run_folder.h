@@ -31,9 +31,8 @@ class RunFolder {
   // One line of metrics.jsonl and one event.
   Status Log(int64_t step, const nlohmann::ordered_json& line,
              const std::vector<ScalarEvent>& scalars);
-  // A prompt folder within it, "best" or "last".
-  Status SavePrompt(const char* name, View<const float> vectors, const PromptFacts& facts,
-                    const std::string& base);
+  // A prompt folder within it: "best", "last", or one a stage in these.
+  Status SavePrompt(const std::string& name, SoftPrompt prompt);
   // The logs become durable before the checkpoint that counts their bytes; fills those counts in.
   Status SaveCheckpoint(TrainState& state);
 

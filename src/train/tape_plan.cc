@@ -1,6 +1,8 @@
 #include "train/tape_plan.h"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 namespace onepass {
 
@@ -8,19 +10,25 @@ bool IsFrontPrompt(const PlannedSegment& segment) {
   return segment.kind == SegmentKind::kPrompt && segment.view.empty() && segment.after == -1;
 }
 
-Result<TapePlan> MakeTapePlan(const Plan& plan, int stage, bool taped_constants) {
-  const int stage_count = static_cast<int>(plan.stages.size());
-  ONEPASS_CHECK(stage >= 0 && stage < stage_count, "no such stage");
+bool TapePlan::Trains(int stage) const { return std::ranges::find(stages, stage) != stages.end(); }
+
+bool TapePlan::IsTarget(int id) const { return std::ranges::find(targets, id) != targets.end(); }
+
+Result<TapePlan> MakeTapePlan(const Plan& plan, std::vector<int> stages, bool taped_constants) {
   const int segment_count = static_cast<int>(plan.segments.size());
   TapePlan result;
-  result.stage = stage;
-  result.target = plan.stages[stage].writes.back();
+  result.stages = std::move(stages);
+  std::ranges::sort(result.stages);
   result.roles.assign(segment_count, TapeRole::kUnused);
 
-  // Backwards from the target: a view names earlier segments only. The segment written just before
-  // the output predicts its first token where the output has no start token.
+  // Backwards from the targets: a view names earlier segments only. The segment written just before
+  // an output predicts its first token where the output has no start token.
   std::vector<bool> used(segment_count, false);
-  for (int id : plan.stages[stage].writes) used[id] = true;
+  for (const PlanStep& step : plan.steps) {
+    if (!result.Trains(step.stage)) continue;
+    result.targets.push_back(step.writes.back());
+    for (int id : step.writes) used[id] = true;
+  }
   for (int id = segment_count - 1; id >= 0; --id) {
     if (!used[id]) continue;
     for (int seen : plan.segments[id].view) {
@@ -29,26 +37,26 @@ Result<TapePlan> MakeTapePlan(const Plan& plan, int stage, bool taped_constants)
     }
   }
 
-  result.prompt = -1;
-  for (int id = 0; id < segment_count; ++id) {
-    const PlannedSegment& segment = plan.segments[id];
-    if (used[id] && segment.kind == SegmentKind::kPrompt && segment.stage == stage) {
-      ONEPASS_CHECK(result.prompt == -1, "a stage has one prompt");
-      result.prompt = id;
-    }
-  }
-  if (result.prompt == -1) {
-    return InvalidArgument("stage " + std::to_string(stage) +
-                           ": want a prompt that its output reads, found none");
-  }
-
   for (int id = 0; id < segment_count; ++id) {
     if (!used[id]) continue;
-    bool taped = taped_constants || id == result.prompt;
-    for (int seen : plan.segments[id].view) taped |= result.roles[seen] == TapeRole::kTaped;
+    const PlannedSegment& segment = plan.segments[id];
+    bool taped = taped_constants;
+    if (segment.kind == SegmentKind::kPrompt) taped |= result.Trains(segment.stage);
+    for (int seen : segment.view) taped |= result.roles[seen] == TapeRole::kTaped;
     result.roles[id] = taped ? TapeRole::kTaped : TapeRole::kConstant;
   }
-  ONEPASS_CHECK(result.roles[result.target] == TapeRole::kTaped, "the output reads its prompt");
+  for (int stage : result.stages) {
+    const bool has_prompt = std::ranges::any_of(plan.segments, [&](const PlannedSegment& segment) {
+      return segment.kind == SegmentKind::kPrompt && segment.stage == stage;
+    });
+    if (!has_prompt) {
+      return InvalidArgument("stage " + std::to_string(stage) +
+                             ": want a prompt that its output reads, found none");
+    }
+  }
+  for (int target : result.targets) {
+    ONEPASS_CHECK(result.roles[target] == TapeRole::kTaped, "an output reads its prompt");
+  }
   return result;
 }
 

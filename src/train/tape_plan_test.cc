@@ -51,7 +51,7 @@ class TapePlanTest : public ::testing::TestWithParam<Placement> {};
 TEST_P(TapePlanTest, UnderKvOnlyTheTrainedStagesOwnSegmentsAreTaped) {
   const Plan plan = Compile(ThreeStages(Handoff::kKv, GetParam()), {4, 4, 4});
   for (int stage = 0; stage < 3; ++stage) {
-    const Result<TapePlan> tape = MakeTapePlan(plan, stage, false);
+    const Result<TapePlan> tape = MakeTapePlan(plan, {stage}, false);
     ASSERT_TRUE(tape.ok()) << tape.status().message();
     const std::string s = std::to_string(stage);
     EXPECT_EQ(Names(plan, *tape, TapeRole::kTaped), "P" + s + " I" + s + " O" + s);
@@ -62,11 +62,11 @@ TEST_P(TapePlanTest, WhatTheOutputDoesNotReadDirectlyOrIndirectlyIsNotComputed) 
   const Plan plan = Compile(ThreeStages(Handoff::kKv, GetParam()), {4, 4, 4});
   const bool front = GetParam() == Placement::kFront;
   // c reads b, and b reads a: all of it is needed.
-  const Result<TapePlan> c = MakeTapePlan(plan, 2, false);
+  const Result<TapePlan> c = MakeTapePlan(plan, {2}, false);
   ASSERT_TRUE(c.ok());
   EXPECT_EQ(Names(plan, *c, TapeRole::kUnused), "");
   // Training a needs nothing of b and c.
-  const Result<TapePlan> a = MakeTapePlan(plan, 0, false);
+  const Result<TapePlan> a = MakeTapePlan(plan, {0}, false);
   ASSERT_TRUE(a.ok());
   EXPECT_EQ(Names(plan, *a, TapeRole::kUnused), front ? "P1 P2 I1 O1 I2 O2" : "P1 I1 O1 P2 I2 O2");
   EXPECT_EQ(Names(plan, *a, TapeRole::kConstant), "S");
@@ -74,10 +74,10 @@ TEST_P(TapePlanTest, WhatTheOutputDoesNotReadDirectlyOrIndirectlyIsNotComputed) 
 
 TEST_P(TapePlanTest, UnderTextEarlierStagesAreNotComputedAndReReadTextIsTapedIfItSeesThePrompt) {
   const Plan plan = Compile(ThreeStages(Handoff::kText, GetParam()), {4, 4, 4});
-  const Result<TapePlan> tape = MakeTapePlan(plan, 1, false);
+  const Result<TapePlan> tape = MakeTapePlan(plan, {1}, false);
   ASSERT_TRUE(tape.ok());
   if (GetParam() == Placement::kFront) {
-    EXPECT_EQ(Names(plan, *tape, TapeRole::kTaped), "P1 T1 I1 O1");
+    EXPECT_EQ(Names(plan, *tape, TapeRole::kTaped), "P1 T1 O1");
     EXPECT_EQ(Names(plan, *tape, TapeRole::kConstant), "S");
   } else {
     EXPECT_EQ(Names(plan, *tape, TapeRole::kTaped), "P1 I1 O1");
@@ -87,8 +87,8 @@ TEST_P(TapePlanTest, UnderTextEarlierStagesAreNotComputedAndReReadTextIsTapedIfI
 
 TEST_P(TapePlanTest, TapedConstantsLeaveNoConstantAndComputeNoMore) {
   const Plan plan = Compile(ThreeStages(Handoff::kKv, GetParam()), {4, 4, 4});
-  const Result<TapePlan> some = MakeTapePlan(plan, 1, false);
-  const Result<TapePlan> all = MakeTapePlan(plan, 1, true);
+  const Result<TapePlan> some = MakeTapePlan(plan, {1}, false);
+  const Result<TapePlan> all = MakeTapePlan(plan, {1}, true);
   ASSERT_TRUE(some.ok() && all.ok());
   EXPECT_EQ(Names(plan, *all, TapeRole::kConstant), "");
   EXPECT_EQ(Names(plan, *all, TapeRole::kUnused), Names(plan, *some, TapeRole::kUnused));
@@ -96,8 +96,8 @@ TEST_P(TapePlanTest, TapedConstantsLeaveNoConstantAndComputeNoMore) {
 
 TEST_P(TapePlanTest, AStageWithoutAPromptCannotBeTrained) {
   const Plan plan = Compile(ThreeStages(Handoff::kKv, GetParam()), {4, 0, 4});
-  EXPECT_FALSE(MakeTapePlan(plan, 1, false).ok());
-  EXPECT_TRUE(MakeTapePlan(plan, 0, false).ok());
+  EXPECT_FALSE(MakeTapePlan(plan, {1}, false).ok());
+  EXPECT_TRUE(MakeTapePlan(plan, {0}, false).ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Placements, TapePlanTest,

@@ -18,6 +18,52 @@
 namespace onepass {
 namespace {
 
+// The loss of each trained stage's outputs, where there are several.
+class StageLosses {
+ public:
+  explicit StageLosses(const TrainingSetup& setup)
+      : setup_(setup), sums_(setup.stages.size()), counts_(setup.stages.size()) {}
+  void Add(const BatchLoss& batch) {
+    for (size_t i = 0; i < sums_.size(); ++i) {
+      sums_[i] += batch.stage_loss_sums[i];
+      counts_[i] += batch.stage_target_counts[i];
+    }
+  }
+  void Write(nlohmann::ordered_json& line) const {
+    if (sums_.size() < 2) return;
+    for (size_t i = 0; i < sums_.size(); ++i) {
+      const std::string& stage = setup_.spec.stages[setup_.stages[i]].name;
+      line["stage_losses"][stage] =
+          sums_[i] / static_cast<double>(std::max<int64_t>(counts_[i], 1));
+    }
+  }
+
+ private:
+  const TrainingSetup& setup_;
+  std::vector<double> sums_;
+  std::vector<int64_t> counts_;
+};
+
+// A stage's part of an init_text.
+Result<std::string> InitTextOf(const Recipe& recipe, size_t index, size_t count) {
+  constexpr std::string_view kBetween = " | ";
+  std::vector<std::string> texts;
+  for (size_t begin = 0; begin <= recipe.init_text.size();) {
+    const size_t end = std::min(recipe.init_text.find(kBetween, begin), recipe.init_text.size());
+    texts.push_back(recipe.init_text.substr(begin, end - begin));
+    begin = end + kBetween.size();
+  }
+  if (count == 1 || texts.size() == 1) return recipe.init_text;
+  if (texts.size() == count) return texts[index];
+  return InvalidArgument(recipe.file + ": init_text: want one text, or " + std::to_string(count) +
+                         " separated by \"" + std::string(kBetween) + "\", found " +
+                         std::to_string(texts.size()));
+}
+
+void CopyRows(View<const float> from, View<float> to) {
+  for (int64_t r = 0; r < from.rows(); ++r) std::copy_n(from.row(r), from.cols(), to.row(r));
+}
+
 class Trainer {
  public:
   Trainer(TrainingSetup& setup, const TrainOptions& options)
@@ -32,7 +78,7 @@ class Trainer {
   Status Begin();  // fresh prompt and moments
   Status Step();
   Status Validate();
-  Status SavePrompt(View<const float> vectors, const char* name);
+  Status SavePrompts(View<const float> parameters, const std::string& name);
   Status Checkpoint();
   bool Due(int64_t every) const {
     return state_.step == total_steps_ || (every > 0 && state_.step % every == 0);
@@ -72,11 +118,11 @@ Status Trainer::Open(bool restart) {
   if (found.ok()) {
     RETURN_IF_ERROR(CheckSameIdentity(found->identity, setup_.identity, folder_->CheckpointPath()));
     state_ = std::move(*found);
-    if (state_.prompt.rows() != setup_.prompt_length() ||
-        state_.prompt.cols() != setup_.base->config().width) {
+    const int64_t rows = setup_.gradient->rows().count;
+    if (state_.prompt.rows() != rows || state_.prompt.cols() != setup_.base->config().width) {
       return InvalidArgument(
-          folder_->CheckpointPath() + ": want a prompt [" + std::to_string(setup_.prompt_length()) +
-          ", " + std::to_string(setup_.base->config().width) + "], found [" +
+          folder_->CheckpointPath() + ": want a prompt [" + std::to_string(rows) + ", " +
+          std::to_string(setup_.base->config().width) + "], found [" +
           std::to_string(state_.prompt.rows()) + ", " + std::to_string(state_.prompt.cols()) + "]");
     }
     if (state_.step > total_steps_) {
@@ -97,7 +143,7 @@ Status Trainer::Open(bool restart) {
   RETURN_IF_ERROR(folder_->ContinueFrom(state_));
   // A killed process may have left a best prompt of later steps than the checkpoint's.
   if (state_.best_step >= 0) {
-    RETURN_IF_ERROR(SavePrompt(std::as_const(state_.best_prompt).view(), "best"));
+    RETURN_IF_ERROR(SavePrompts(std::as_const(state_.best_prompt).view(), "best"));
   }
 
   adam_ = std::make_unique<Adam>(AdamOptions{.beta1 = recipe_.beta1,
@@ -115,12 +161,19 @@ Status Trainer::Open(bool restart) {
 }
 
 Status Trainer::Begin() {
-  if (setup_.init_prompt.has_value()) {
-    state_.prompt = setup_.init_prompt->vectors.Copy();
-  } else {
-    ASSIGN_OR_RETURN(state_.prompt,
-                     InitPrompt(recipe_.init, recipe_.init_text, recipe_.prompt_length,
-                                recipe_.init_seed, *setup_.base->model, *setup_.base->tokenizer));
+  const ParameterRows& rows = setup_.gradient->rows();
+  state_.prompt = Buffer<float>(rows.count, setup_.base->config().width);
+  for (size_t i = 0; i < rows.stages.size(); ++i) {
+    const View<float> part = state_.prompt.view().Rows(rows.stages[i].begin, rows.stages[i].prompt);
+    if (!setup_.init_prompts.empty()) {
+      CopyRows(std::as_const(setup_.init_prompts[i]).vectors.view(), part);
+      continue;
+    }
+    ASSIGN_OR_RETURN(const std::string text, InitTextOf(recipe_, i, rows.stages.size()));
+    ASSIGN_OR_RETURN(const Buffer<float> vectors,
+                     InitPrompt(recipe_.init, text, recipe_.prompt_length, recipe_.init_seed + i,
+                                *setup_.base->model, *setup_.base->tokenizer));
+    CopyRows(vectors.view(), part);
   }
   state_.identity = setup_.identity;
   return Status::Ok();
@@ -141,12 +194,13 @@ Status Trainer::Step() {
   int64_t target_count = 0;
   for (int64_t i = begin; i < end; ++i) {
     samples.push_back(&setup_.data.samples[order_[i]]);
-    target_count += samples.back()->TargetCount(setup_.tape);
+    target_count += samples.back()->TargetCount();
   }
 
   // Every target of the step weighs the same, however the samples fall into micro-batches.
   const float scale = static_cast<float>(1.0 / static_cast<double>(target_count));
   std::ranges::fill(dprompt_.span(), 0.0F);
+  StageLosses stage_losses(setup_);
   double loss_sum = 0;
   int64_t rows = 0;
   for (size_t i = 0; i < samples.size(); i += recipe_.batch_size) {
@@ -156,6 +210,7 @@ Status Trainer::Step() {
         setup_.gradient->Run({samples.data() + i, count}, std::as_const(state_.prompt).view(),
                              scale, dprompt_.view()));
     loss_sum += batch.loss_sum;
+    stage_losses.Add(batch);
     rows += batch.taped_tokens + batch.constant_tokens;
   }
   const double loss = loss_sum / static_cast<double>(target_count);
@@ -180,6 +235,7 @@ Status Trainer::Step() {
   line["step"] = state_.step;
   line["epoch"] = fraction;
   line["loss"] = loss;
+  stage_losses.Write(line);
   line["learning_rate"] = learning_rate;
   line["gradient_norm"] = norm;
   line["target_tokens"] = target_count;
@@ -206,6 +262,7 @@ Status Trainer::Validate() {
   if (setup_.validation.samples.empty()) return Status::Ok();
   std::vector<const TrainSample*> samples;
   for (const TrainSample& sample : setup_.validation.samples) samples.push_back(&sample);
+  StageLosses stage_losses(setup_);
   double loss_sum = 0;
   int64_t target_count = 0;
   for (size_t i = 0; i < samples.size(); i += recipe_.batch_size) {
@@ -214,6 +271,7 @@ Status Trainer::Validate() {
                      setup_.gradient->Run({samples.data() + i, count},
                                           std::as_const(state_.prompt).view(), 1, {}));
     loss_sum += batch.loss_sum;
+    stage_losses.Add(batch);
     target_count += batch.target_count;
   }
   const double loss = loss_sum / static_cast<double>(target_count);
@@ -226,30 +284,41 @@ Status Trainer::Validate() {
   nlohmann::ordered_json line;
   line["step"] = state_.step;
   line["validation_loss"] = loss;
+  stage_losses.Write(line);
   line["best"] = best;
   RETURN_IF_ERROR(folder_->Log(state_.step, line, {{"validation/loss", static_cast<float>(loss)}}));
   if (best) {
     state_.best_loss = loss;
     state_.best_step = state_.step;
     state_.best_prompt = state_.prompt.Copy();
-    RETURN_IF_ERROR(SavePrompt(std::as_const(state_.best_prompt).view(), "best"));
+    RETURN_IF_ERROR(SavePrompts(std::as_const(state_.best_prompt).view(), "best"));
   }
   observer_->OnValidation(state_.step, loss, best);
   return Status::Ok();
 }
 
-Status Trainer::SavePrompt(View<const float> vectors, const char* name) {
-  const PromptFacts facts{.placement = setup_.spec.placement,
-                          .stage = setup_.spec.stages[setup_.stage].name,
-                          .trained_as = std::string(NameOf(recipe_.kind)),
-                          .base_fingerprint = setup_.base->checkpoint->Fingerprint(),
-                          .base_type = std::string(setup_.base->checkpoint->stored_type()),
-                          .recipe_json = recipe_.ToJson(/*with_paths=*/true)};
-  return folder_->SavePrompt(name, vectors, facts, setup_.spec.base);
+// One folder, or, of several stages, one each in it.
+Status Trainer::SavePrompts(View<const float> parameters, const std::string& name) {
+  for (const ParameterRows::Stage& rows : setup_.gradient->rows().stages) {
+    const std::string& stage = setup_.spec.stages[rows.stage].name;
+    SoftPrompt prompt;
+    prompt.vectors = Buffer<float>(rows.prompt, parameters.cols());
+    CopyRows(parameters.Rows(rows.begin, rows.prompt), prompt.vectors.view());
+    prompt.base_model_name = setup_.spec.base;
+    prompt.facts = PromptFacts{.placement = setup_.spec.placement,
+                               .stage = stage,
+                               .trained_as = std::string(NameOf(recipe_.kind)),
+                               .base_fingerprint = setup_.base->checkpoint->Fingerprint(),
+                               .base_type = std::string(setup_.base->checkpoint->stored_type()),
+                               .recipe_json = recipe_.ToJson(/*with_paths=*/true)};
+    RETURN_IF_ERROR(folder_->SavePrompt(setup_.stages.size() == 1 ? name : name + "/" + stage,
+                                        std::move(prompt)));
+  }
+  return Status::Ok();
 }
 
 Status Trainer::Checkpoint() {
-  RETURN_IF_ERROR(SavePrompt(std::as_const(state_.prompt).view(), "last"));
+  RETURN_IF_ERROR(SavePrompts(std::as_const(state_.prompt).view(), "last"));
   state_.first_moment = adam_->first_moment().Copy();
   state_.second_moment = adam_->second_moment().Copy();
   state_.seconds = seconds_before_ + watch_.Seconds();
@@ -273,14 +342,15 @@ Result<TrainReport> Trainer::Run() {
                       .validation_samples = std::ssize(setup_.validation.samples),
                       .first_step = state_.step,
                       .total_steps = total_steps_,
-                      .prompt_rows = state_.prompt.rows(),
+                      .prompts = static_cast<int>(setup_.stages.size()),
+                      .prompt_rows = setup_.gradient->rows().stages.front().prompt,
                       .width = state_.prompt.cols()});
   watch_ = Stopwatch();
   while (state_.step < total_steps_) {
     RETURN_IF_ERROR(Step());
     if (Due(recipe_.validate_every)) RETURN_IF_ERROR(Validate());
     if (state_.step == total_steps_ && setup_.validation.samples.empty()) {
-      RETURN_IF_ERROR(SavePrompt(std::as_const(state_.prompt).view(), "best"));
+      RETURN_IF_ERROR(SavePrompts(std::as_const(state_.prompt).view(), "best"));
     }
     if (Due(recipe_.checkpoint_every)) RETURN_IF_ERROR(Checkpoint());
   }

@@ -3,7 +3,8 @@
 // it would have had, on machines of one instruction set (docs/adr/0008-one-order-of-sums.md); on
 // another one it goes on with a warning.
 //
-// OUT/best, OUT/last            prompts (best: of lowest validation loss; without one, the last)
+// OUT/best, OUT/last            prompts (best: of lowest validation loss; without one, the last);
+//                               of several stages a folder each in them, by name
 // OUT/metrics.jsonl             one object a step, and one a validation
 // OUT/events.out.tfevents...    the same for TensorBoard
 // OUT/checkpoint.safetensors    what resuming needs
@@ -35,7 +36,8 @@ struct TrainStart {
   int64_t validation_samples = 0;
   int64_t first_step = 0;  // steps that a checkpoint had done
   int64_t total_steps = 0;
-  int64_t prompt_rows = 0;  // P
+  int prompts = 0;          // trained at once
+  int64_t prompt_rows = 0;  // P of the first
   int64_t width = 0;        // C
 };
 

@@ -16,24 +16,28 @@ namespace {
 
 constexpr int64_t kPageTokens = 16;  // segments are short: small pages waste little
 
-Result<int> FindStage(const ChainSpec& spec, const Recipe& recipe) {
+// The trained stages.
+Result<std::vector<int>> FindStages(const ChainSpec& spec, const Recipe& recipe) {
+  std::vector<int> all;
   std::string names;
-  for (size_t i = 0; i < spec.stages.size(); ++i) {
-    if (spec.stages[i].name == recipe.stage) return static_cast<int>(i);
+  for (int i = 0; i < std::ssize(spec.stages); ++i) {
+    if (spec.stages[i].name == recipe.stage) return std::vector<int>{i};
     names += (i == 0 ? "" : ", ") + Quote(spec.stages[i].name);
+    all.push_back(i);
   }
-  if (recipe.stage.empty() && spec.stages.size() == 1) return 0;
+  const bool every = recipe.kind == TrainKind::kFthssMulti;
+  if (recipe.stage.empty() && (every || spec.stages.size() == 1)) return all;
   return InvalidArgument(recipe.file + ": stage: want one of " + names + ", found " +
                          Quote(recipe.stage));
 }
 
 // The hand-offs that a kind of training compiles the plan with.
-Status SetHandoffs(const Recipe& recipe, int stage, ChainSpec& spec) {
+Status SetHandoffs(const Recipe& recipe, const std::vector<int>& stages, ChainSpec& spec) {
   switch (recipe.kind) {
     case TrainKind::kDistill:
-      if (spec.stages.size() != 1) {
+      if (spec.stages.size() != 1 || !spec.flow.empty()) {
         return InvalidArgument(recipe.file +
-                               ": chain: want a chain of one stage for kind distill, " + "found " +
+                               ": chain: want a chain of one stage for kind distill, found " +
                                std::to_string(spec.stages.size()) + " stages in " + spec.file);
       }
       [[fallthrough]];
@@ -42,10 +46,29 @@ Status SetHandoffs(const Recipe& recipe, int stage, ChainSpec& spec) {
       for (StageSpec& s : spec.stages) s.handoff.reset();
       return Status::Ok();
     case TrainKind::kFthss:
-      // An earlier stage may well have a hand-off of its own; the trained one reads KV.
+    case TrainKind::kFthssMulti:
+      // A constant stage may well have a hand-off of its own; the trained ones read KV.
       spec.handoff = Handoff::kKv;
-      spec.stages[stage].handoff.reset();
+      for (const int stage : stages) spec.stages[stage].handoff.reset();
       return Status::Ok();
+  }
+  return Status::Ok();
+}
+
+Status LoadInitPrompts(TrainingSetup& setup) {
+  const Recipe& recipe = setup.recipe;
+  const std::vector<std::string>& folders = recipe.init_prompts;
+  if (!folders.empty() && folders.size() != setup.stages.size()) {
+    return InvalidArgument(recipe.file + ": init_prompt: want " +
+                           std::to_string(setup.stages.size()) + ", one a trained stage, found " +
+                           std::to_string(folders.size()));
+  }
+  const PromptPlace place = PlaceOnBase(*setup.base, setup.spec.placement);
+  for (const std::string& folder : folders) {
+    ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
+    RETURN_IF_ERROR(
+        CheckPromptFits(prompt, folder, place).WithPrefix(recipe.file + ": init_prompt"));
+    setup.init_prompts.push_back(std::move(prompt));
   }
   return Status::Ok();
 }
@@ -54,25 +77,24 @@ Status SetHandoffs(const Recipe& recipe, int stage, ChainSpec& spec) {
 Status LoadPrompts(TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
   const PromptPlace place = PlaceOnBase(*setup.base, setup.spec.placement);
-  if (!recipe.upstream_prompts.empty() && std::ssize(recipe.upstream_prompts) != setup.stage) {
-    return InvalidArgument(recipe.file + ": upstream_prompts: want " + std::to_string(setup.stage) +
+  const int first = setup.stages.front();
+  if (!recipe.upstream_prompts.empty() && std::ssize(recipe.upstream_prompts) != first) {
+    return InvalidArgument(recipe.file + ": upstream_prompts: want " + std::to_string(first) +
                            ", one an earlier stage, found " +
                            std::to_string(recipe.upstream_prompts.size()));
   }
   for (int i = 0; i < std::ssize(recipe.upstream_prompts); ++i) {
     setup.spec.stages[i].prompt = recipe.upstream_prompts[i];
   }
-  if (!recipe.init_prompt.empty()) {
-    ASSIGN_OR_RETURN(setup.init_prompt, LoadSoftPrompt(recipe.init_prompt));
-    RETURN_IF_ERROR(CheckPromptFits(*setup.init_prompt, recipe.init_prompt, place)
-                        .WithPrefix(recipe.file + ": init_prompt"));
-  }
+  RETURN_IF_ERROR(LoadInitPrompts(setup));
   setup.prompts.resize(setup.spec.stages.size());
   for (int i = 0; i < std::ssize(setup.spec.stages); ++i) {
     const std::string& folder = setup.spec.stages[i].prompt;
-    if (i == setup.stage) {
-      setup.prompt_lengths.push_back(setup.init_prompt.has_value() ? setup.init_prompt->length()
-                                                                   : recipe.prompt_length);
+    if (setup.Trains(i)) {
+      const bool fresh = setup.init_prompts.empty();
+      const int64_t at = std::ranges::find(setup.stages, i) - setup.stages.begin();
+      setup.prompt_lengths.push_back(fresh ? recipe.prompt_length
+                                           : setup.init_prompts[at].length());
       continue;
     }
     std::error_code error;
@@ -88,7 +110,7 @@ Status LoadPrompts(TrainingSetup& setup) {
     } else {
       ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
       const Status fits = CheckPromptFits(prompt, folder, place);
-      if (i > setup.stage) {
+      if (i > first && setup.spec.flow.empty()) {
         // A later stage's prompt of another base, say, will be trained again.
         setup.prompt_lengths.push_back(fits.ok() ? prompt.length() : recipe.prompt_length);
         continue;
@@ -109,15 +131,18 @@ Status MissingPrompt(const std::string& where, const StageSpec& stage) {
                   stage.prompt + ", found none (train it first)");
 }
 
-// The plan up to the trained output. Later stages take part in the prompts' positions only.
+// The plan up to the last trained output. What runs later takes part in the prompts' positions
+// only.
 Status CompileTrainingPlan(TrainingSetup& setup) {
   ASSIGN_OR_RETURN(setup.plan, CompilePlan(setup.spec, setup.prompt_lengths));
-  setup.plan.stages.resize(setup.stage + 1);
-  setup.plan.segments.resize(setup.plan.stages.back().writes.back() + 1);
-  ASSIGN_OR_RETURN(setup.tape, MakeTapePlan(setup.plan, setup.stage, setup.recipe.taped_constants));
+  int last = setup.plan.step_count() - 1;
+  while (!setup.Trains(setup.plan.steps[last].stage)) --last;
+  setup.plan.KeepSteps(last + 1);
+  ASSIGN_OR_RETURN(setup.tape,
+                   MakeTapePlan(setup.plan, setup.stages, setup.recipe.taped_constants));
   for (size_t id = 0; id < setup.plan.segments.size(); ++id) {
     const PlannedSegment& segment = setup.plan.segments[id];
-    if (segment.kind != SegmentKind::kPrompt || segment.stage == setup.stage) continue;
+    if (segment.kind != SegmentKind::kPrompt || setup.Trains(segment.stage)) continue;
     if (setup.tape.roles[id] == TapeRole::kUnused || setup.prompts[segment.stage].has_value()) {
       continue;
     }
@@ -130,17 +155,22 @@ Status CompileTrainingPlan(TrainingSetup& setup) {
 Result<std::function<Status(Record*)>> GenerateUpstream(TrainingSetup& setup,
                                                         TrainObserver* observer) {
   const std::string where = setup.recipe.file + ": upstream_outputs";
-  if (setup.stage == 0) {
+  const int stage = setup.stages.front();
+  if (stage == 0) {
     return InvalidArgument(where + ": generated: want a stage with earlier ones, found " +
                            Quote(setup.spec.stages[0].name) + ", the first");
   }
-  for (int i = 0; i < setup.stage; ++i) {
+  if (!setup.spec.flow.empty()) {
+    return InvalidArgument(where + ": generated: want a chain without a flow, found one in " +
+                           setup.spec.file);
+  }
+  for (int i = 0; i < stage; ++i) {
     const bool missing = setup.prompt_lengths[i] > 0 && !setup.prompts[i].has_value();
     if (missing) return MissingPrompt(where, setup.spec.stages[i]);
   }
-  ASSIGN_OR_RETURN(std::shared_ptr<UpstreamOutputs> upstream,
-                   UpstreamOutputs::Create(*setup.base, setup.spec, setup.stage, setup.prompts,
-                                           setup.prompt_lengths));
+  ASSIGN_OR_RETURN(
+      std::shared_ptr<UpstreamOutputs> upstream,
+      UpstreamOutputs::Create(*setup.base, setup.spec, stage, setup.prompts, setup.prompt_lengths));
   return std::function([upstream, observer, fields = setup.recipe.outputs,
                         count = int64_t{0}](Record* record) mutable -> Status {
     RETURN_IF_ERROR(upstream->WriteInto(fields, record));
@@ -151,10 +181,22 @@ Result<std::function<Status(Record*)>> GenerateUpstream(TrainingSetup& setup,
 
 Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   const Recipe& recipe = setup.recipe;
-  if (recipe.kind != TrainKind::kDistill && std::ssize(recipe.outputs) <= setup.stage) {
+  int stage_count = 0;  // up to the last one that the plan runs
+  for (const PlanStep& step : setup.plan.steps) {
+    stage_count = std::max(stage_count, step.stage + 1);
+  }
+  if (recipe.kind != TrainKind::kDistill && std::ssize(recipe.outputs) < stage_count) {
     return InvalidArgument(recipe.file + ": outputs: want a record field for each of " +
-                           std::to_string(setup.stage + 1) + " stages, found " +
+                           std::to_string(stage_count) + " stages, found " +
                            std::to_string(recipe.outputs.size()));
+  }
+  for (const PlanStep& step : setup.plan.steps) {
+    if (step.run == 0 || recipe.kind == TrainKind::kDistill) continue;
+    if (recipe.outputs[step.stage].find("{round}") != std::string::npos) continue;
+    return InvalidArgument(recipe.file + ": outputs: want \"{round}\" in the field of stage " +
+                           Quote(setup.spec.stages[step.stage].name) +
+                           ", which runs more than once, found " +
+                           Quote(recipe.outputs[step.stage]));
   }
   DatasetOptions options{.cut_field = setup.spec.cut_field,
                          .outputs = recipe.outputs,
@@ -180,10 +222,12 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
 }
 
 uint64_t HashPlan(const Plan& plan, const TapePlan& tape) {
-  uint64_t hash = static_cast<uint64_t>(tape.target);
+  uint64_t hash = 0;
+  for (const int target : tape.targets) hash = HashCombine(hash, static_cast<uint64_t>(target));
   for (const PlannedSegment& segment : plan.segments) {
     hash = HashCombine(hash, static_cast<uint64_t>(segment.kind));
     hash = HashCombine(hash, static_cast<uint64_t>(segment.stage));
+    hash = HashCombine(hash, static_cast<uint64_t>(segment.step));
     hash = HashCombine(hash, static_cast<uint64_t>(segment.after));
     hash = HashCombine(hash, static_cast<uint64_t>(segment.offset));
     for (int seen : segment.view) hash = HashCombine(hash, static_cast<uint64_t>(seen) + 1);
@@ -200,19 +244,28 @@ std::string MakeIdentity(const TrainingSetup& setup) {
   uint64_t prompts_hash = 0;
   for (size_t id = 0; id < setup.plan.segments.size(); ++id) {
     const PlannedSegment& segment = setup.plan.segments[id];
-    if (segment.kind == SegmentKind::kPrompt && segment.stage != setup.stage &&
+    if (segment.kind == SegmentKind::kPrompt && !setup.Trains(segment.stage) &&
         setup.tape.roles[id] != TapeRole::kUnused) {
       prompts_hash = HashCombine(prompts_hash, setup.prompts[segment.stage]->content_hash);
     }
   }
   identity["upstream_prompts_hash"] = prompts_hash;
-  identity["init_prompt_hash"] =
-      setup.init_prompt.has_value() ? setup.init_prompt->content_hash : uint64_t{0};
-  identity["trained_prompt_length"] = setup.prompt_length();
+  uint64_t init_hash = 0;
+  for (const SoftPrompt& prompt : setup.init_prompts) {
+    init_hash = init_hash == 0 ? prompt.content_hash : HashCombine(init_hash, prompt.content_hash);
+  }
+  identity["init_prompt_hash"] = init_hash;
+  std::vector<int64_t> lengths;
+  for (const int stage : setup.stages) lengths.push_back(setup.prompt_lengths[stage]);
+  identity["trained_prompt_length"] = lengths;
   return identity.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
+
+bool TrainingSetup::Trains(int stage) const {
+  return std::ranges::find(stages, stage) != stages.end();
+}
 
 Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
                                                        TrainObserver* observer) {
@@ -220,8 +273,8 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
   setup->recipe = recipe;
   ASSIGN_OR_RETURN(setup->spec, LoadChainSpec(recipe.chain));
   if (recipe.placement.has_value()) setup->spec.placement = *recipe.placement;
-  ASSIGN_OR_RETURN(setup->stage, FindStage(setup->spec, recipe));
-  RETURN_IF_ERROR(SetHandoffs(recipe, setup->stage, setup->spec));
+  ASSIGN_OR_RETURN(setup->stages, FindStages(setup->spec, recipe));
+  RETURN_IF_ERROR(SetHandoffs(recipe, setup->stages, setup->spec));
   Result<std::unique_ptr<Base>> base =
       LoadBase(setup->spec.base, {.backend = recipe.backend,
                                   .thread_count = static_cast<int>(recipe.threads),

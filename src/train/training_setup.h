@@ -25,22 +25,22 @@ namespace onepass {
 struct TrainingSetup {
   Recipe recipe;
   ChainSpec spec;
-  int stage = 0;  // the trained one
+  std::vector<int> stages;  // the trained ones, ascending
   std::unique_ptr<Base> base;
   std::vector<int64_t> prompt_lengths;  // by stage
   std::vector<std::optional<SoftPrompt>>
       prompts;  // by stage: those that the plan uses as constants
-  Plan plan;    // up to the trained stage's output
+  Plan plan;    // up to the last trained output
   TapePlan tape;
   Dataset data;
-  Dataset validation;  // no samples: none given
-  std::optional<SoftPrompt> init_prompt;
+  Dataset validation;                    // no samples: none given
+  std::vector<SoftPrompt> init_prompts;  // one a trained stage, or none
   std::unique_ptr<PagePool> pool;
   std::unique_ptr<PromptGradient<float>> gradient;
   // JSON object of all that the losses depend on: the recipe's settings and hashes of its inputs.
   std::string identity;
 
-  int64_t prompt_length() const { return prompt_lengths[stage]; }
+  bool Trains(int stage) const;
 };
 
 // Opens and checks everything; trains nothing. Errors name file, key or record, wanted and found.

@@ -28,7 +28,7 @@ Result<std::unique_ptr<UpstreamOutputs>> UpstreamOutputs::Create(
 Status UpstreamOutputs::WriteInto(const std::vector<std::string>& fields, Record* record) {
   const RecordResult result = std::move(runner_->Run({record, 1})[0]);
   RETURN_IF_ERROR(result.status);
-  for (int i = 0; i < stage_; ++i) {
+  for (int i = 0; i < stage_; ++i) {  // each stage runs once
     auto field = std::ranges::find(record->fields, fields[i], &RecordField::name);
     if (field == record->fields.end()) field = record->fields.insert(field, {.name = fields[i]});
     *field = {.name = fields[i], .text = result.stages[i].text, .json_type = "string"};

@@ -182,7 +182,7 @@ void ExpectEqualsDenseSequence(Base& base, const ChainSpec& spec, const Record& 
   ChainRunner& runner = **created;
   const Plan& plan = runner.plan();
   std::vector<SegmentRef> held(plan.segments.size());
-  runner.on_stage = [&](size_t, int, const std::vector<WrittenSegment>& written) {
+  runner.on_step = [&](size_t, int, const std::vector<WrittenSegment>& written) {
     for (size_t id = 0; id < written.size(); ++id) {
       if (written[id].segment != nullptr) held[id] = written[id].segment;
     }
@@ -243,7 +243,7 @@ void ExpectEqualsDenseSequence(Base& base, const ChainSpec& spec, const Record& 
   EXPECT_LT(worst, tolerance) << NameOf(spec.placement);
 
   for (int stage = 0; stage < std::ssize(spec.stages); ++stage) {
-    const Segment& output = *held[plan.stages[stage].writes.back()];
+    const Segment& output = *held[plan.OutputOf(stage)];
     const std::vector<TokenId>& chosen = results[0].stages[stage].tokens;
     const int64_t start_count = std::ssize(runner.templates().StartTokens(stage));
     ASSERT_FALSE(chosen.empty());

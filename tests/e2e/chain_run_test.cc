@@ -198,14 +198,14 @@ TEST_F(ChainRunTest, AFullDiskIsAnErrorAndLeavesNothing) {
 
 TEST_F(ChainRunTest, ExplainShowsThePlanAndRunsNothing) {
   ASSERT_EQ(Run("chain.yaml --explain"), 0) << stderr_;
-  EXPECT_THAT(stdout_, HasSubstr("stage 1 b: hand-off kv, writes O[b]"));
+  EXPECT_THAT(stdout_, HasSubstr("step 1 b: hand-off kv, writes O[b]"));
   EXPECT_THAT(stdout_, HasSubstr("8+|S|+|I[a]|+|O[a]|"));
   ASSERT_EQ(Run("chain.yaml --explain --input in.jsonl"), 0) << stderr_;
   EXPECT_THAT(stdout_, HasSubstr("19+|O[a]|"));
   ASSERT_EQ(Run("chain.yaml --explain=json --handoff text"), 0) << stderr_;
   const json plan = json::parse(stdout_, nullptr, false);
   ASSERT_FALSE(plan.is_discarded());
-  EXPECT_EQ(plan["stages"][1]["handoff"], "text");
+  EXPECT_EQ(plan["steps"][1]["handoff"], "text");
   EXPECT_EQ(plan["segments"].size(), 8u);
   ExpectNothingWritten();
 }

@@ -58,8 +58,8 @@ TEST_P(TrainThenRun, TheRunnerWritesWhatTrainingTaughtWithTheSameLoss) {
   // The loss of a stage's output over what the record holds when that output is complete. Without a
   // start token (stage b) the first target has no row here, and only the text is compared.
   std::vector<double> ran;
-  runner.on_stage = [&](size_t, int stage, const std::vector<WrittenSegment>& held) {
-    const int target = runner.plan().stages[stage].writes.back();
+  runner.on_step = [&](size_t, int stage, const std::vector<WrittenSegment>& held) {
+    const int target = runner.plan().OutputOf(stage);
     const KvView view = AttachView(runner.plan(), target, held);
     std::vector<int32_t> tokens = runner.templates().StartTokens(stage);
     for (TokenId id : tokenizer.Encode(kOutputs[stage], {})) tokens.push_back(id);

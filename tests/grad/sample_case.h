@@ -82,12 +82,11 @@ class SampleCase {
     spec.stages[1].input = "I_B";
     lengths_ = {setup.prompt_a.rows(), setup.prompt_b.rows()};
     plan_ = Must(CompilePlan(spec, lengths_));
-    plan_.stages.resize(stage_ + 1);
-    plan_.segments.resize(plan_.stages.back().writes.back() + 1);
-    tape_ = Must(MakeTapePlan(plan_, stage_, taped_constants));
+    plan_.KeepSteps(stage_ + 1);
+    tape_ = Must(MakeTapePlan(plan_, {stage_}, taped_constants));
     for (const nlohmann::json& fields : setup.json["samples"]) {
       samples_.push_back(MakeSample(fields, setup.json["end_token"]));
-      target_count_ += samples_.back().TargetCount(tape_);
+      target_count_ += samples_.back().TargetCount();
     }
     for (const Buffer<double>* prompt : {&setup.prompt_a, &setup.prompt_b}) {
       Buffer<Real>& copy = prompts_.emplace_back(prompt->rows(), prompt->cols());
@@ -139,6 +138,7 @@ class SampleCase {
     const std::string names[] = {"A", "B"};
     for (const PlannedSegment& segment : plan_.segments) {
       std::string field;
+      std::string behind;  // stands in the same segment
       switch (segment.kind) {
         case SegmentKind::kPrompt:
           break;
@@ -147,16 +147,22 @@ class SampleCase {
           break;
         case SegmentKind::kOwnInput:
           field = segment.text_of.empty() ? "I_" + names[segment.stage] : "T";
+          if (field == "T" && segment.has_input) behind = "I_" + names[segment.stage];
           break;
         case SegmentKind::kOutput:
           field = "O_" + names[segment.stage];
           break;
       }
-      sample.tokens.push_back(field.empty() ? std::vector<int32_t>()
-                                            : fields[field].get<std::vector<int32_t>>());
+      std::vector<int32_t>& tokens = sample.tokens.emplace_back();
+      for (const std::string& name : {field, behind}) {
+        if (name.empty()) continue;
+        const auto more = fields[name].get<std::vector<int32_t>>();
+        tokens.insert(tokens.end(), more.begin(), more.end());
+      }
     }
-    sample.start_count = stage_ == 0 ? 1 : 0;
-    sample.end_token = end_token;
+    sample.ran.assign(plan_.steps.size(), true);
+    sample.targets = {
+        {.id = plan_.OutputOf(stage_), .start_count = stage_ == 0 ? 1 : 0, .end_token = end_token}};
     return sample;
   }
 

@@ -1,7 +1,7 @@
-// From records to tokens: a chain's templates filled with a record's fields.
+#include "chain/transcript.h"
+
 #include <algorithm>
 
-#include "chain/record.h"
 #include "core/quote.h"
 
 namespace onepass {
@@ -67,64 +67,75 @@ Result<std::vector<TokenId>> ChainTemplates::OwnInput(int stage, const Record& r
   return Render(stages_[stage].input, record);
 }
 
+Result<InputTokens> ChainTemplates::RenderInputs(const Plan& plan, const Record& record) const {
+  InputTokens inputs;
+  inputs.own.resize(plan.steps.size());
+  ASSIGN_OR_RETURN(inputs.shared, SharedInput(record));
+  for (const PlannedSegment& segment : plan.segments) {
+    if (!segment.has_input) continue;
+    ASSIGN_OR_RETURN(inputs.own[segment.step], OwnInput(segment.stage, record));
+  }
+  return inputs;
+}
+
+std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const InputTokens& inputs,
+                                              const Transcript& transcript) const {
+  const PlannedSegment& segment = plan.segments[id];
+  if (segment.kind == SegmentKind::kSharedInput) return inputs.shared;
+  ONEPASS_CHECK(segment.kind == SegmentKind::kOwnInput, "an input");
+  std::vector<TokenId> tokens;
+  const auto append = [&](const std::vector<TokenId>& more) {
+    tokens.insert(tokens.end(), more.begin(), more.end());
+  };
+  // Outputs that follow one another are one piece of text.
+  std::vector<TemplatePiece> filled;
+  for (const int read : segment.text_of) {
+    const PlannedSegment& other = plan.segments[read];
+    if (other.kind != SegmentKind::kOutput) {
+      append(encoder_.Encode(filled));
+      filled.clear();
+      append(inputs.own[other.step]);
+      continue;
+    }
+    for (TemplatePiece piece : stages_[other.stage].read_as) {
+      if (piece.is_field) piece.text = transcript.TextOf(other.step);
+      filled.push_back(std::move(piece));
+    }
+  }
+  append(encoder_.Encode(filled));
+  if (segment.has_input) append(inputs.own[segment.step]);
+  return tokens;
+}
+
+int64_t ChainTemplates::ReadAgainOverhead(int stage) const {
+  std::vector<TemplatePiece> filled = stages_[stage].read_as;
+  for (TemplatePiece& piece : filled) {
+    if (piece.is_field) piece.text.clear();
+  }
+  return std::ssize(encoder_.Encode(filled));
+}
+
 std::vector<TokenId> ChainTemplates::OutputText(std::string_view text) const {
   return encoder_.tokenizer().Encode(text, {});
 }
 
-std::vector<TokenId> ChainTemplates::ReadAgain(std::span<const int> stages,
-                                               std::span<const std::string> output_texts) const {
-  std::vector<TemplatePiece> filled;
-  for (const int stage : stages) {
-    for (TemplatePiece piece : stages_[stage].read_as) {
-      if (piece.is_field) {
-        piece.text = stage < std::ssize(output_texts) ? output_texts[stage] : std::string();
-      }
-      filled.push_back(std::move(piece));
-    }
-  }
-  return encoder_.Encode(filled);
-}
-
 Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainTemplates& templates,
-                                                       const Plan& plan, const Record& record,
-                                                       std::span<const std::string> output_texts) {
+                                                       const Plan& plan,
+                                                       const Transcript& transcript) {
+  ASSIGN_OR_RETURN(const InputTokens inputs, templates.RenderInputs(plan, *transcript.record));
   std::vector<std::vector<TokenId>> tokens(plan.segments.size());
-  for (size_t id = 0; id < plan.segments.size(); ++id) {
+  for (int id = 0; id < std::ssize(plan.segments); ++id) {
     const PlannedSegment& segment = plan.segments[id];
-    switch (segment.kind) {
-      case SegmentKind::kPrompt:
-        break;
-      case SegmentKind::kSharedInput: {
-        ASSIGN_OR_RETURN(tokens[id], templates.SharedInput(record));
-        break;
-      }
-      case SegmentKind::kOwnInput: {
-        if (!segment.text_of.empty()) {
-          tokens[id] = templates.ReadAgain(segment.text_of, output_texts);
-          break;
-        }
-        ASSIGN_OR_RETURN(tokens[id], templates.OwnInput(segment.stage, record));
-        break;
-      }
-      case SegmentKind::kOutput: {
-        tokens[id] = templates.StartTokens(segment.stage);
-        if (segment.stage < std::ssize(output_texts)) {
-          const std::vector<TokenId> text = templates.OutputText(output_texts[segment.stage]);
-          tokens[id].insert(tokens[id].end(), text.begin(), text.end());
-        }
-        break;
-      }
+    if (segment.kind == SegmentKind::kPrompt || !transcript.HasRun(segment.step)) continue;
+    if (segment.kind != SegmentKind::kOutput) {
+      tokens[id] = templates.TokensOf(plan, id, inputs, transcript);
+      continue;
     }
+    tokens[id] = templates.StartTokens(segment.stage);
+    const std::vector<TokenId> text = templates.OutputText(transcript.TextOf(segment.step));
+    tokens[id].insert(tokens[id].end(), text.begin(), text.end());
   }
   return tokens;
-}
-
-Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainSpec& spec, const Plan& plan,
-                                                       const Record& record,
-                                                       std::span<const std::string> output_texts,
-                                                       const Tokenizer& tokenizer) {
-  ASSIGN_OR_RETURN(const ChainTemplates templates, ChainTemplates::Create(spec, tokenizer));
-  return TokensOfPlan(templates, plan, record, output_texts);
 }
 
 std::vector<int64_t> PositionsOfPlan(const Plan& plan, std::span<const int64_t> token_counts) {

@@ -1,0 +1,86 @@
+// From records to tokens: what was said for a record so far, and a chain's templates filled with
+// it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chain/plan.h"
+#include "chain/record.h"
+#include "chain/spec.h"
+#include "chain/template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace onepass {
+
+// A record and what the steps of a plan have said about it. Plain data.
+struct Transcript {
+  const Record* record = nullptr;
+  // By step: its output's text; none: it has not run, or was skipped. A step beyond the end: none.
+  std::vector<std::optional<std::string>> texts;
+
+  bool HasRun(int step) const { return step < std::ssize(texts) && texts[step].has_value(); }
+  // "" for a step that has not run.
+  std::string TextOf(int step) const { return HasRun(step) ? *texts[step] : std::string(); }
+};
+
+// The tokens of a record's inputs. Nothing of a field ever becomes a special token.
+struct InputTokens {
+  std::vector<TokenId> shared;
+  std::vector<std::vector<TokenId>> own;  // by step; empty where it writes no own input
+};
+
+// A chain's templates, parsed once and bound to a tokenizer. Immutable; thread-safe.
+class ChainTemplates {
+ public:
+  // The tokenizer must outlive it. Refuses start and stop tokens that the tokenizer does not have,
+  // and a start text of which it makes no tokens.
+  static Result<ChainTemplates> Create(const ChainSpec& spec, const Tokenizer& tokenizer);
+
+  Result<std::vector<TokenId>> SharedInput(const Record& record) const;
+  Result<std::vector<TokenId>> OwnInput(int stage, const Record& record) const;
+  // Those of a plan's inputs that the record's fields alone fill.
+  Result<InputTokens> RenderInputs(const Plan& plan, const Record& record) const;
+  // The tokens of a planned input segment: shared, own, or texts read again (as each stage's
+  // read_as writes them) with what own inputs stand among and behind them.
+  std::vector<TokenId> TokensOf(const Plan& plan, int id, const InputTokens& inputs,
+                                const Transcript& transcript) const;
+  // Tokens that read_as adds to a text of this stage.
+  int64_t ReadAgainOverhead(int stage) const;
+  // The tokens of an output's text, as a stage would write them: plain text.
+  std::vector<TokenId> OutputText(std::string_view text) const;
+  // What an output starts with; may be empty.
+  const std::vector<TokenId>& StartTokens(int stage) const { return stages_[stage].start; }
+  const std::vector<TokenId>& StopTokens(int stage) const { return stages_[stage].stop; }
+
+ private:
+  struct Stage {
+    std::vector<TemplatePiece> input;
+    std::vector<TemplatePiece> read_as;
+    std::vector<TokenId> start;
+    std::vector<TokenId> stop;
+  };
+  explicit ChainTemplates(const Tokenizer& tokenizer) : encoder_(tokenizer) {}
+  Result<std::vector<TokenId>> Render(const std::vector<TemplatePiece>& pieces,
+                                      const Record& record) const;
+  TemplateEncoder encoder_;
+  std::vector<TemplatePiece> shared_;
+  std::vector<Stage> stages_;
+};
+
+// Teacher forcing: the tokens of every planned segment for a transcript; none where a step has not
+// run. An output is its start and text tokens, without the stop token, which is in no view (the
+// loss adds it as the last target). A prompt's list is empty.
+Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainTemplates& templates,
+                                                       const Plan& plan,
+                                                       const Transcript& transcript);
+
+// Start position of every planned segment, given the token count of each (a prompt's is its
+// length; 0 where its step was skipped).
+std::vector<int64_t> PositionsOfPlan(const Plan& plan, std::span<const int64_t> token_counts);
+
+}  // namespace onepass
