@@ -15,6 +15,7 @@ packages=(
   libprotobuf-dev protobuf-compiler
   libfmt-dev
   libutf8proc-dev      # NFC
+  libxapian-dev        # BM25 index
   libyaml-cpp-dev
   nlohmann-json3-dev
 )

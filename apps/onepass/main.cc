@@ -69,6 +69,7 @@ int main(int argc, char** argv) {
   onepass::AddConvertCommand(app, &exit_code);
   onepass::AddTokenizeCommand(app, &exit_code);
   onepass::AddDataCommand(app, &exit_code);
+  onepass::AddIndexCommand(app, &exit_code);
   onepass::AddRunCommand(app, &exit_code);
   onepass::AddTrainCommand(app, &exit_code);
   onepass::AddEvalCommand(app, &exit_code);

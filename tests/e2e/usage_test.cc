@@ -39,6 +39,15 @@ TEST(Usage, AFaultIsOneLineWithTheProgramsName) {
       {"eval suite.yaml --seeds one", "--seeds"},
       {"convert", "is required"},
       {"inspect", "is required"},
+      {"index", "subcommand is required"},
+      {"index build", "is required"},
+      {"index build --input a", "--out"},
+      {"index build --input a --out b --k1 -1", "k1: want a number from 0 to 1000, found -1"},
+      {"index build --input a --out b --stem klingon", "stem: want one of arabic"},
+      {"index search", "is required"},
+      {"index search a", "--query"},
+      {"index search a --query b --top 0", "--top"},
+      {"index search a --query b --b 2", "b: want a number from 0 to 1, found 2"},
       {"inspect folder 'two\nlines\rand \033[1mcolour'", "two lines and  [1mcolour"},
   };
   for (const Fault& fault : faults) {
@@ -55,7 +64,8 @@ TEST(Usage, AFaultIsOneLineWithTheProgramsName) {
 TEST(Usage, HelpAndVersionAreNoFaults) {
   const Outcome help = RunOnepass("--help");
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* command : {"inspect", "init-base", "convert", "run", "train", "eval", "bench"}) {
+  for (const char* command :
+       {"inspect", "init-base", "convert", "index", "run", "train", "eval", "bench"}) {
     EXPECT_THAT(help.output, HasSubstr(command));
   }
   const Outcome run = RunOnepass("run --help");
