@@ -64,8 +64,7 @@ Result<IndexDocument> DocumentOf(const Record& record, const BuildFlags& flags) 
                        .line = record.line};
 }
 
-Status RunBuild(BuildFlags flags) {
-  CheckUsage(flags.options.Validate());
+Result<Bm25Facts> Build(BuildFlags flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<RecordReader> reader, RecordReader::Open(flags.input));
   const ProgressLine line(*reader);
   flags.options.on_progress = [&line](const Bm25BuildProgress& now) { line.Show(now); };
@@ -73,12 +72,16 @@ Status RunBuild(BuildFlags flags) {
                    Bm25IndexBuilder::Create(flags.out, flags.options));
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<Record> record, reader->Next());
-    if (!record) break;
+    if (!record) return builder->Finish();
     const Result<IndexDocument> document = DocumentOf(*record, flags);
     RETURN_IF_ERROR(document.status().WithPrefix(flags.input));
     RETURN_IF_ERROR(builder->Add(*document).WithPrefix(flags.input));
   }
-  ASSIGN_OR_RETURN(const Bm25Facts facts, builder->Finish());
+}
+
+Status RunBuild(const BuildFlags& flags) {
+  CheckUsage(flags.options.Validate());
+  ASSIGN_OR_RETURN(const Bm25Facts facts, Build(flags));
   fmt::print("{}: {} documents, {} words, {} bytes\n", flags.out, facts.documents, facts.words,
              facts.bytes);
   return Status::Ok();

@@ -121,7 +121,7 @@ Result<IndexManifest> Bm25IndexBuilder::Impl::WriteManifest() {
   manifest.facts.bytes = digest->bytes;
   manifest.data_hash = digest->hash;
   RETURN_IF_ERROR(CatchXapian("index " + folder, [&] {
-    const Xapian::Database data(::dup(fd.get()), Xapian::DB_BACKEND_GLASS);
+    const Xapian::Database data(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0), Xapian::DB_BACKEND_GLASS);
     manifest.facts.words = static_cast<int64_t>(data.get_total_length());
     if (static_cast<int64_t>(data.get_doccount()) == added) return Status::Ok();
     return IoError(path + ": want " + std::to_string(added) + " documents as written, found " +

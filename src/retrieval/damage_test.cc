@@ -157,7 +157,22 @@ TEST_F(DamagedIndex, DataOfAnotherKindIsNotFollowed) {
   EXPECT_EQ(FaultOfData(data_), "(none)");
 }
 
-TEST_F(DamagedIndex, AnIndexOfADocumentWithinIsUnpackedWithinBounds) {
+TEST_F(DamagedIndex, NothingStaysOpen) {
+  const auto open_count = [] {
+    return std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator());
+  };
+  const auto before = open_count();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_NE(FaultOfData("not a database"), "(none)");
+    EXPECT_NE(FaultWith("words", 1), "(none)");
+    EXPECT_EQ(FaultOfData(data_), "(none)");
+    EXPECT_TRUE(BuildAt(At("other"), {{.id = "x", .text = "fox"}}).ok());
+    EXPECT_FALSE(BuildAt(At("other"), {}).ok());
+  }
+  EXPECT_EQ(open_count(), before);
+}
+
+TEST(StoredDocument, IsUnpackedWithinItsBounds) {
   const std::string packed = PackDocument({.id = "a", .title = "bc", .text = "def"});
   const auto document = UnpackDocument(packed);
   ASSERT_TRUE(document.has_value());
