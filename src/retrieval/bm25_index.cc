@@ -13,6 +13,7 @@
 
 #include "core/file.h"
 #include "core/hash.h"
+#include "core/quote.h"
 #include "retrieval/index_folder.h"
 #include "retrieval/manifest.h"
 #include "retrieval/stored_document.h"

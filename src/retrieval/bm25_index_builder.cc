@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <filesystem>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 

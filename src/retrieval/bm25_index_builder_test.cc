@@ -191,6 +191,21 @@ TEST_F(Bm25Builder, AFullDiskLeavesTheOldIndexAndNothingElse) {
   }
 }
 
+TEST_F(Bm25Builder, AfterAFullDiskABuildIsOver) {
+  // More documents than memory holds back: the fault comes in the middle.
+  const std::vector<IndexDocument> documents = Many(30'000, "owl");
+  ExpectNoSpaceFault(60'000, [&]() -> Status {
+    ASSIGN_OR_RETURN(const auto builder, Bm25IndexBuilder::Create(At("index")));
+    Status first;
+    for (size_t i = 0; i < documents.size() && first.ok(); ++i) first = builder->Add(documents[i]);
+    const Status next = builder->Add({.id = "next", .text = "fox"});
+    const Status last = builder->Finish().status();
+    if (next.message() == first.message() && last.message() == first.message()) return first;
+    return InvalidArgument("found " + next.message() + " and " + last.message());
+  });
+  EXPECT_THAT(Entries(), ElementsAre());
+}
+
 TEST_F(Bm25Builder, AKilledBuildLeavesAWholeIndexAndTheNextOneCleansUp) {
   ASSERT_TRUE(BuildAt(At("index"), Many(2, "fox")).ok());
   const std::vector<IndexDocument> documents = Many(3000, "owl");

@@ -11,8 +11,6 @@
 namespace onepass {
 namespace {
 
-using ::testing::HasSubstr;
-
 class Bm25 : public IndexTest {};
 
 // `texts`' ids by score, then by order; those without a score are left out.
