@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Goldens of a whole training sample: losses and the gradient of the trained prompt, by PyTorch.
+"""Goldens of whole training samples: losses and the gradients of the trained rows, by PyTorch.
 
     python3 tools/make_goldens_sample.py tests/golden/grad/sample
 
@@ -8,6 +8,8 @@ attends through one explicit boolean mask, filled from the visibility table of d
 gradient is autograd's, through all of it. Writes a tiny random base (base/config.json,
 base/model.safetensors, F32), and cases.json + cases.safetensors (F64): token lists, prompts, and for
 each case the losses of all targets and d(mean loss)/d(prompt) over a batch of two ragged samples.
+multi.json + multi.safetensors: traces of several rounds, whose stages are trained together and add
+tokens of their own: d(loss of each output)/d(rows of each stage).
 """
 import json
 import math
@@ -68,7 +70,7 @@ def rope(x, positions):  # x: [T, heads, D]
 
 
 def forward(w, x, positions, mask):
-    """Logits [T, V] of input vectors x [T, C]; mask[i, j]: token i attends to token j."""
+    """Normed residual [T, C] of input vectors x [T, C]; mask[i, j]: token i attends to token j."""
     T = x.shape[0]
     for i in range(L):
         p = f"model.layers.{i}."
@@ -84,7 +86,7 @@ def forward(w, x, positions, mask):
         n = rms_norm(x, w[p + "post_attention_layernorm.weight"])
         gate = torch.nn.functional.silu(n @ w[p + "mlp.gate_proj.weight"].T)
         x = x + (gate * (n @ w[p + "mlp.up_proj.weight"].T)) @ w[p + "mlp.down_proj.weight"].T
-    return rms_norm(x, w["model.norm.weight"]) @ w["model.embed_tokens.weight"].T
+    return rms_norm(x, w["model.norm.weight"])
 
 
 # The visibility table: what a segment's tokens attend to besides earlier tokens of themselves. Two
@@ -137,6 +139,97 @@ def make_samples():
 END = 2  # predicted after an output's text, never fed
 
 
+def make_mask(order, length, table):
+    """Each segment's first row, and who attends to whom."""
+    begin, row = {}, 0
+    for name in order:
+        begin[name] = row
+        row += length[name]
+    mask = torch.zeros(row, row, dtype=torch.bool)
+    for name in order:
+        rows = slice(begin[name], begin[name] + length[name])
+        for seen in table[name]:
+            mask[rows, begin[seen]:begin[seen] + length[seen]] = True
+        mask[rows, rows] = torch.tril(torch.ones(length[name], length[name], dtype=torch.bool))
+    return begin, mask
+
+
+# Traces A -> B -> A -> B ...; B has an own input, in its first run. Each stage adds two tokens: what
+# its outputs start with and what they end with. Their ids stand behind the base's: V and V + 1 are
+# A's, V + 2 and V + 3 are B's. A stage predicts the base's tokens and its own two.
+def multi_table(placement, outputs):
+    """Segment -> what it sees, in the order of writing. outputs: O_1A, O_1B ... of the trace."""
+    table = {"P_A": [], "P_B": []} if placement == "front" else {}
+    table["S"] = []
+    for i, name in enumerate(outputs):
+        stage, seen = name[-1], ["S"] + outputs[:i]
+        if f"P_{stage}" not in table:
+            table[f"P_{stage}"] = list(seen)
+        if stage == "B":
+            if "I_B" not in table:
+                table["I_B"] = ["P_B"] + seen
+            seen = seen + ["I_B"]
+        table[name] = [f"P_{stage}"] + seen
+    return table
+
+
+def run_multi(w, rows, placement, sample):
+    """Losses of each output of a trace; rows[stage]: prompt, two embedding rows, two head rows."""
+    prompts = {"P_A": rows["A"][:P_A], "P_B": rows["B"][:P_B]}
+    own = {"A": rows["A"][P_A:], "B": rows["B"][P_B:]}
+    embedding = torch.cat([w["model.embed_tokens.weight"], own["A"][:2], own["B"][:2]])
+    table = multi_table(placement, [n for n in sample if n.startswith("O_")])
+    order = list(table)
+    length = {n: len(sample[n]) if n in sample else prompts[n].shape[0] for n in order}
+    begin, mask = make_mask(order, length, table)
+    x = torch.cat([embedding[sample[n]] if n in sample else prompts[n] for n in order])
+    # Both prompts stand in front or one index runs through: rows are positions.
+    normed = forward(w, x, torch.arange(x.shape[0]), mask)
+    losses = {}
+    for name in order:
+        if not name.startswith("O_"):
+            continue
+        stage, first = name[-1], V + (2 if name[-1] == "B" else 0)
+        head = torch.cat([w["model.embed_tokens.weight"], own[stage][2:]])
+        logits = normed[begin[name]:begin[name] + length[name]] @ head.T
+        targets = torch.tensor(sample[name][1:] + [V + 1])  # its end token, as its logits have it
+        assert sample[name][0] == first
+        losses[name] = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    return losses
+
+
+def make_multi(w, out):
+    generator = torch.Generator().manual_seed(9)
+    samples = []
+    for outputs in (["O_1A", "O_1B", "O_2A", "O_2B", "O_3A"], ["O_1A"], ["O_1A", "O_1B", "O_2A"]):
+        sample = {"S": tokens(generator, 4 + len(outputs))}
+        if len(outputs) > 1:
+            sample["I_B"] = tokens(generator, 6)
+        for i, name in enumerate(outputs):
+            start = V + (2 if name[-1] == "B" else 0)
+            sample[name] = [start] + tokens(generator, 3 + i)
+        samples.append(sample)
+    rows = {"A": torch.randn(P_A + 4, C).double() * 0.3, "B": torch.randn(P_B + 4, C).double() * 0.3}
+    tensors = {"rows_A": rows["A"].clone(), "rows_B": rows["B"].clone()}
+    for placement in ("front", "inline"):
+        trained = {s: rows[s].clone().requires_grad_(True) for s in rows}
+        by_sample = [run_multi(w, trained, placement, sample) for sample in samples]
+        every = torch.cat([loss for losses in by_sample for loss in losses.values()])
+        tensors[placement + ".losses"] = every.detach()
+        grads = torch.autograd.grad(every.mean(), [trained["A"], trained["B"]], retain_graph=True)
+        tensors[placement + ".gradient_A"], tensors[placement + ".gradient_B"] = grads
+        # Of the first trace: who is influenced by whom.
+        for name, loss in by_sample[0].items():
+            grads = torch.autograd.grad(loss.sum(), [trained["A"], trained["B"]],
+                                        retain_graph=True, allow_unused=True)
+            for stage, grad in zip("AB", grads):
+                if grad is None:
+                    grad = torch.zeros_like(rows[stage])
+                tensors[f"{placement}.{name}_by_{stage}"] = grad
+    save_file(tensors, out / "multi.safetensors", metadata={"format": "pt"})
+    (out / "multi.json").write_text(json.dumps({"samples": samples}, indent=1) + "\n")
+
+
 def run_case(w, prompts, case, sample):
     table, target = case["table"], "O_B" if case["stage"] else "O_A"
     length = {name: len(sample[name]) if name in sample else prompts[name].shape[0]
@@ -153,20 +246,11 @@ def run_case(w, prompts, case, sample):
             continue
         positions[name] = at
         at += length[name]
-    begin, row = {}, 0
-    for name in order:
-        begin[name] = row
-        row += length[name]
-    mask = torch.zeros(row, row, dtype=torch.bool)
-    for name in order:
-        rows = slice(begin[name], begin[name] + length[name])
-        for seen in table[name]:
-            mask[rows, begin[seen]:begin[seen] + length[seen]] = True
-        mask[rows, rows] = torch.tril(torch.ones(length[name], length[name], dtype=torch.bool))
+    begin, mask = make_mask(order, length, table)
     x = torch.cat([w["model.embed_tokens.weight"][sample[name]] if name in sample
                    else prompts[name] for name in order])
     index = torch.cat([torch.arange(positions[n], positions[n] + length[n]) for n in order])
-    logits = forward(w, x, index, mask)
+    logits = forward(w, x, index, mask) @ w["model.embed_tokens.weight"].T
     out, rows = sample[target], begin[target] + torch.arange(length[target])
     if case["stage"] == 0:  # the first token of O_A is given
         targets = out[1:] + [END]
@@ -193,6 +277,7 @@ def main():
         losses.mean().backward()
         tensors[case["name"] + ".losses"] = losses.detach()
         tensors[case["name"] + ".gradient"] = trained.grad
+    make_multi(w, out)
     save_file(tensors, out / "cases.safetensors", metadata={"format": "pt"})
     cases = [{k: case[k] for k in ("name", "stage", "placement")} for case in CASES]
     for case, made in zip(cases, CASES):

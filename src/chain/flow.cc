@@ -129,15 +129,9 @@ std::string_view NameOf(LoopEnd end) {
   return "?";
 }
 
-Result<LoopRule> LoopRule::Create(const UntilRule& until, const Tokenizer& tokenizer) {
+Result<LoopRule> LoopRule::Create(const UntilRule& until, std::vector<TokenId> tokens) {
   LoopRule rule;
-  if (!until.token.empty()) {
-    rule.token_ = tokenizer.IdOf(until.token);
-    if (!rule.token_) {
-      return InvalidArgument("until.token: want a token of the base's tokenizer, found " +
-                             Quote(until.token) + ", which it does not have");
-    }
-  }
+  rule.any_token_ = std::move(tokens);
   if (!until.text.empty()) {
     ASSIGN_OR_RETURN(rule.text_, Regex::Compile(until.text, RegexDialect::kRust));
   }
@@ -147,8 +141,10 @@ Result<LoopRule> LoopRule::Create(const UntilRule& until, const Tokenizer& token
 
 std::optional<LoopEnd> LoopRule::EndsWith(std::span<const TokenId> tokens, TokenId stop_token,
                                           std::string_view text, int64_t loop_tokens) const {
-  if (token_ && (stop_token == *token_ || std::ranges::find(tokens, *token_) != tokens.end())) {
-    return LoopEnd::kToken;
+  for (const TokenId token : any_token_) {
+    if (stop_token == token || std::ranges::find(tokens, token) != tokens.end()) {
+      return LoopEnd::kToken;
+    }
   }
   if (text_ && text_->Matches(text)) return LoopEnd::kText;
   if (tokens_ > 0 && loop_tokens >= tokens_) return LoopEnd::kTokens;

@@ -57,8 +57,8 @@ std::string_view NameOf(LoopEnd end);
 // A part's rule, compiled. Immutable; thread-safe.
 class LoopRule {
  public:
-  // kInvalidArgument: a token that the tokenizer does not have and `added` does not name.
-  static Result<LoopRule> Create(const UntilRule& until, const Tokenizer& tokenizer);
+  // tokens: the ids of until.token, one a stage that may write it.
+  static Result<LoopRule> Create(const UntilRule& until, std::vector<TokenId> tokens);
 
   // Why the loop ends behind this output, if it does. `tokens`: sampled; `stop_token`: that ended
   // it, or -1; `loop_tokens`: sampled in the loop so far, this output's included.
@@ -67,7 +67,7 @@ class LoopRule {
 
  private:
   LoopRule() = default;
-  std::optional<TokenId> token_;
+  std::vector<TokenId> any_token_;
   std::optional<Regex> text_;
   int64_t tokens_ = 0;
 };

@@ -232,8 +232,8 @@ TEST_F(LoopTest, ATokenThatTheBaseLacksIsRefused) {
   const auto runner =
       ChainRunner::Create(*base_, Loop(Placement::kFront, 3, {.token = "<end>"}), Prompts(), {});
   EXPECT_EQ(runner.status().message(),
-            "loop.yaml: flow[0]: until.token: want a token of the base's tokenizer, found "
-            "\"<end>\", which it does not have");
+            "loop.yaml: flow[0]: until.token: want a token of the base's tokenizer or of a stage, "
+            "found \"<end>\", which none has");
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ Result<std::unique_ptr<ChainRunner>> ChainRunner::Create(Base& base, const Chain
       Result<SoftPrompt> loaded = LoadSoftPrompt(stage.prompt);
       RETURN_IF_ERROR(loaded.status().WithPrefix(where + ": prompt"));
       prompt = *std::move(loaded);
-      const Status fits = CheckPromptFits(prompt, stage.prompt, PlaceOnBase(base, spec.placement));
+      const Status fits = CheckPromptFits(prompt, stage.prompt,
+                                          PlaceOnBase(base, spec.placement, stage.added_tokens));
       RETURN_IF_ERROR(fits.WithPrefix(where));
     }
     prompts.push_back(std::move(prompt));
@@ -104,13 +105,11 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
                            ": prompt: want width " + std::to_string(config.width) + ", found " +
                            std::to_string(prompts_[i].width()));
   }
-  ASSIGN_OR_RETURN(templates_, ChainTemplates::Create(spec_, *base_.tokenizer));
-  flow_ = spec_.FlowParts();
-  for (size_t i = 0; i < flow_.size(); ++i) {
-    Result<LoopRule> rule = LoopRule::Create(flow_[i].until, *base_.tokenizer);
-    RETURN_IF_ERROR(rule.status().WithPrefix(spec_.file + ": flow[" + std::to_string(i) + "]"));
-    rules_.push_back(*std::move(rule));
-  }
+  ASSIGN_OR_RETURN(vocabulary_,
+                   ChainVocabulary::Create(spec_, *base_.tokenizer, config.vocab_size));
+  RETURN_IF_ERROR(LoadAddedTokens());
+  ASSIGN_OR_RETURN(templates_, ChainTemplates::Create(spec_, *vocabulary_));
+  RETURN_IF_ERROR(MakeRules());
   ASSIGN_OR_RETURN(plan_, CompilePlan(spec_, PromptLengths()));
   fit_plans_.push_back(plan_);
   for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
@@ -145,6 +144,60 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
   for (int id = 0; id < segment_count; ++id) {
     if (!plan_.OutlivesRecords(static_cast<int>(id)) || options_.cold) continue;
     RETURN_IF_ERROR(WriteFrontPrompt(static_cast<int>(id), &front_prompts_));
+  }
+  return Status::Ok();
+}
+
+Status ChainRunner::LoadAddedTokens() {
+  const int64_t count = vocabulary_->added_count();
+  const int64_t width = base_.config().width;
+  added_embedding_ = Buffer<float>(count, width);
+  added_head_ = Buffer<float>(count, width);
+  for (int stage = 0; stage < std::ssize(spec_.stages); ++stage) {
+    const std::vector<std::string>& tokens = spec_.stages[stage].added_tokens;
+    for (int64_t i = 0; i < std::ssize(tokens); ++i) {
+      const AddedTokenRow* rows = prompts_[stage].RowsOf(tokens[i]);
+      if (rows == nullptr || std::ssize(rows->embedding) != width ||
+          std::ssize(rows->head) != width) {
+        return InvalidArgument(spec_.file + ": stage " + Quote(spec_.stages[stage].name) +
+                               ": added_tokens: want rows of " + Quote(tokens[i]) +
+                               " in its prompt, found none of width " + std::to_string(width));
+      }
+      const int64_t row = vocabulary_->first_of(stage) + i;
+      std::ranges::copy(rows->embedding, added_embedding_.view().row(row));
+      std::ranges::copy(rows->head, added_head_.view().row(row));
+    }
+  }
+  return Status::Ok();
+}
+
+AddedTokens ChainRunner::AddedTokensOf(int stage) const {
+  AddedTokens added;
+  added.rows = {.embedding = added_embedding_.view(), .head = added_head_.view()};
+  if (stage < 0) return added;
+  added.first = vocabulary_->first_of(stage);
+  added.count = vocabulary_->count_of(stage);
+  return added;
+}
+
+Status ChainRunner::MakeRules() {
+  flow_ = spec_.FlowParts();
+  for (size_t i = 0; i < flow_.size(); ++i) {
+    const UntilRule& until = flow_[i].until;
+    const std::string where = spec_.file + ": flow[" + std::to_string(i) + "]: ";
+    std::vector<TokenId> ids;
+    for (const std::string& name : flow_[i].names) {
+      if (until.token.empty() || !flow_[i].ChecksAfter(name)) continue;
+      const auto id = vocabulary_->IdOf(spec_.StageOf(name), until.token);
+      if (id) ids.push_back(*id);
+    }
+    if (!until.token.empty() && ids.empty()) {
+      return InvalidArgument(where + "until.token: want a token of the base's tokenizer or of a " +
+                             "stage, found " + Quote(until.token) + ", which none has");
+    }
+    Result<LoopRule> rule = LoopRule::Create(until, std::move(ids));
+    RETURN_IF_ERROR(rule.status().WithPrefix(where));
+    rules_.push_back(*std::move(rule));
   }
   return Status::Ok();
 }

@@ -85,7 +85,8 @@ class ChainRunner {
   // or stop token that the tokenizer lacks, a plan that cannot be.
   static Result<std::unique_ptr<ChainRunner>> Create(Base& base, const ChainSpec& spec,
                                                      const RunnerOptions& options);
-  // The same with prompts at hand, one a stage; those of length 0 are none.
+  // The same with prompts at hand, one a stage; those of length 0 are none. Those of stages that
+  // add tokens have their rows.
   static Result<std::unique_ptr<ChainRunner>> Create(Base& base, const ChainSpec& spec,
                                                      std::vector<SoftPrompt> prompts,
                                                      const RunnerOptions& options);
@@ -118,6 +119,9 @@ class ChainRunner {
 
   ChainRunner(Base& base, const ChainSpec& spec, const RunnerOptions& options);
   Status Init(std::vector<SoftPrompt> prompts);
+  Status LoadAddedTokens();
+  Status MakeRules();
+  AddedTokens AddedTokensOf(int stage) const;
   Status WriteFrontPrompt(int id, std::vector<WrittenSegment>* written);
   Status Prepare(Job* job) const;
   Status FitContext(Job* job) const;
@@ -136,7 +140,10 @@ class ChainRunner {
   Plan plan_;
   std::vector<Plan> fit_plans_;  // of every hand-off, and plan_: a cut record fits them all
   std::vector<SoftPrompt> prompts_;
+  std::optional<ChainVocabulary> vocabulary_;
   std::optional<ChainTemplates> templates_;
+  Buffer<float> added_embedding_;  // [N, C], of all stages' added tokens
+  Buffer<float> added_head_;       // [N, C]
   std::vector<FlowPart> flow_;
   std::vector<LoopRule> rules_;  // by part of the flow
   std::unique_ptr<PagePool> pool_;

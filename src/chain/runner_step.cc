@@ -71,6 +71,7 @@ Status ChainRunner::PrefillStep(int step, std::span<Job*> jobs) {
         request.start_position = StartPosition(*job, id);
         request.provenance = {.kind = planned.kind, .stage = planned.stage};
         request.want_logits = want_logits && id == last;
+        request.added = AddedTokensOf(planned_step.stage);
         requests.push_back(std::move(request));
         targets.emplace_back(job, id);
       }
@@ -113,6 +114,7 @@ Status ChainRunner::DecodeStep(int step, std::span<Job*> jobs) {
     request.stop = {.tokens = templates_->StopTokens(stage),
                     .strings = spec.stop_strings,
                     .max_tokens = spec.max_tokens};
+    request.added = AddedTokensOf(stage);
     request.sampling = spec.sampling;
     // A record's draws are its own, whatever stands in the batch beside it, and a run's too.
     uint64_t& seed = request.sampling.seed;

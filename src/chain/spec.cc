@@ -46,6 +46,9 @@ Status ReadStage(const YamlNode& node, const std::string& file, size_t index, St
   map.TextList("stop_tokens", &list);
   if (list) stage->stop_tokens = *list;
   list.reset();
+  map.TextList("added_tokens", &list);
+  if (list) stage->added_tokens = *list;
+  list.reset();
   map.TextList("stop_strings", &list);
   if (list) stage->stop_strings = *list;
   map.TextList("reads", &stage->reads);
@@ -104,6 +107,21 @@ Status ValidateStage(const ChainSpec& spec, size_t index) {
   }
   for (const std::string& stop : stage.stop_strings) {
     if (stop.empty()) return InvalidArgument(where + "stop_strings: found an empty string");
+  }
+  constexpr size_t kMaxAddedTokens = 256;
+  if (stage.added_tokens.size() > kMaxAddedTokens) {
+    return InvalidArgument(where + "added_tokens: want at most " + std::to_string(kMaxAddedTokens) +
+                           ", found " + std::to_string(stage.added_tokens.size()));
+  }
+  for (size_t i = 0; i < stage.added_tokens.size(); ++i) {
+    const std::string& token = stage.added_tokens[i];
+    if (token.empty() || token.size() > 128) {
+      return InvalidArgument(where + "added_tokens: want texts of 1 to 128 bytes, found one of " +
+                             std::to_string(token.size()));
+    }
+    if (std::ranges::count(stage.added_tokens, token) > 1) {
+      return InvalidArgument(where + "added_tokens: " + Quote(token) + " stands twice");
+    }
   }
   if (stage.max_tokens < 1 || stage.max_tokens > kMaxTokens) {
     return InvalidArgument(where + "max_tokens: want 1 to " + std::to_string(kMaxTokens) +

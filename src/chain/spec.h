@@ -30,6 +30,8 @@ struct StageSpec {
   std::string input;                 // own input I_i; may be empty
   std::string read_as = "{text}\n";  // how a text hand-off writes this stage's output
   std::string start;                 // e.g. "<bos>"; may be empty
+  // Tokens that the base does not have: their rows are learned and kept with the prompt.
+  std::vector<std::string> added_tokens;
   std::vector<std::string> stop_tokens;
   std::vector<std::string> stop_strings;
   // Stages that run before it, itself in a loop included; default: all.

@@ -46,7 +46,10 @@ Result<std::vector<TemplatePiece>> ParseTemplate(std::string_view text) {
   return pieces;
 }
 
-TemplateEncoder::TemplateEncoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {
+TemplateEncoder::TemplateEncoder(const Tokenizer& tokenizer,
+                                 const std::vector<std::pair<std::string, TokenId>>& added)
+    : tokenizer_(&tokenizer) {
+  for (const auto& [text, id] : added) specials_.push_back({text, id});
   const int64_t count = tokenizer.Info().vocab_size;
   for (int64_t id = 0; id < count; ++id) {
     const TokenId token = static_cast<TokenId>(id);

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/status.h"
@@ -26,8 +27,10 @@ Result<std::vector<TemplatePiece>> ParseTemplate(std::string_view text);
 // Turns filled templates into tokens. Immutable; thread-safe. Keeps a reference to the tokenizer.
 class TemplateEncoder {
  public:
-  // Collects the tokenizer's special tokens (walks the vocabulary once).
-  explicit TemplateEncoder(const Tokenizer& tokenizer);
+  // Collects the tokenizer's special tokens (walks the vocabulary once). `added` are special too,
+  // and come before others of the same text, the first of them first.
+  explicit TemplateEncoder(const Tokenizer& tokenizer,
+                           const std::vector<std::pair<std::string, TokenId>>& added = {});
 
   // Special tokens in literals become their ids and are the only borders: the plain text between
   // two of them, literals and fields together, is tokenised as one piece of text.

@@ -15,19 +15,25 @@ Result<std::vector<TemplatePiece>> ParsePart(const std::string& where, const std
 
 }  // namespace
 
-Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec, const Tokenizer& tokenizer) {
-  ChainTemplates templates(tokenizer);
+Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec,
+                                              const ChainVocabulary& vocabulary) {
+  ChainTemplates templates(vocabulary);
   ASSIGN_OR_RETURN(templates.shared_, ParsePart(spec.file + ": shared", spec.shared));
-  for (const StageSpec& stage : spec.stages) {
+  for (int i = 0; i < std::ssize(spec.stages); ++i) {
+    const StageSpec& stage = spec.stages[i];
     const std::string where = spec.file + ": stage " + Quote(stage.name) + ": ";
-    Stage parsed;
+    Stage parsed{.encoder = TemplateEncoder(vocabulary.tokenizer(), vocabulary.TextsFor(i)),
+                 .input = {},
+                 .read_as = {},
+                 .start = {},
+                 .stop = {}};
     ASSIGN_OR_RETURN(parsed.input, ParsePart(where + "input", stage.input));
     ASSIGN_OR_RETURN(parsed.read_as, ParsePart(where + "read_as", stage.read_as));
     const std::vector<TemplatePiece> start = {{.is_field = false, .text = stage.start}};
-    parsed.start = templates.encoder_.Encode(start);
+    parsed.start = parsed.encoder.Encode(start);
     // "<bos>" in a base that has no such token would be read as the letters of it.
     const std::string& text = stage.start;
-    if (text.size() > 2 && text.front() == '<' && text.back() == '>' && !tokenizer.IdOf(text)) {
+    if (text.size() > 2 && text.front() == '<' && text.back() == '>' && !vocabulary.IdOf(i, text)) {
       return InvalidArgument(where + "start: want a token of the base's tokenizer, found " +
                              Quote(text) + ", which it does not have");
     }
@@ -36,7 +42,7 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec, const Token
                              ", of which the base's tokenizer makes none");
     }
     for (const std::string& stop : stage.stop_tokens) {
-      const std::optional<TokenId> id = tokenizer.IdOf(stop);
+      const std::optional<TokenId> id = vocabulary.IdOf(i, stop);
       if (!id) {
         return InvalidArgument(where + "stop_tokens: want tokens of the base's tokenizer, found " +
                                Quote(stop) + ", which it does not have");
@@ -48,23 +54,24 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec, const Token
   return templates;
 }
 
-Result<std::vector<TokenId>> ChainTemplates::Render(const std::vector<TemplatePiece>& pieces,
-                                                    const Record& record) const {
+Result<std::vector<TokenId>> ChainTemplates::Render(const TemplateEncoder& encoder,
+                                                    const std::vector<TemplatePiece>& pieces,
+                                                    const Record& record) {
   std::vector<TemplatePiece> filled = pieces;
   for (TemplatePiece& piece : filled) {
     if (!piece.is_field) continue;
     ASSIGN_OR_RETURN(const std::string_view text, record.Text(piece.text));
     piece.text = std::string(text);
   }
-  return encoder_.Encode(filled);
+  return encoder.Encode(filled);
 }
 
 Result<std::vector<TokenId>> ChainTemplates::SharedInput(const Record& record) const {
-  return Render(shared_, record);
+  return Render(encoder_, shared_, record);
 }
 
 Result<std::vector<TokenId>> ChainTemplates::OwnInput(int stage, const Record& record) const {
-  return Render(stages_[stage].input, record);
+  return Render(stages_[stage].encoder, stages_[stage].input, record);
 }
 
 Result<InputTokens> ChainTemplates::RenderInputs(const Plan& plan, const Record& record) const {
@@ -83,6 +90,7 @@ std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const In
   const PlannedSegment& segment = plan.segments[id];
   if (segment.kind == SegmentKind::kSharedInput) return inputs.shared;
   ONEPASS_CHECK(segment.kind == SegmentKind::kOwnInput, "an input");
+  const TemplateEncoder& encoder = stages_[segment.stage].encoder;
   std::vector<TokenId> tokens;
   const auto append = [&](const std::vector<TokenId>& more) {
     tokens.insert(tokens.end(), more.begin(), more.end());
@@ -92,7 +100,7 @@ std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const In
   for (const int read : segment.text_of) {
     const PlannedSegment& other = plan.segments[read];
     if (other.kind != SegmentKind::kOutput) {
-      append(encoder_.Encode(filled));
+      append(encoder.Encode(filled));
       filled.clear();
       append(inputs.own[other.step]);
       continue;
@@ -102,7 +110,7 @@ std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const In
       filled.push_back(std::move(piece));
     }
   }
-  append(encoder_.Encode(filled));
+  append(encoder.Encode(filled));
   if (segment.has_input) append(inputs.own[segment.step]);
   return tokens;
 }
@@ -112,7 +120,7 @@ int64_t ChainTemplates::ReadAgainOverhead(int stage) const {
   for (TemplatePiece& piece : filled) {
     if (piece.is_field) piece.text.clear();
   }
-  return std::ssize(encoder_.Encode(filled));
+  return std::ssize(stages_[stage].encoder.Encode(filled));
 }
 
 std::vector<TokenId> ChainTemplates::OutputText(std::string_view text) const {

@@ -13,6 +13,7 @@
 #include "chain/record.h"
 #include "chain/spec.h"
 #include "chain/template.h"
+#include "chain/vocabulary.h"
 #include "tokenizer/tokenizer.h"
 
 namespace onepass {
@@ -37,9 +38,9 @@ struct InputTokens {
 // A chain's templates, parsed once and bound to a tokenizer. Immutable; thread-safe.
 class ChainTemplates {
  public:
-  // The tokenizer must outlive it. Refuses start and stop tokens that the tokenizer does not have,
-  // and a start text of which it makes no tokens.
-  static Result<ChainTemplates> Create(const ChainSpec& spec, const Tokenizer& tokenizer);
+  // The vocabulary's tokenizer must outlive it. Refuses start and stop tokens that neither the
+  // tokenizer nor the stage has, and a start text of which no tokens are made.
+  static Result<ChainTemplates> Create(const ChainSpec& spec, const ChainVocabulary& vocabulary);
 
   Result<std::vector<TokenId>> SharedInput(const Record& record) const;
   Result<std::vector<TokenId>> OwnInput(int stage, const Record& record) const;
@@ -59,15 +60,18 @@ class ChainTemplates {
 
  private:
   struct Stage {
+    TemplateEncoder encoder;
     std::vector<TemplatePiece> input;
     std::vector<TemplatePiece> read_as;
     std::vector<TokenId> start;
     std::vector<TokenId> stop;
   };
-  explicit ChainTemplates(const Tokenizer& tokenizer) : encoder_(tokenizer) {}
-  Result<std::vector<TokenId>> Render(const std::vector<TemplatePiece>& pieces,
-                                      const Record& record) const;
-  TemplateEncoder encoder_;
+  explicit ChainTemplates(const ChainVocabulary& vocabulary)
+      : encoder_(vocabulary.tokenizer(), vocabulary.TextsFor(-1)) {}
+  static Result<std::vector<TokenId>> Render(const TemplateEncoder& encoder,
+                                             const std::vector<TemplatePiece>& pieces,
+                                             const Record& record);
+  TemplateEncoder encoder_;  // of what is no stage's
   std::vector<TemplatePiece> shared_;
   std::vector<Stage> stages_;
 };

@@ -21,6 +21,11 @@ class TranscriptTest : public ::testing::Test {
   std::vector<TokenId> Encode(std::vector<TemplatePiece> pieces) {
     return TemplateEncoder(*tokenizer_).Encode(pieces);
   }
+  Result<ChainTemplates> Templates(const ChainSpec& spec) {
+    ASSIGN_OR_RETURN(const ChainVocabulary vocabulary,
+                     ChainVocabulary::Create(spec, *tokenizer_, 263));
+    return ChainTemplates::Create(spec, vocabulary);
+  }
   std::unique_ptr<const Tokenizer> tokenizer_;
 };
 
@@ -72,7 +77,7 @@ TEST_F(TranscriptTest, APlansTokensAreThoseOfTeacherForcing) {
   Result<Plan> plan = CompilePlan(spec, {4, 5});
   ASSERT_TRUE(plan.ok()) << plan.status().message();
   const Transcript transcript{.record = &*record, .texts = {outputs[0], outputs[1]}};
-  const Result<ChainTemplates> templates = ChainTemplates::Create(spec, *tokenizer_);
+  const Result<ChainTemplates> templates = Templates(spec);
   ASSERT_TRUE(templates.ok()) << templates.status().message();
   auto tokens = TokensOfPlan(*templates, *plan, transcript);
   ASSERT_TRUE(tokens.ok()) << tokens.status().message();
@@ -92,16 +97,57 @@ TEST_F(TranscriptTest, APlansTokensAreThoseOfTeacherForcing) {
   EXPECT_THAT((*tokens)[5], ElementsAre(261, 'x', '<', 'e', 'o', 's', '>', 262));
 }
 
+TEST_F(TranscriptTest, AddedTokensStandBehindTheBases) {
+  ChainSpec spec = TwoStages();
+  spec.stages[0].added_tokens = {"<x>", "</x>"};
+  spec.stages[1].added_tokens = {"<y>", "<x>"};
+  spec.stages[0].start = spec.stages[1].start = "<x>";
+  spec.stages[0].stop_tokens = {"</x>"};
+  spec.stages[1].input = "<y></x><bos>{D}";
+  spec.stages[0].read_as = "<x>{text}</x>";
+  const Result<ChainVocabulary> vocabulary = ChainVocabulary::Create(spec, *tokenizer_, 300);
+  ASSERT_TRUE(vocabulary.ok()) << vocabulary.status().message();
+  EXPECT_EQ(vocabulary->added_count(), 4);
+  EXPECT_EQ(vocabulary->StageOf(301), 0);
+  EXPECT_EQ(vocabulary->StageOf(302), 1);
+  const Result<ChainTemplates> templates = ChainTemplates::Create(spec, *vocabulary);
+  ASSERT_TRUE(templates.ok()) << templates.status().message();
+  // Each stage's own first.
+  EXPECT_THAT(templates->StartTokens(0), ElementsAre(300));
+  EXPECT_THAT(templates->StartTokens(1), ElementsAre(303));
+  EXPECT_THAT(templates->StopTokens(0), ElementsAre(301));
+  const Result<Record> record = ParseRecord(R"({"Q": "<x>", "D": "<y>"})", 1, 1);
+  EXPECT_THAT(*templates->OwnInput(1, *record), ElementsAre(302, 301, 259, '<', 'y', '>'));
+  // A field's text and an output's never are one.
+  EXPECT_THAT(*templates->SharedInput(*record), ElementsAre('<', 'x', '>', '\n'));
+  EXPECT_THAT(templates->OutputText("<x>"), ElementsAre('<', 'x', '>'));
+  // Text that is read again is read with the reader's tokens.
+  spec.handoff = Handoff::kText;
+  const Result<Plan> plan = CompilePlan(spec, {4, 5});
+  const Transcript transcript{.record = &*record, .texts = {"a", "b"}};
+  const auto tokens = TokensOfPlan(*templates, *plan, transcript);
+  ASSERT_TRUE(tokens.ok());
+  EXPECT_THAT(tokens->end()[-2], ElementsAre(303, 'a', 301, 302, 301, 259, '<', 'y', '>'));
+
+  spec.stages[1].stop_tokens = {"</x>"};  // the other stage's
+  EXPECT_THAT(ChainTemplates::Create(spec, *vocabulary).status().message(),
+              HasSubstr("stage \"b\": stop_tokens: want tokens of the base"));
+  spec.stages[1].added_tokens = {"<bos>"};
+  EXPECT_EQ(ChainVocabulary::Create(spec, *tokenizer_, 300).status().message(),
+            "c.yaml: stage \"b\": added_tokens: want tokens that the base does not have, found "
+            "\"<bos>\"");
+}
+
 TEST_F(TranscriptTest, TokensThatTheBaseLacksAreRefused) {
   ChainSpec spec = TwoStages();
   spec.stages[1].stop_tokens = {"</s>"};
   EXPECT_EQ(
-      ChainTemplates::Create(spec, *tokenizer_).status().message(),
+      Templates(spec).status().message(),
       "c.yaml: stage \"b\": stop_tokens: want tokens of the base's tokenizer, found \"</s>\", "
       "which it does not have");
   spec = TwoStages();
   spec.stages[0].start = "<s>";
-  EXPECT_THAT(ChainTemplates::Create(spec, *tokenizer_).status().message(),
+  EXPECT_THAT(Templates(spec).status().message(),
               HasSubstr("stage \"a\": start: want a token of the base's tokenizer"));
 }
 
@@ -114,7 +160,9 @@ TEST_F(TranscriptTest, AStartOfWhichNoTokensComeIsRefused) {
   ASSERT_TRUE(strips.ok()) << strips.status().message();
   ChainSpec spec = TwoStages();
   spec.stages[1].start = " \n";
-  EXPECT_EQ(ChainTemplates::Create(spec, **strips).status().message(),
+  EXPECT_EQ(ChainTemplates::Create(spec, *ChainVocabulary::Create(spec, **strips, 263))
+                .status()
+                .message(),
             "c.yaml: stage \"b\": start: want a text that has tokens, found \" \\n\", of which the "
             "base's tokenizer makes none");
 }

@@ -20,8 +20,10 @@ Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOption
   return base;
 }
 
-PromptPlace PlaceOnBase(const Base& base, Placement placement) {
-  return {.width = base.config().width,
+PromptPlace PlaceOnBase(const Base& base, Placement placement,
+                        std::vector<std::string> added_tokens) {
+  return {.added_tokens = std::move(added_tokens),
+          .width = base.config().width,
           .base_fingerprint = base.checkpoint->Fingerprint(),
           .base_type = std::string(base.checkpoint->stored_type()),
           .placement = placement};

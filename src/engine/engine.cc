@@ -16,21 +16,28 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
 
 // Everything that a segment's KV depends on (segment.h): base, view, position, content and type.
 uint64_t ContentHash(uint64_t base_hash, const Segment& segment, const KvView& view,
-                     View<const float> vectors) {
+                     View<const float> vectors, int64_t vocab_size,
+                     View<const float> added_embedding) {
   uint64_t hash = HashCombine(base_hash, static_cast<uint64_t>(segment.provenance().kind));
   hash = HashCombine(hash, static_cast<uint64_t>(segment.start_position()));
   hash = HashCombine(hash, static_cast<uint64_t>(segment.pool().layout().dtype));
   for (const SegmentRef& s : view.segments()) {
     hash = HashCombine(hash, s->provenance().content_hash);
   }
-  for (int32_t token : segment.tokens()) hash = HashCombine(hash, static_cast<uint32_t>(token));
-  for (int64_t r = 0; r < vectors.rows(); ++r) {
-    for (int64_t c = 0; c < vectors.cols(); ++c) {
+  const auto add_row = [&](const float* row, int64_t width) {
+    for (int64_t c = 0; c < width; ++c) {
       uint32_t bits = 0;
-      std::memcpy(&bits, &vectors(r, c), sizeof(bits));
+      std::memcpy(&bits, &row[c], sizeof(bits));
       hash = HashCombine(hash, bits);
     }
+  };
+  for (int32_t token : segment.tokens()) {
+    hash = HashCombine(hash, static_cast<uint32_t>(token));
+    if (token >= vocab_size) {
+      add_row(added_embedding.row(token - vocab_size), added_embedding.cols());
+    }
   }
+  for (int64_t r = 0; r < vectors.rows(); ++r) add_row(vectors.row(r), vectors.cols());
   return hash;
 }
 
@@ -119,6 +126,33 @@ class Decoding {
   std::vector<size_t> text_ends_;  // of the text, by token
 };
 
+bool WriteTheSame(const AddedTokens& a, const AddedTokens& b) {
+  return a.rows.head.data() == b.rows.head.data() && a.first == b.first && a.count == b.count;
+}
+
+// Logits of the sequences that are not done, whose rows `hidden` has in order: one call for
+// neighbours that may write the same tokens.
+void ReadLogits(Transformer<float>& model, std::span<Decoding* const> sequences,
+                View<const float> hidden, View<float> logits) {
+  int64_t row = 0;
+  for (size_t begin = 0, end = 0; begin < sequences.size(); begin = end) {
+    const AddedTokens& added = sequences[begin]->request->added;
+    int64_t count = 0;
+    for (; end < sequences.size(); ++end) {
+      if (sequences[end]->done) continue;
+      if (!WriteTheSame(added, sequences[end]->request->added)) break;
+      ++count;
+    }
+    // Where the first was done and the others differ there is nothing to read yet.
+    if (end == begin) ++end;
+    if (count == 0) continue;
+    const int64_t cols = model.config().vocab_size + added.count;
+    model.Logits(hidden.Rows(row, count), logits.Rows(row, count).Cols(0, cols),
+                 added.written_head());
+    row += count;
+  }
+}
+
 }  // namespace
 
 std::string_view NameOf(FinishReason reason) {
@@ -151,6 +185,7 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
                      .tail = tail.get(),
                      .new_count = count,
                      .vectors = request.vectors,
+                     .added_embedding = request.added.rows.embedding,
                      .read_count = request.want_logits ? 1 : 0});
     tails.push_back(std::move(tail));
   }
@@ -162,11 +197,14 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
     PrefillRequest& request = requests[i];
     counters_.tokens_computed += items[i].new_count;
     if (request.want_logits) {
-      request.logits.resize(base_->config().vocab_size);
+      request.logits.resize(base_->config().vocab_size + request.added.count);
       base_->model->Logits(hidden.Rows(row++, 1),
-                           {request.logits.data(), 1, base_->config().vocab_size});
+                           {request.logits.data(), 1, std::ssize(request.logits)},
+                           request.added.written_head());
     }
-    tails[i]->set_content_hash(ContentHash(base_hash_, *tails[i], request.view, request.vectors));
+    tails[i]->set_content_hash(ContentHash(base_hash_, *tails[i], request.view, request.vectors,
+                                           base_->config().vocab_size,
+                                           request.added.rows.embedding));
     request.segment = std::move(tails[i]);
   }
   return Status::Ok();
@@ -184,6 +222,7 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     ONEPASS_CHECK(d.unfed > 0 || !request.first_logits.empty(), "nothing to decode from");
     if (request.stop.max_tokens <= 0) d.Finish(FinishReason::kLength);
   }
+  const int64_t vocab_size = base_->config().vocab_size;
   SamplerScratch scratch;
   // Takes the next token of a sequence; what must be fed then waits at its segment's end.
   const auto accept = [&](Decoding& d, std::span<const float> logits) -> Status {
@@ -194,7 +233,10 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
                              base_->checkpoint->path() + ")");
     }
     const bool first = request.first_token_seconds < 0;
-    const std::span<const TokenId> next = d.Accept(d.sampler.Next(logits, scratch));
+    TokenId token = d.sampler.Next(logits, scratch);
+    // Behind the base's logits stand those of the added tokens that it may write.
+    if (token >= vocab_size) token += static_cast<TokenId>(request.added.first);
+    const std::span<const TokenId> next = d.Accept(token);
     if (first) request.first_token_seconds = SecondsSince(start);
     if (d.done) request.decode_seconds = SecondsSince(start) - request.first_token_seconds;
     // Of what comes last only later readers need the KV.
@@ -207,7 +249,10 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     if (d.unfed == 0 && !d.done) RETURN_IF_ERROR(accept(d, d.request->first_logits));
   }
 
-  const int64_t vocab_size = base_->config().vocab_size;
+  int64_t most_logits = vocab_size;
+  for (const DecodeRequest& request : requests) {
+    most_logits = std::max(most_logits, vocab_size + request.added.count);
+  }
   Buffer<float> logits;
   std::vector<Decoding*> active;
   std::vector<ForwardItem<float>> items;
@@ -222,6 +267,7 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
                        .tail = d.segment.get(),
                        .new_count = d.unfed,
                        .vectors = {},
+                       .added_embedding = d.request->added.rows.embedding,
                        .read_count = d.done ? 0 : 1});
       counters_.tokens_computed += d.unfed;
       active.push_back(&d);
@@ -230,13 +276,14 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     const View<const float> hidden = base_->model->Forward(items, nullptr);
     ++counters_.forward_calls;
 
-    if (logits.rows() < hidden.rows()) logits = Buffer<float>(hidden.rows(), vocab_size);
-    if (hidden.rows() > 0) base_->model->Logits(hidden, logits.view().Rows(0, hidden.rows()));
+    if (logits.rows() < hidden.rows()) logits = Buffer<float>(hidden.rows(), most_logits);
     int64_t row = 0;
+    ReadLogits(*base_->model, active, hidden, logits.view());
     for (Decoding* d : active) {
       d->request->fed_tokens += std::exchange(d->unfed, 0);
       if (d->done) continue;
-      RETURN_IF_ERROR(accept(*d, {logits.view().row(row++), static_cast<size_t>(vocab_size)}));
+      const int64_t count = vocab_size + d->request->added.count;
+      RETURN_IF_ERROR(accept(*d, {logits.view().row(row++), static_cast<size_t>(count)}));
     }
   }
 
@@ -246,7 +293,8 @@ Status Engine::Decode(std::span<DecodeRequest> requests) {
     request.tokens.shrink_to_fit();
     request.text.shrink_to_fit();
     if (d.segment->token_count() == 0) continue;
-    d.segment->set_content_hash(ContentHash(base_hash_, *d.segment, request.view, {}));
+    d.segment->set_content_hash(ContentHash(base_hash_, *d.segment, request.view, {}, vocab_size,
+                                            request.added.rows.embedding));
     request.segment = std::move(d.segment);
   }
   return Status::Ok();

@@ -35,8 +35,20 @@ struct BaseOptions {
 };
 // A folder with config.json, safetensors and a tokenizer (base_tokenizer.h), or a GGUF file.
 Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOptions& options);
-// What a prompt that is used with this base, at this placement, must fit.
-PromptPlace PlaceOnBase(const Base& base, Placement placement);
+// What a prompt that is used with this base, at this placement, by a stage that adds these tokens,
+// must fit.
+PromptPlace PlaceOnBase(const Base& base, Placement placement,
+                        std::vector<std::string> added_tokens = {});
+
+// Tokens beyond the base's vocabulary that a request may use. Borrowed.
+struct AddedTokens {
+  AddedRows<float> rows;  // of ids V to V + N - 1, V being the base's vocab_size
+  // Which of them it may write, from `first` on.
+  int64_t first = 0;
+  int64_t count = 0;
+
+  View<const float> written_head() const { return rows.head.Rows(first, count); }
+};
 
 // One segment to write: its tokens (or a prompt's vectors) at start_position under a view.
 struct PrefillRequest {
@@ -46,10 +58,11 @@ struct PrefillRequest {
   int64_t start_position = 0;
   Provenance provenance;  // content_hash is filled in by the engine
   bool want_logits = false;
+  AddedTokens added;
 
   // Results.
   SegmentRef segment;
-  std::vector<float> logits;  // [V] after the last token, if wanted
+  std::vector<float> logits;  // [V + added.count] after the last token, if wanted
 };
 
 struct StopRule {
@@ -74,6 +87,7 @@ struct DecodeRequest {
   // A later stage reads the KV: when the output ends without a stop token its last token is fed
   // too.
   bool read_later = false;
+  AddedTokens added;
 
   // Results.
   SegmentRef segment;  // KV of the start tokens and of `tokens`, of the last one only if read later

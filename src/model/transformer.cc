@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <utility>
 
 #include "model/kv_access.h"
@@ -57,17 +58,24 @@ Ops<Real>& Transformer<Real>::ops() const {
 }
 
 template <class Real>
-void Transformer<Real>::Impl::Embed(std::span<const int32_t> ids, View<Real> out) const {
+void Transformer<Real>::Impl::Embed(std::span<const int32_t> ids, View<const Real> added,
+                                    View<Real> out) const {
   const int64_t width = config().width;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    ONEPASS_CHECK(ids[i] >= 0 && ids[i] < config().vocab_size, "token id outside the vocabulary");
-    ConvertTo<Real>(weights.embedding, ids[i] * width, width, out.row(static_cast<int64_t>(i)));
+  const int64_t vocab_size = config().vocab_size;
+  for (int64_t i = 0; i < std::ssize(ids); ++i) {
+    const int64_t id = ids[i];
+    ONEPASS_CHECK(id >= 0 && id < vocab_size + added.rows(), "token id outside the vocabulary");
+    if (id < vocab_size) {
+      ConvertTo<Real>(weights.embedding, id * width, width, out.row(i));
+    } else {
+      std::copy_n(added.row(id - vocab_size), width, out.row(i));
+    }
   }
 }
 
 template <class Real>
 void Transformer<Real>::Embed(std::span<const int32_t> ids, View<Real> out) const {
-  impl_->Embed(ids, out);
+  impl_->Embed(ids, {}, out);
 }
 
 template <class Real>
@@ -225,7 +233,7 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
     if (item.vectors.empty()) {
       const std::vector<int32_t>& tokens = item.tail->tokens();
       m.Embed({tokens.data() + tokens.size() - item.new_count, static_cast<size_t>(item.new_count)},
-              part);
+              item.added_embedding, part);
     } else {
       ONEPASS_CHECK(item.vectors.rows() == item.new_count && item.vectors.cols() == c.width,
                     "prompt vectors of another shape");
@@ -280,20 +288,56 @@ View<const Real> Transformer<Real>::Forward(std::span<const ForwardItem<Real>> i
 }
 
 template <class Real>
-void Transformer<Real>::Logits(View<const Real> hidden, View<Real> logits) {
-  impl_->Head(hidden, impl_->inv_rms.Get(1, hidden.rows()), logits);
+void Transformer<Real>::Logits(View<const Real> hidden, View<Real> logits,
+                               View<const Real> added_head) {
+  impl_->Head(hidden, impl_->inv_rms.Get(1, hidden.rows()), added_head, logits);
 }
 
 template <class Real>
-void Transformer<Real>::Impl::Head(View<const Real> hidden, View<Real> rms, View<Real> out) {
-  const MatMulOutput<Real> head{.w = weights.head.get(), .y = out};
+void Transformer<Real>::Impl::Head(View<const Real> hidden, View<Real> rms,
+                                   View<const Real> added_head, View<Real> out) {
+  const int64_t vocab_size = config().vocab_size;
+  const MatMulOutput<Real> head{.w = weights.head.get(), .y = out.Cols(0, vocab_size)};
   ops->MatMuls(Normed(hidden, weights.final_norm, rms), {&head, 1});
+  if (added_head.empty()) return;
+  const View<Real> n = normed.Get(hidden.rows(), hidden.cols());
+  ops->RmsNorm(hidden, weights.final_norm, config().norm_eps, n,
+               {rms.data(), static_cast<size_t>(hidden.rows())});
+  for (int64_t r = 0; r < hidden.rows(); ++r) {
+    for (int64_t j = 0; j < added_head.rows(); ++j) {
+      out(r, vocab_size + j) = static_cast<Real>(
+          std::inner_product(n.row(r), n.row(r) + n.cols(), added_head.row(j), 0.0));
+    }
+  }
+}
+
+template <class Real>
+void Transformer<Real>::Impl::HeadBackward(View<const Real> hidden, View<const Real> rms,
+                                           View<const Real> dlogits, View<const Real> added_head,
+                                           View<Real> dadded_head, View<Real> dhidden) {
+  const int64_t vocab_size = config().vocab_size;
+  const int64_t width = config().width;
+  const View<Real> dn = dnormed.Get(hidden.rows(), width);
+  ops->MatMulBackward(dlogits.Cols(0, vocab_size), *weights.head, dn, false);
+  const View<const Real> n = normed.Get(hidden.rows(), width);  // as Head left it
+  for (int64_t r = 0; r < hidden.rows(); ++r) {
+    for (int64_t j = 0; j < added_head.rows(); ++j) {
+      const Real gradient = dlogits(r, vocab_size + j);
+      for (int64_t c = 0; c < width; ++c) {
+        dn(r, c) += gradient * added_head(j, c);
+        dadded_head(j, c) += gradient * n(r, c);
+      }
+    }
+  }
+  ops->RmsNormBackward(hidden, weights.final_norm, {rms.data(), static_cast<size_t>(hidden.rows())},
+                       dn, dhidden);
 }
 
 template <class Real>
 void Transformer<Real>::Loss(View<const Real> hidden, std::span<const int32_t> targets,
                              std::span<const Real> scale, std::span<Real> losses,
-                             View<Real> dhidden) {
+                             View<Real> dhidden, View<const Real> added_head,
+                             View<Real> dadded_head) {
   Impl& m = *impl_;
   const ModelConfig& c = m.config();
   const int64_t block = LossBlockRows(c.vocab_size);
@@ -302,14 +346,11 @@ void Transformer<Real>::Loss(View<const Real> hidden, std::span<const int32_t> t
     const auto part = [&](auto span) { return span.subspan(begin, rows); };
     const View<const Real> h = hidden.Rows(begin, rows);
     const View<Real> rms = m.inv_rms.Get(1, rows);
-    const View<Real> logits = m.logits.Get(rows, c.vocab_size);
-    m.Head(h, rms, logits);
+    const View<Real> logits = m.logits.Get(rows, c.vocab_size + added_head.rows());
+    m.Head(h, rms, added_head, logits);
     m.ops->SoftmaxCrossEntropy(logits, part(targets), part(scale), part(losses));
     if (dhidden.empty()) continue;
-    const View<Real> dn = m.dnormed.Get(rows, c.width);
-    m.ops->MatMulBackward(logits, *m.weights.head, dn, false);
-    m.ops->RmsNormBackward(h, m.weights.final_norm, {rms.data(), static_cast<size_t>(rms.cols())},
-                           dn, dhidden.Rows(begin, rows));
+    m.HeadBackward(h, rms, logits, added_head, dadded_head, dhidden.Rows(begin, rows));
   }
 }
 

@@ -16,6 +16,14 @@
 
 namespace onepass {
 
+// Tokens beyond the base's vocabulary: ids V to V + N - 1. Their rows are parameters of prompts, not
+// weights. Borrowed.
+template <class Real>
+struct AddedRows {
+  View<const Real> embedding;  // [N, C]
+  View<const Real> head;       // [N, C]: of those that are predicted
+};
+
 // New tokens of one sequence. They must already be in the tail (Segment::Extend), whose last
 // `new_count` tokens they are.
 template <class Real>
@@ -24,6 +32,7 @@ struct ForwardItem {
   Segment* tail = nullptr;
   int64_t new_count = 0;
   View<const Real> vectors;  // [new_count, C] in place of embeddings (a soft prompt); or empty
+  View<const Real> added_embedding;  // AddedRows::embedding; empty: there are no added tokens
   // Of how many of the last new tokens the caller reads the residual stream; -1: of all, as in
   // every call with a tape. Of the others the last layer computes K and V alone.
   int64_t read_count = -1;
@@ -57,13 +66,16 @@ class Transformer {
   // recorded; its items' tails and views must outlive the tape.
   View<const Real> Forward(std::span<const ForwardItem<Real>> items, Tape<Real>* tape);
 
-  // logits[n, V] of rows of the residual stream (final norm and head included).
-  void Logits(View<const Real> hidden, View<Real> logits);
+  // logits[n, V + N] of rows of the residual stream (final norm and head included), N rows of
+  // added_head [N, C] behind the base's.
+  void Logits(View<const Real> hidden, View<Real> logits, View<const Real> added_head = {});
 
-  // losses[i] = cross entropy of targets[i] given hidden row i; dhidden[i] += scale[i] * gradient
-  // (skipped where dhidden is empty). Works in blocks of rows: never [T, V] at once.
+  // losses[i] = cross entropy of targets[i] < V + N given hidden row i; dhidden[i] += scale[i] *
+  // gradient (skipped where dhidden is empty), and dadded_head [N, C] += its part. Works in blocks
+  // of rows: never [T, V] at once.
   void Loss(View<const Real> hidden, std::span<const int32_t> targets, std::span<const Real> scale,
-            std::span<Real> losses, View<Real> dhidden);
+            std::span<Real> losses, View<Real> dhidden, View<const Real> added_head = {},
+            View<Real> dadded_head = {});
 
   // Walks the tape's calls in reverse: from the d(hidden) of each (Tape::dhidden) to the gradients
   // of the vectors that entered it (Tape::dvectors).

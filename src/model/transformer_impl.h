@@ -52,7 +52,7 @@ struct Transformer<Real>::Impl {
   std::vector<int64_t> positions;  // [T]
   AttentionInputs<Real> attention_inputs;
 
-  Scratch<Real> x, q, k, v, attention, gate, up, inv_rms, lse, logits;
+  Scratch<Real> x, q, k, v, attention, gate, up, inv_rms, lse, logits, normed;
   Scratch<Real> dnormed, dq, dk, dv, dattention, dact, dgate, dup;
 
   const ModelConfig& config() const { return checkpoint->config(); }
@@ -67,9 +67,12 @@ struct Transformer<Real>::Impl {
             .inv_rms = {rms.data(), static_cast<size_t>(rms.cols())}};
   }
 
-  void Embed(std::span<const int32_t> ids, View<Real> out) const;
-  // out[T, V] = W_head norm(hidden).
-  void Head(View<const Real> hidden, View<Real> rms, View<Real> out);
+  void Embed(std::span<const int32_t> ids, View<const Real> added, View<Real> out) const;
+  // out[T, V + N] = W_head norm(hidden), then added_head [N, C] norm(hidden).
+  void Head(View<const Real> hidden, View<Real> rms, View<const Real> added_head, View<Real> out);
+  // From dlogits[T, V + N] of rows of the residual stream to dhidden, and to dadded_head.
+  void HeadBackward(View<const Real> hidden, View<const Real> rms, View<const Real> dlogits,
+                    View<const Real> added_head, View<Real> dadded_head, View<Real> dhidden);
   // Derives positions and attention_inputs from items. gradients: null in a forward pass.
   void DescribeItems(KvGradients<Real>* gradients);
   // K and V of norm(x), written to the new tokens' pages.

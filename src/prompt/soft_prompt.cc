@@ -1,5 +1,6 @@
 #include "prompt/soft_prompt.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/hash.h"
@@ -17,15 +18,37 @@ Result<Placement> ParsePlacement(std::string_view text) {
   return InvalidArgument("placement: want front or inline, found " + Quote(text));
 }
 
-uint64_t ContentHash(View<const float> vectors) {
+uint64_t ContentHash(View<const float> vectors, std::span<const AddedTokenRow> added) {
   const std::array<int64_t, 2> shape = {vectors.rows(), vectors.cols()};
   uint64_t hash = HashBytes(std::as_bytes(std::span(shape)));
   for (int64_t r = 0; r < vectors.rows(); ++r) {
     hash = HashBytes(std::as_bytes(std::span(vectors.row(r), static_cast<size_t>(vectors.cols()))),
                      hash);
   }
+  for (const AddedTokenRow& row : added) {
+    hash = HashCombine(hash, HashText(row.token));
+    for (const std::vector<float>* values : {&row.embedding, &row.head}) {
+      hash = HashBytes(std::as_bytes(std::span(*values)), hash);
+    }
+  }
   return hash;
 }
+
+const AddedTokenRow* SoftPrompt::RowsOf(std::string_view token) const {
+  if (!facts.has_value()) return nullptr;
+  const auto found = std::ranges::find(facts->added_tokens, token, &AddedTokenRow::token);
+  return found == facts->added_tokens.end() ? nullptr : &*found;
+}
+
+namespace {
+
+std::string ListOf(const std::vector<std::string>& tokens) {
+  std::string list;
+  for (const std::string& token : tokens) list += (list.empty() ? "" : ", ") + Quote(token);
+  return list.empty() ? "none" : list;
+}
+
+}  // namespace
 
 Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, const PromptPlace& place) {
   const auto fault = [&](const char* what, const std::string& wanted, const std::string& found) {
@@ -35,6 +58,13 @@ Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, const P
   if (prompt.width() != place.width) {
     return fault("width", std::to_string(place.width) + " as the base has",
                  std::to_string(prompt.width()));
+  }
+  std::vector<std::string> added;
+  if (prompt.facts.has_value()) {
+    for (const AddedTokenRow& row : prompt.facts->added_tokens) added.push_back(row.token);
+  }
+  if (!std::ranges::is_permutation(added, place.added_tokens)) {
+    return fault("added tokens", ListOf(place.added_tokens), ListOf(added));
   }
   if (!prompt.facts.has_value()) return Status::Ok();
   const PromptFacts& facts = *prompt.facts;
@@ -49,10 +79,6 @@ Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, const P
   if (facts.placement != place.placement) {
     return fault("placement", std::string(NameOf(place.placement)),
                  "a prompt trained for " + std::string(NameOf(facts.placement)));
-  }
-  if (!facts.added_tokens.empty()) {
-    return Unsupported("prompt: added tokens: want none, found " +
-                       std::to_string(facts.added_tokens.size()) + " (" + dir + ")");
   }
   return Status::Ok();
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,14 +46,16 @@ struct SoftPrompt {
   Buffer<float> vectors;             // [P, C]
   std::optional<PromptFacts> facts;  // none: an adapter that others wrote
   std::string base_model_name;       // PEFT's base_model_name_or_path
-  uint64_t content_hash = 0;         // ContentHash of the vectors; whoever changes them sets it
+  uint64_t content_hash = 0;         // ContentHash of all rows; whoever changes them sets it
 
+  // Rows of the token; null: it has none.
+  const AddedTokenRow* RowsOf(std::string_view token) const;
   int64_t length() const { return vectors.rows(); }
   int64_t width() const { return vectors.cols(); }
 };
 
 // What content_hash holds: over shape and values.
-uint64_t ContentHash(View<const float> vectors);
+uint64_t ContentHash(View<const float> vectors, std::span<const AddedTokenRow> added = {});
 
 // Accepts F32, F16 and BF16 vectors, with or without PEFT's "base_model." style key prefixes.
 Result<SoftPrompt> LoadSoftPrompt(const std::string& dir);
@@ -63,15 +66,15 @@ Status SaveSoftPrompt(const SoftPrompt& prompt, const std::string& dir);
 
 // Where a prompt is to be used: a base, as its Checkpoint describes it, and a placement.
 struct PromptPlace {
+  std::vector<std::string> added_tokens;  // that its stage adds
   int64_t width = 0;
   std::string base_fingerprint;
   std::string base_type;  // only for the message
   Placement placement = Placement::kFront;
 };
 
-// The clear error where a prompt does not fit its place: wrong width, base or placement, or added
-// tokens, which the files keep but no chain runs yet (kUnsupported). A prompt without facts is only
-// checked for width.
+// The clear error where a prompt does not fit its place: wrong width, base, placement or added
+// tokens. A prompt without facts is only checked for width, and for added tokens that it lacks.
 Status CheckPromptFits(const SoftPrompt& prompt, const std::string& dir, const PromptPlace& place);
 
 }  // namespace onepass

@@ -235,13 +235,15 @@ Result<SoftPrompt> LoadSoftPrompt(const std::string& dir) {
   SoftPrompt prompt;
   ASSIGN_OR_RETURN(prompt.vectors, ReadVectors(dir + "/" + kPromptVectorsFile, config));
   prompt.base_model_name = std::move(config.base_model_name);
-  prompt.content_hash = ContentHash(std::as_const(prompt.vectors).view());
   auto facts = ReadFacts(dir + "/" + kPromptFactsFile, prompt.width());
   if (facts.ok()) {
     prompt.facts = std::move(facts).value();
   } else if (facts.status().code() != StatusCode::kNotFound) {
     return facts.status();
   }
+  std::span<const AddedTokenRow> added;
+  if (prompt.facts.has_value()) added = prompt.facts->added_tokens;
+  prompt.content_hash = ContentHash(std::as_const(prompt.vectors).view(), added);
   return prompt;
 }
 

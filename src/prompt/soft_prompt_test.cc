@@ -136,7 +136,7 @@ TEST_F(SoftPromptTest, RowsOfAddedTokensAreKeptExactlyAndNotRun) {
           *loaded, "p",
           {.width = 4, .base_fingerprint = "0123456789abcdef", .placement = Placement::kInline})
           .message(),
-      "prompt: added tokens: want none, found 1 (p)");
+      "prompt: added tokens: want none, found \"<memory>\" (p)");
 
   json facts = Get("onepass.json");
   facts["added_tokens"][0]["head"].push_back(1);

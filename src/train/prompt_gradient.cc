@@ -42,10 +42,14 @@ int64_t TrainSample::TokenCount(const TapePlan& tape) const {
   return count;
 }
 
-ParameterRows::ParameterRows(const TapePlan& tape, const std::vector<int64_t>& prompt_lengths) {
+ParameterRows::ParameterRows(const TapePlan& tape, const std::vector<int64_t>& prompt_lengths,
+                             const AddedTokenIds& added) {
   for (const int stage : tape.stages) {
-    stages.push_back({.stage = stage, .begin = count, .prompt = prompt_lengths[stage]});
-    count += prompt_lengths[stage];
+    stages.push_back({.stage = stage,
+                      .begin = count,
+                      .prompt = prompt_lengths[stage],
+                      .added = added.count_of(stage)});
+    count += stages.back().count();
   }
 }
 
@@ -70,6 +74,12 @@ struct PromptGradient<Real>::Pass {
     int stage = 0;
   };
   std::vector<PromptCall> prompt_calls;
+  struct TokenRow {
+    int64_t call = 0;  // of the tape
+    int64_t row = 0;   // of the call
+    int64_t parameter = 0;
+  };
+  std::vector<TokenRow> token_rows;  // trained tokens that were read
 
   // A token that a row of a segment predicts.
   struct Prediction {
@@ -79,8 +89,10 @@ struct PromptGradient<Real>::Pass {
     size_t loss = 0;  // in `losses`
   };
   std::vector<std::vector<Prediction>> predictions;  // by plan id, samples in order
+  std::vector<int> prediction_stages;                // by plan id: whose output they are
   std::vector<Real> losses;                          // samples in order, in each its targets
   std::vector<size_t> loss_stages;                   // of each loss: its stage among the trained
+  View<Real> dparameters;
   Real scale = 0;
   BatchLoss result;
 };
@@ -88,15 +100,17 @@ struct PromptGradient<Real>::Pass {
 template <class Real>
 PromptGradient<Real>::PromptGradient(Transformer<Real>& model, PagePool& pool, const Plan& plan,
                                      const TapePlan& tape, std::vector<int64_t> prompt_lengths,
-                                     TapeMode tape_mode)
+                                     TapeMode tape_mode, AddedTokenIds added)
     : model_(&model),
       pool_(&pool),
       plan_(&plan),
       tape_(&tape),
       prompt_lengths_(std::move(prompt_lengths)),
-      rows_(tape, prompt_lengths_),
+      rows_(tape, prompt_lengths_, added),
       tape_mode_(tape_mode),
       constant_prompts_(prompt_lengths_.size()),
+      added_(std::move(added)),
+      added_embedding_(added_.count(), model.config().width),
       constant_front_(plan.segments.size()) {}
 
 template <class Real>
@@ -105,11 +119,21 @@ void PromptGradient<Real>::SetConstantPrompt(int stage, View<const Real> vectors
   constant_prompts_[stage] = vectors;
 }
 
+template <class Real>
+void PromptGradient<Real>::SetConstantTokens(int stage, View<const Real> embedding) {
+  ONEPASS_CHECK(embedding.rows() == added_.count_of(stage), "all of the stage's added tokens");
+  for (int64_t i = 0; i < embedding.rows(); ++i) {
+    std::copy_n(embedding.row(i), embedding.cols(),
+                added_embedding_.view().row(added_.first_of(stage) + i));
+  }
+}
+
 // Which rows predict which tokens. The first token of an output without start tokens is predicted
 // by the last row that its step wrote before.
 template <class Real>
 void PromptGradient<Real>::ListLosses(Pass& pass) const {
   pass.predictions.resize(plan_->segments.size());
+  pass.prediction_stages.resize(plan_->segments.size());
   pass.result.stage_loss_sums.resize(rows_.stages.size());
   pass.result.stage_target_counts.resize(rows_.stages.size());
   for (size_t s = 0; s < pass.samples.size(); ++s) {
@@ -127,13 +151,14 @@ void PromptGradient<Real>::ListLosses(Pass& pass) const {
       }
       ONEPASS_CHECK(target.start_count > 0 || before >= 0, "an output needs a token before it");
       int64_t row = target.start_count - 1;
-      for (const int32_t token : tokens) {
+      const int64_t vocab_size = model_->config().vocab_size;
+      for (int32_t token : tokens) {
+        // The stage's own tokens stand behind the base's among its logits.
+        if (token >= vocab_size) token -= static_cast<int32_t>(added_.first_of(segment.stage));
         const size_t loss = pass.loss_stages.size();
-        if (row < 0) {
-          pass.predictions[before].push_back({s, -1, token, loss});
-        } else {
-          pass.predictions[target.id].push_back({s, row, token, loss});
-        }
+        const int by = row < 0 ? before : target.id;
+        pass.predictions[by].push_back({s, row, token, loss});
+        pass.prediction_stages[by] = segment.stage;
         pass.loss_stages.push_back(stage);
         ++row;
       }
@@ -195,6 +220,7 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
     item.view = &view;
     item.tail = segment.get();
     item.new_count = length;
+    item.added_embedding = View<const Real>(added_embedding_.view());
     if (!taped && !predicts) item.read_count = 0;
     items.push_back(item);
     row_count += length;
@@ -206,6 +232,7 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
   if (taped && trained) {
     pass.prompt_calls.push_back({.call = pass.tape.call_count(), .stage = planned.stage});
   }
+  if (taped && !is_prompt) FindTrainedTokens(pass, id);
   const View<const Real> hidden = model_->Forward(items, taped ? &pass.tape : nullptr);
   if (!kept) (taped ? pass.result.taped_tokens : pass.result.constant_tokens) += row_count;
   AddLoss(pass, id, hidden, taped);
@@ -240,7 +267,11 @@ void PromptGradient<Real>::AddLoss(Pass& pass, int id, View<const Real> hidden, 
     std::copy_n(hidden.row(rows[i]), width, gathered.view().row(i));
     targets[i] = token;
   }
-  model_->Loss(gathered.view(), targets, scales, losses, taped ? gradient.view() : View<Real>());
+  // All of these rows predict the stage's that wrote them.
+  const ParameterRows::Stage& own = rows_.Of(pass.prediction_stages[id]);
+  const View<const Real> added_head = pass.parameters.Rows(own.head(), own.added);
+  model_->Loss(gathered.view(), targets, scales, losses, taped ? gradient.view() : View<Real>(),
+               added_head, taped ? pass.dparameters.Rows(own.head(), own.added) : View<Real>());
   for (int64_t i = 0; i < count; ++i) pass.losses[predictions[i].loss] = losses[i];
   if (!taped) return;
   const View<Real> dhidden = pass.tape.dhidden(pass.tape.call_count() - 1);
@@ -248,6 +279,27 @@ void PromptGradient<Real>::AddLoss(Pass& pass, int id, View<const Real> hidden, 
     const Real* from = gradient.view().row(i);
     Real* to = dhidden.row(rows[i]);
     for (int64_t c = 0; c < width; ++c) to[c] += from[c];
+  }
+}
+
+// Where the segment's call, the next of the tape, reads trained tokens.
+template <class Real>
+void PromptGradient<Real>::FindTrainedTokens(Pass& pass, int id) const {
+  const int64_t vocab_size = model_->config().vocab_size;
+  int64_t row = 0;
+  for (size_t s = 0; s < pass.samples.size(); ++s) {
+    const std::vector<int32_t>& tokens = pass.samples[s]->tokens[id];
+    const int64_t length = pass.written[s][id].token_count;
+    for (int64_t i = 0; i < length; ++i, ++row) {
+      const int64_t added = tokens[i] - vocab_size;
+      if (added < 0) continue;
+      for (const ParameterRows::Stage& stage : rows_.stages) {
+        const int64_t own = added - added_.first_of(stage.stage);
+        if (own < 0 || own >= stage.added) continue;
+        pass.token_rows.push_back(
+            {.call = pass.tape.call_count(), .row = row, .parameter = stage.embedding() + own});
+      }
+    }
   }
 }
 
@@ -267,10 +319,14 @@ Result<BatchLoss> PromptGradient<Real>::Run(std::span<const TrainSample* const> 
   pass.samples = samples;
   pass.parameters = parameters;
   pass.want_gradient = !dparameters.empty();
+  pass.dparameters = dparameters;
   pass.scale = scale;
   pass.written.assign(samples.size(), std::vector<WrittenSegment>(plan_->segments.size()));
   pass.end_positions.assign(samples.size(), std::vector<int64_t>(plan_->segments.size()));
   ListLosses(pass);
+  for (const ParameterRows::Stage& stage : rows_.stages) {
+    SetConstantTokens(stage.stage, parameters.Rows(stage.embedding(), stage.added));
+  }
 
   for (size_t id = 0; id < plan_->segments.size(); ++id) {
     RETURN_IF_ERROR(WriteSegment(pass, static_cast<int>(id)));
@@ -295,6 +351,11 @@ Result<BatchLoss> PromptGradient<Real>::Run(std::span<const TrainSample* const> 
       Real* to = dparameters.row(rows.begin + r % rows.prompt);
       for (int64_t c = 0; c < dparameters.cols(); ++c) to[c] += from[c];
     }
+  }
+  for (const auto& [call, row, parameter] : pass.token_rows) {
+    const Real* from = pass.tape.dvectors(call).row(row);
+    Real* to = dparameters.row(parameter);
+    for (int64_t c = 0; c < dparameters.cols(); ++c) to[c] += from[c];
   }
   return pass.result;
 }

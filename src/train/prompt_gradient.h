@@ -38,17 +38,33 @@ struct TrainSample {
   int64_t TokenCount(const TapePlan& tape) const;
 };
 
+// Where the added tokens of each stage stand among all the added ones; the first of them has the
+// base's vocab_size for an id. Empty: there are none.
+struct AddedTokenIds {
+  std::vector<int64_t> first;  // by stage, and the end
+
+  int64_t first_of(int stage) const { return first.empty() ? 0 : first[stage]; }
+  int64_t count_of(int stage) const { return first.empty() ? 0 : first[stage + 1] - first[stage]; }
+  int64_t count() const { return first.empty() ? 0 : first.back(); }
+};
+
 // Which rows of the matrix of trained parameters [R, C] are whose.
 struct ParameterRows {
   struct Stage {
     int stage = 0;
     int64_t begin = 0;
     int64_t prompt = 0;  // rows of the prompt's vectors, from `begin` on
+    int64_t added = 0;   // behind them its added tokens' rows of the embedding, then of the head
+
+    int64_t embedding() const { return begin + prompt; }
+    int64_t head() const { return begin + prompt + added; }
+    int64_t count() const { return prompt + 2 * added; }
   };
   std::vector<Stage> stages;  // in the order of their rows
   int64_t count = 0;          // R
 
-  ParameterRows(const TapePlan& tape, const std::vector<int64_t>& prompt_lengths);
+  ParameterRows(const TapePlan& tape, const std::vector<int64_t>& prompt_lengths,
+                const AddedTokenIds& added);
   // REQUIRES: the stage is trained.
   const Stage& Of(int stage) const;
 };
@@ -71,11 +87,13 @@ class PromptGradient {
   // All must outlive it. prompt_lengths are by stage, as the plan was compiled with.
   PromptGradient(Transformer<Real>& model, PagePool& pool, const Plan& plan, const TapePlan& tape,
                  std::vector<int64_t> prompt_lengths,
-                 TapeMode tape_mode = TapeMode::kKeepActivations);
+                 TapeMode tape_mode = TapeMode::kKeepActivations, AddedTokenIds added = {});
 
   // Gives the constant prompt [P, C] of a stage; its vectors must outlive this object. Every other
   // stage whose prompt the plan uses needs one before Run.
   void SetConstantPrompt(int stage, View<const Real> vectors);
+  // The same of the rows of the embedding of its added tokens; they are copied.
+  void SetConstantTokens(int stage, View<const Real> embedding);
 
   const ParameterRows& rows() const { return rows_; }
 
@@ -93,6 +111,7 @@ class PromptGradient {
   void ListLosses(Pass& pass) const;
   Status WriteSegment(Pass& pass, int id);
   void AddLoss(Pass& pass, int id, View<const Real> hidden, bool taped);
+  void FindTrainedTokens(Pass& pass, int id) const;
 
   Transformer<Real>* model_;
   PagePool* pool_;
@@ -102,7 +121,9 @@ class PromptGradient {
   ParameterRows rows_;
   TapeMode tape_mode_;
   std::vector<View<const Real>> constant_prompts_;  // by stage
-  std::vector<SegmentRef> constant_front_;          // by plan id; computed once
+  AddedTokenIds added_;
+  Buffer<Real> added_embedding_;            // [N, C]; of trained stages as of the last Run
+  std::vector<SegmentRef> constant_front_;  // by plan id; computed once
 };
 
 // Pages that one micro-batch of these samples may hold at once, an upper bound.

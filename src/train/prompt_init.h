@@ -20,4 +20,8 @@ Result<Buffer<float>> InitPrompt(PromptInit init, const std::string& text, int64
                                  uint64_t seed, const Transformer<float>& model,
                                  const Tokenizer& tokenizer);
 
+// [2 N, C]: rows of the embedding of N added tokens, random as a prompt's, then of the head: the
+// mean of the base's, so that they begin as likely as a token is on average.
+Buffer<float> InitAddedTokens(int64_t count, uint64_t seed, const Transformer<float>& model);
+
 }  // namespace onepass

@@ -17,11 +17,14 @@ double WallTime() {
   return std::chrono::duration<double>(system_clock::now().time_since_epoch()).count();
 }
 
-// Temporaries of atomic writes that a killed process left behind.
-void RemoveStaleTemporaries(const std::string& folder) {
+// Temporaries of atomic writes that a killed process left behind, in folders of folders at most so
+// deep: a folder that others fill is not walked to its end.
+void RemoveStaleTemporaries(const std::string& folder, int depth) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().filename().string().find(".tmp-") != std::string::npos) {
+    if (entry.is_directory(error) && !entry.is_symlink(error)) {
+      if (depth > 0) RemoveStaleTemporaries(entry.path(), depth - 1);
+    } else if (entry.path().filename().string().find(".tmp-") != std::string::npos) {
       std::filesystem::remove(entry.path(), error);
     }
   }
@@ -34,7 +37,8 @@ Result<std::unique_ptr<RunFolder>> RunFolder::Open(const std::string& path) {
   std::unique_ptr<RunFolder> folder(new RunFolder(path));
   ASSIGN_OR_RETURN(folder->metrics_, AppendFile::Open(path + "/metrics.jsonl"));
   ASSIGN_OR_RETURN(folder->events_, AppendFile::Open(path + kEventFile));
-  for (const char* name : {"", "/best", "/last"}) RemoveStaleTemporaries(path + name);
+  RemoveStaleTemporaries(path, 0);
+  for (const char* name : {"/best", "/last"}) RemoveStaleTemporaries(path + name, 1);
   return folder;
 }
 

@@ -12,6 +12,16 @@ bool IsFrontPrompt(const PlannedSegment& segment) {
 
 bool TapePlan::Trains(int stage) const { return std::ranges::find(stages, stage) != stages.end(); }
 
+void TapePlan::TapeToo(const Plan& plan, int id) {
+  roles[id] = TapeRole::kTaped;
+  for (size_t later = id + 1; later < roles.size(); ++later) {
+    if (roles[later] != TapeRole::kConstant) continue;
+    for (int seen : plan.segments[later].view) {
+      if (roles[seen] == TapeRole::kTaped) roles[later] = TapeRole::kTaped;
+    }
+  }
+}
+
 bool TapePlan::IsTarget(int id) const { return std::ranges::find(targets, id) != targets.end(); }
 
 Result<TapePlan> MakeTapePlan(const Plan& plan, std::vector<int> stages, bool taped_constants) {

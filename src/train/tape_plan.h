@@ -22,6 +22,8 @@ struct TapePlan {
 
   bool Trains(int stage) const;
   bool IsTarget(int id) const;
+  // Makes a segment kTaped that holds trained tokens, and what sees it.
+  void TapeToo(const Plan& plan, int id);
 };
 
 // taped_constants makes every used segment kTaped (a benchmark's and a test's baseline: same losses

@@ -164,9 +164,17 @@ Status Trainer::Begin() {
   const ParameterRows& rows = setup_.gradient->rows();
   state_.prompt = Buffer<float>(rows.count, setup_.base->config().width);
   for (size_t i = 0; i < rows.stages.size(); ++i) {
-    const View<float> part = state_.prompt.view().Rows(rows.stages[i].begin, rows.stages[i].prompt);
+    const ParameterRows::Stage& own = rows.stages[i];
+    const View<float> all = state_.prompt.view();
+    const View<float> part = all.Rows(own.begin, own.prompt);
     if (!setup_.init_prompts.empty()) {
-      CopyRows(std::as_const(setup_.init_prompts[i]).vectors.view(), part);
+      const SoftPrompt& from = setup_.init_prompts[i];
+      CopyRows(from.vectors.view(), part);
+      const std::vector<std::string>& tokens = setup_.spec.stages[own.stage].added_tokens;
+      for (int64_t t = 0; t < own.added; ++t) {
+        std::ranges::copy(from.RowsOf(tokens[t])->embedding, all.row(own.embedding() + t));
+        std::ranges::copy(from.RowsOf(tokens[t])->head, all.row(own.head() + t));
+      }
       continue;
     }
     ASSIGN_OR_RETURN(const std::string text, InitTextOf(recipe_, i, rows.stages.size()));
@@ -174,6 +182,9 @@ Status Trainer::Begin() {
                      InitPrompt(recipe_.init, text, recipe_.prompt_length, recipe_.init_seed + i,
                                 *setup_.base->model, *setup_.base->tokenizer));
     CopyRows(vectors.view(), part);
+    const Buffer<float> tokens =
+        InitAddedTokens(own.added, recipe_.init_seed + i, *setup_.base->model);
+    CopyRows(tokens.view(), all.Rows(own.embedding(), 2 * own.added));
   }
   state_.identity = setup_.identity;
   return Status::Ok();
@@ -311,6 +322,15 @@ Status Trainer::SavePrompts(View<const float> parameters, const std::string& nam
                                .base_fingerprint = setup_.base->checkpoint->Fingerprint(),
                                .base_type = std::string(setup_.base->checkpoint->stored_type()),
                                .recipe_json = recipe_.ToJson(/*with_paths=*/true)};
+    const std::vector<std::string>& tokens = setup_.spec.stages[rows.stage].added_tokens;
+    for (int64_t t = 0; t < rows.added; ++t) {
+      const auto values = [&](int64_t row) {
+        return std::vector<float>(parameters.row(row), parameters.row(row) + parameters.cols());
+      };
+      prompt.facts->added_tokens.push_back({.token = tokens[t],
+                                            .embedding = values(rows.embedding() + t),
+                                            .head = values(rows.head() + t)});
+    }
     RETURN_IF_ERROR(folder_->SavePrompt(setup_.stages.size() == 1 ? name : name + "/" + stage,
                                         std::move(prompt)));
   }

@@ -63,8 +63,10 @@ Status LoadInitPrompts(TrainingSetup& setup) {
                            std::to_string(setup.stages.size()) + ", one a trained stage, found " +
                            std::to_string(folders.size()));
   }
-  const PromptPlace place = PlaceOnBase(*setup.base, setup.spec.placement);
-  for (const std::string& folder : folders) {
+  for (size_t i = 0; i < folders.size(); ++i) {
+    const std::string& folder = folders[i];
+    const PromptPlace place = PlaceOnBase(*setup.base, setup.spec.placement,
+                                          setup.spec.stages[setup.stages[i]].added_tokens);
     ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
     RETURN_IF_ERROR(
         CheckPromptFits(prompt, folder, place).WithPrefix(recipe.file + ": init_prompt"));
@@ -76,7 +78,6 @@ Status LoadInitPrompts(TrainingSetup& setup) {
 // Loads the other stages' prompts, as far as they exist, and finds every stage's prompt length.
 Status LoadPrompts(TrainingSetup& setup) {
   const Recipe& recipe = setup.recipe;
-  const PromptPlace place = PlaceOnBase(*setup.base, setup.spec.placement);
   const int first = setup.stages.front();
   if (!recipe.upstream_prompts.empty() && std::ssize(recipe.upstream_prompts) != first) {
     return InvalidArgument(recipe.file + ": upstream_prompts: want " + std::to_string(first) +
@@ -109,7 +110,9 @@ Status LoadPrompts(TrainingSetup& setup) {
       setup.prompt_lengths.push_back(recipe.prompt_length);
     } else {
       ASSIGN_OR_RETURN(SoftPrompt prompt, LoadSoftPrompt(folder));
-      const Status fits = CheckPromptFits(prompt, folder, place);
+      const Status fits = CheckPromptFits(
+          prompt, folder,
+          PlaceOnBase(*setup.base, setup.spec.placement, setup.spec.stages[i].added_tokens));
       if (i > first && setup.spec.flow.empty()) {
         // A later stage's prompt of another base, say, will be trained again.
         setup.prompt_lengths.push_back(fits.ok() ? prompt.length() : recipe.prompt_length);
@@ -210,7 +213,7 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
     ASSIGN_OR_RETURN(options.prepare, GenerateUpstream(setup, observer));
   }
   ASSIGN_OR_RETURN(const ChainTemplates templates,
-                   ChainTemplates::Create(setup.spec, *setup.base->tokenizer));
+                   ChainTemplates::Create(setup.spec, *setup.vocabulary));
   ASSIGN_OR_RETURN(setup.data, LoadDataset(recipe.data, templates, setup.plan, setup.tape,
                                            setup.prompt_lengths, options));
   if (!recipe.validation_data.empty()) {
@@ -219,6 +222,48 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
                                                    setup.tape, setup.prompt_lengths, options));
   }
   return Status::Ok();
+}
+
+// Added tokens among the samples: those that are trained need a tape where they are read, the others
+// their rows.
+Status PlaceAddedTokens(TrainingSetup& setup) {
+  const ChainVocabulary& vocabulary = *setup.vocabulary;
+  if (vocabulary.added_count() == 0) return Status::Ok();
+  for (const Dataset* dataset : {&setup.data, &setup.validation}) {
+    for (const TrainSample& sample : dataset->samples) {
+      for (int id = 0; id < std::ssize(sample.tokens); ++id) {
+        if (setup.tape.roles[id] == TapeRole::kUnused) continue;
+        for (const int32_t token : sample.tokens[id]) {
+          if (!vocabulary.IsAdded(token)) continue;
+          const int stage = vocabulary.StageOf(token);
+          if (setup.Trains(stage)) {
+            if (setup.tape.roles[id] == TapeRole::kConstant) setup.tape.TapeToo(setup.plan, id);
+          } else if (!setup.prompts[stage].has_value()) {
+            return MissingPrompt(setup.spec.file, setup.spec.stages[stage]);
+          }
+        }
+      }
+    }
+  }
+  return Status::Ok();
+}
+
+AddedTokenIds IdsOf(const ChainVocabulary& vocabulary, size_t stage_count) {
+  AddedTokenIds ids;
+  for (size_t i = 0; i < stage_count; ++i) {
+    ids.first.push_back(vocabulary.first_of(static_cast<int>(i)));
+  }
+  ids.first.push_back(vocabulary.added_count());
+  return ids;
+}
+
+// The rows of a loaded prompt's added tokens, in the order of its stage.
+Buffer<float> EmbeddingOfTokens(const SoftPrompt& prompt, const StageSpec& stage) {
+  Buffer<float> rows(std::ssize(stage.added_tokens), prompt.width());
+  for (int64_t i = 0; i < rows.rows(); ++i) {
+    std::ranges::copy(prompt.RowsOf(stage.added_tokens[i])->embedding, rows.view().row(i));
+  }
+  return rows;
 }
 
 uint64_t HashPlan(const Plan& plan, const TapePlan& tape) {
@@ -281,9 +326,12 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
                                   .bf16 = recipe.bf16});
   RETURN_IF_ERROR(base.status().WithPrefix(setup->spec.file + ": base"));
   setup->base = *std::move(base);
+  ASSIGN_OR_RETURN(setup->vocabulary, ChainVocabulary::Create(setup->spec, *setup->base->tokenizer,
+                                                              setup->base->config().vocab_size));
   RETURN_IF_ERROR(LoadPrompts(*setup));
   RETURN_IF_ERROR(CompileTrainingPlan(*setup));
   RETURN_IF_ERROR(LoadSamples(*setup, observer));
+  RETURN_IF_ERROR(PlaceAddedTokens(*setup));
   setup->identity = MakeIdentity(*setup);
 
   int64_t pages = 0;
@@ -296,10 +344,14 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
   setup->gradient = std::make_unique<PromptGradient<float>>(
       *setup->base->model, *setup->pool, setup->plan, setup->tape, setup->prompt_lengths,
       recipe.activation_checkpointing ? TapeMode::kRecomputeActivations
-                                      : TapeMode::kKeepActivations);
+                                      : TapeMode::kKeepActivations,
+      IdsOf(*setup->vocabulary, setup->spec.stages.size()));
   for (int i = 0; i < std::ssize(setup->prompts); ++i) {
     if (setup->prompts[i].has_value()) {
-      setup->gradient->SetConstantPrompt(i, std::as_const(*setup->prompts[i]).vectors.view());
+      const SoftPrompt& prompt = *setup->prompts[i];
+      setup->gradient->SetConstantPrompt(i, prompt.vectors.view());
+      const Buffer<float> tokens = EmbeddingOfTokens(prompt, setup->spec.stages[i]);
+      setup->gradient->SetConstantTokens(i, tokens.view());
     }
   }
   return setup;

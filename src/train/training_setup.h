@@ -10,6 +10,7 @@
 
 #include "chain/plan.h"
 #include "chain/spec.h"
+#include "chain/vocabulary.h"
 #include "core/status.h"
 #include "engine/engine.h"
 #include "prompt/soft_prompt.h"
@@ -27,6 +28,7 @@ struct TrainingSetup {
   ChainSpec spec;
   std::vector<int> stages;  // the trained ones, ascending
   std::unique_ptr<Base> base;
+  std::optional<ChainVocabulary> vocabulary;
   std::vector<int64_t> prompt_lengths;  // by stage
   std::vector<std::optional<SoftPrompt>>
       prompts;  // by stage: those that the plan uses as constants

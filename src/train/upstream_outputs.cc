@@ -19,6 +19,15 @@ Result<std::unique_ptr<UpstreamOutputs>> UpstreamOutputs::Create(
     Buffer<float>& vectors = loaded[i].vectors;
     vectors = prompts[i].has_value() ? prompts[i]->vectors.Copy()
                                      : Buffer<float>(prompt_lengths[i], base.config().width);
+    if (prompts[i].has_value()) {
+      loaded[i].facts = prompts[i]->facts;
+    } else {
+      const std::vector<float> none(base.config().width);
+      loaded[i].facts.emplace();
+      for (const std::string& token : spec.stages[i].added_tokens) {
+        loaded[i].facts->added_tokens.push_back({token, none, none});
+      }
+    }
     loaded[i].content_hash = ContentHash(std::as_const(vectors).view());
   }
   ASSIGN_OR_RETURN(auto runner, ChainRunner::Create(base, earlier, std::move(loaded), {}));

@@ -55,6 +55,12 @@ TEST_P(TrainResume, KilledAtAnyMomentItGoesOnBitForBit) {
         {"max_steps=3", std::string("placement=") + placement, "out=" + folder.Path(placement)});
     ASSERT_TRUE(first.ok()) << first.status().message();
   }
+  // Stages that learn together, with tokens of their own.
+  std::string added = folder.Read("chain.yaml");
+  const std::string ends = "    stop_tokens: [\"<eos>\"]\n";
+  added.replace(added.find(ends), ends.size(),
+                "    stop_tokens: [\"</a>\"]\n    added_tokens: [\"</a>\"]\n");
+  folder.Write("added.yaml", added);
   // Two epochs and a bit: shuffles, short last steps, validations and checkpoints all take part.
   const std::vector<std::string> run = {"max_steps=36", "batch_size=3", "accumulation=2",
                                         "validate_every=4", "checkpoint_every=3"};
@@ -107,33 +113,38 @@ TEST_P(TrainResume, KilledAtAnyMomentItGoesOnBitForBit) {
   EXPECT_GE(kills, 5);
   EXPECT_EQ(folder.Losses("killed"), folder.Losses("whole"));
   EXPECT_EQ(folder.Scalars("killed"), folder.Scalars("whole"));
-  for (const char* name : {"/best/adapter_model.safetensors", "/last/adapter_model.safetensors"}) {
-    EXPECT_EQ(folder.Read(std::string("killed") + name), folder.Read(std::string("whole") + name));
-  }
+  int prompts = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.Path("killed"))) {
     EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos) << entry.path();
+    if (entry.path().filename() != "adapter_model.safetensors") continue;
+    ++prompts;
+    const std::string name = std::filesystem::relative(entry.path(), folder.Path("killed"));
+    EXPECT_EQ(folder.Read("killed/" + name), folder.Read("whole/" + name));
   }
+  EXPECT_EQ(prompts, recipe == "a.yaml" && std::string(GetParam().name) == "multi" ? 4 : 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Kinds, TrainResume,
-    ::testing::Values(ResumeCase{"standard", "a.yaml", {}, 1},
-                      ResumeCase{"inlined", "a.yaml", {"placement=inline"}, 2},
-                      ResumeCase{"continued", "a.yaml", {"init_prompt=FOLDERfront/best"}, 3},
-                      ResumeCase{"fthss", "b.yaml", {"upstream_prompts=FOLDERfront/best"}, 4},
-                      ResumeCase{"fthss_inlined",
-                                 "b.yaml",
-                                 {"placement=inline", "upstream_prompts=FOLDERinline/best"},
-                                 5},
-                      ResumeCase{"fthss_taped",
-                                 "b.yaml",
-                                 {"taped_constants=true", "upstream_prompts=FOLDERfront/best"},
-                                 6},
-                      ResumeCase{"distill",
-                                 "a.yaml",
-                                 {"kind=distill", "chain=FOLDERone_stage.yaml", "stage=all",
-                                  "distill_output={O_A} {O_B}"},
-                                 7}),
+    ::testing::Values(
+        ResumeCase{"standard", "a.yaml", {}, 1},
+        ResumeCase{"inlined", "a.yaml", {"placement=inline"}, 2},
+        ResumeCase{"continued", "a.yaml", {"init_prompt=FOLDERfront/best"}, 3},
+        ResumeCase{"fthss", "b.yaml", {"upstream_prompts=FOLDERfront/best"}, 4},
+        ResumeCase{"fthss_inlined",
+                   "b.yaml",
+                   {"placement=inline", "upstream_prompts=FOLDERinline/best"},
+                   5},
+        ResumeCase{"fthss_taped",
+                   "b.yaml",
+                   {"taped_constants=true", "upstream_prompts=FOLDERfront/best"},
+                   6},
+        ResumeCase{"distill",
+                   "a.yaml",
+                   {"kind=distill", "chain=FOLDERone_stage.yaml", "stage=all",
+                    "distill_output={O_A} {O_B}"},
+                   7},
+        ResumeCase{"multi", "a.yaml", {"kind=fthss-multi", "chain=FOLDERadded.yaml", "stage="}, 8}),
     [](const auto& test) { return test.param.name; });
 
 TEST(TrainResumeFiles, TwoRunsCannotWriteOneFolder) {
