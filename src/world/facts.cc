@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -113,6 +114,44 @@ std::string Fill(std::string_view pattern, std::string_view subject, std::string
   return out;
 }
 
+// The names of one micro-world.
+class Names {
+ public:
+  Names(Split split, bool alike) : split_(split), alike_(alike) {}
+
+  // A name of this kind that shares no word with an earlier one or, where names may be alike and
+  // half of the time, one word with an earlier one of its kind. A pool holds several times the words
+  // that a micro-world needs, so one is found soon.
+  std::string Fresh(Kind kind, Rng& rng) {
+    std::vector<std::string>& earlier = by_kind_[kind];
+    const bool twin = alike_ && !earlier.empty() && rng.Chance(0.5);
+    while (true) {
+      std::string name = RandomName(kind, split_, rng);
+      const size_t space = name.find(' ');
+      const std::string first = name.substr(0, space);
+      const std::string second = name.substr(space + 1);
+      const auto used = used_words_.count(first) + used_words_.count(second);
+      const bool fits = twin ? used == 1 && std::ranges::any_of(earlier,
+                                                                [&](const auto& other) {
+                                                                  return ShareAWord(other, name);
+                                                                })
+                             : used == 0;
+      if (!fits) continue;
+      used_words_.insert({first, second});
+      earlier.push_back(name);
+      return name;
+    }
+  }
+
+ private:
+  Split split_;
+  bool alike_;
+  std::set<std::string> used_words_;
+  std::map<Kind, std::vector<std::string>> by_kind_;
+};
+
+}  // namespace
+
 std::vector<Relation> RelationsOf(Kind kind) {
   std::vector<Relation> relations;
   for (size_t i = 0; i < kRelations.size(); ++i) {
@@ -121,21 +160,15 @@ std::vector<Relation> RelationsOf(Kind kind) {
   return relations;
 }
 
-// A name of this kind that shares no word with a used one; its words are used from then on. A pool
-// holds several times the words that a micro-world needs, so one is found soon.
-std::string FreshName(Kind kind, Split split, std::set<std::string>& used_words, Rng& rng) {
-  while (true) {
-    std::string name = RandomName(kind, split, rng);
-    const size_t space = name.find(' ');
-    const std::string first = name.substr(0, space);
-    const std::string second = name.substr(space + 1);
-    if (used_words.contains(first) || used_words.contains(second)) continue;
-    used_words.insert({first, second});
-    return name;
-  }
+bool ShareAWord(std::string_view left, std::string_view right) {
+  const auto words = [](std::string_view name) {
+    const size_t space = std::min(name.find(' '), name.size());
+    return std::pair(name.substr(0, space), name.substr(std::min(space + 1, name.size())));
+  };
+  const auto [a, b] = words(left);
+  const auto [c, d] = words(right);
+  return a == c || a == d || (!b.empty() && (b == c || b == d));
 }
-
-}  // namespace
 
 Kind ObjectKind(Relation relation) { return TextOf(relation).object_kind; }
 
@@ -143,13 +176,12 @@ MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
   constexpr double kObjectInside = 0.75;  // an entity object that has facts of its own
   MicroWorld world;
   std::vector<std::pair<std::string, Kind>> entities;
-  std::set<std::string> used_words;
+  Names names(options.split, options.names_alike);
   const std::array<std::pair<Kind, int>, 3> counts = {{{Kind::kPerson, options.person_count},
                                                        {Kind::kCompany, options.company_count},
                                                        {Kind::kCity, options.city_count}}};
   for (const auto& [kind, count] : counts) {
-    for (int i = 0; i < count; ++i)
-      entities.emplace_back(FreshName(kind, options.split, used_words, rng), kind);
+    for (int i = 0; i < count; ++i) entities.emplace_back(names.Fresh(kind, rng), kind);
   }
   for (const auto& [name, kind] : entities) world.entities.push_back(name);
 
@@ -177,7 +209,7 @@ MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
       } else if (!inside.empty() && rng.Chance(kObjectInside)) {
         object = rng.Pick(inside);
       } else {
-        object = FreshName(wanted, options.split, used_words, rng);
+        object = names.Fresh(wanted, rng);
       }
       world.facts.push_back({relation, subject, std::move(object)});
     }
@@ -207,6 +239,16 @@ Question OneStepQuestion(const Fact& fact, Rng& rng) {
   return {Fill(rng.Pick(TextOf(fact.relation).questions), fact.subject, ""), {fact}, fact.object};
 }
 
+std::string ObjectPhrase(const Fact& fact, Rng& rng) {
+  return Fill(rng.Pick(TextOf(fact.relation).phrases), fact.subject, "");
+}
+
+Question TwoStepQuestion(const Fact& first, const Fact& second, Rng& rng) {
+  const std::string phrase = ObjectPhrase(first, rng);
+  const std::string_view pattern = rng.Pick(TextOf(second.relation).questions);
+  return {Fill(pattern, phrase, ""), {first, second}, second.object};
+}
+
 std::vector<Question> DrawQuestions(const MicroWorld& world, int steps, Rng& rng) {
   std::vector<Question> questions;
   for (const Fact& first : world.facts) {
@@ -214,13 +256,10 @@ std::vector<Question> DrawQuestions(const MicroWorld& world, int steps, Rng& rng
       questions.push_back(OneStepQuestion(first, rng));
       continue;
     }
-    const RelationText& text = TextOf(first.relation);
-    if (text.phrases[0].empty()) continue;
+    if (!HasFacts(ObjectKind(first.relation))) continue;
     for (const Fact& second : world.facts) {
       if (second.subject != first.object || second.object == first.subject) continue;
-      const std::string phrase = Fill(rng.Pick(text.phrases), first.subject, "");
-      const std::string_view pattern = rng.Pick(TextOf(second.relation).questions);
-      questions.push_back({Fill(pattern, phrase, ""), {first, second}, second.object});
+      questions.push_back(TwoStepQuestion(first, second, rng));
     }
   }
   rng.Shuffle(questions);

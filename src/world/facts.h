@@ -48,7 +48,8 @@ struct Question {
 
 struct MicroWorldOptions {
   Split split = Split::kPretrain;
-  int person_count = 3;  // entities that have facts, at least 1 in all
+  bool names_alike = false;  // half of the names share one word with an earlier one
+  int person_count = 3;      // entities that have facts, at least 1 in all
   int company_count = 2;
   int city_count = 2;
   int fact_count = 16;  // at most; fewer when the entities have fewer relations
@@ -59,8 +60,8 @@ struct MicroWorld {
   std::vector<Fact> facts;            // grouped by nothing, in random order
 };
 
-// Draws entities and facts. No two names share a word ("Great Benton", "Little Benton"): a small
-// reader tells names apart by a single word. Relations are dealt so that entities of one kind
+// Draws entities and facts. Unless asked for, no two names share a word ("Great Benton", "Little
+// Benton"): a small reader tells names apart by a single word. Relations are dealt so that entities of one kind
 // mostly share them: a question's relation then occurs with several subjects, and the wrong ones
 // distract.
 MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng);
@@ -73,6 +74,14 @@ std::string ParaphrasedSentence(const Fact& fact, Rng& rng);
 // A question about one fact.
 Question OneStepQuestion(const Fact& fact, Rng& rng);
 
+// A question that goes through an entity: "In which city is the company that Maria Bolton works for
+// based?". REQUIRES: the second fact's subject is the first one's object.
+Question TwoStepQuestion(const Fact& first, const Fact& second, Rng& rng);
+
+// "the mentor of Maria Bolton": names the object of a fact. REQUIRES: the object has facts of its
+// own.
+std::string ObjectPhrase(const Fact& fact, Rng& rng);
+
 // Every question of this world with that many steps (1 or 2), in random order. A two-step question
 // goes through an entity: "In which city is the company that Maria Bolton works for based?". Its
 // answer is never its own subject.
@@ -83,6 +92,12 @@ bool HasDistractor(const MicroWorld& world, const Fact& fact);
 
 // "Maria Bolton works for": the canonical sentence up to its object.
 std::string SentenceStart(const Fact& fact);
+
+// The relations of which such an entity is the subject.
+std::vector<Relation> RelationsOf(Kind kind);
+
+// True for equal names too.
+bool ShareAWord(std::string_view left, std::string_view right);
 
 // What kind of name stands on the right of this relation.
 Kind ObjectKind(Relation relation);

@@ -10,76 +10,14 @@
 #include "world/facts.h"
 #include "world/layout.h"
 #include "world/moves.h"
+#include "world/scene.h"
+#include "world/step_formats.h"
 
 namespace onepass {
 namespace {
 
-// What a format is built from.
-struct Scene {
-  const FormatOptions& options;
-  int level;
-  MicroWorld world;
-  std::vector<Fact> told;  // the facts in the order of the text
-  std::string text;
-};
-
-// A world and its text, of one of the sizes that the level allows.
-Scene DrawScene(const FormatOptions& options, Rng& rng) {
-  constexpr std::array<std::array<int, 2>, 3> kFactCounts = {{{2, 6}, {5, 11}, {10, 18}}};
-  int level = options.level;
-  if (level > 1 && rng.Chance(level == 3 ? 0.5 : 0.4))
-    level -= static_cast<int>(rng.UniformInt(1, level - 1));
-  MicroWorldOptions world_options;
-  world_options.split = options.split;
-  world_options.person_count =
-      static_cast<int>(rng.UniformInt(level == 1 ? 1 : 2, level == 3 ? 4 : 3));
-  world_options.company_count =
-      static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
-  world_options.city_count =
-      static_cast<int>(rng.UniformInt(level == 1 ? 0 : 1, level == 3 ? 3 : 2));
-  const auto& range = kFactCounts[static_cast<size_t>(level - 1)];
-  world_options.fact_count = static_cast<int>(rng.UniformInt(range[0], range[1]));
-  Scene scene{options, level, {}, {}, ""};
-  while (scene.world.facts.size() < 2) scene.world = DrawMicroWorld(world_options, rng);
-  const bool in_documents = level == 3 ? rng.Chance(0.7) : level == 2 && rng.Chance(0.4);
-  if (in_documents) {
-    const std::vector<Document> documents =
-        WriteDocuments(scene.world, static_cast<int>(rng.UniformInt(2, 2 * level)), rng);
-    scene.text = JoinDocuments(documents);
-    for (const Document& document : documents) {
-      scene.told.insert(scene.told.end(), document.facts.begin(), document.facts.end());
-    }
-  } else {
-    scene.told = scene.world.facts;
-    const bool plain = options.level == 1 && rng.Chance(0.8);
-    scene.text = plain ? WriteSummary(scene.told) : WritePassage(scene.told, rng);
-  }
-  return scene;
-}
-
-// Up to `count` questions of mixed steps, of two steps only where their share is above 0; at least
-// one of any kind, unless the world has no fact.
-std::vector<Question> MixedQuestions(const MicroWorld& world, size_t count, double two_step_share,
-                                     Rng& rng) {
-  std::vector<Question> one = DrawQuestions(world, 1, rng);
-  std::vector<Question> two = DrawQuestions(world, 2, rng);
-  std::vector<Question> mixed;
-  while (mixed.size() < count && (!one.empty() || !two.empty())) {
-    if (one.empty() && two_step_share == 0 && !mixed.empty()) break;
-    std::vector<Question>& from =
-        two.empty() || (!one.empty() && !rng.Chance(two_step_share)) ? one : two;
-    mixed.push_back(std::move(from.back()));
-    from.pop_back();
-  }
-  return mixed;
-}
-
-FormatSample Single(std::string prompt, std::string output, int hops) {
-  return {"", {{std::move(prompt), false, 0}, {std::move(output), true, hops}}};
-}
-
 FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, rng);
+  const Scene scene = DrawScene(options, false, rng);
   const Question question = MixedQuestions(scene.world, 1, two_step_share, rng).front();
   std::string output = ' ' + question.answer;
   if (ask == Ask::kFacts) output = WriteSummary(question.support);
@@ -92,7 +30,7 @@ FormatSample AboutText(Ask ask, double two_step_share, const FormatOptions& opti
 }
 
 FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, rng);
+  const Scene scene = DrawScene(options, false, rng);
   const size_t count = static_cast<size_t>(rng.UniformInt(3, 4 + 2 * scene.level));
   Layout layout(ask, rng);
   layout.PutTextFirst();
@@ -116,7 +54,7 @@ FormatSample Turns(Ask ask, double two_step_share, const FormatOptions& options,
 // One or two supporting facts among at most two others, in any order and mostly in canonical
 // words.
 FormatSample AnswerFacts(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, rng);
+  const Scene scene = DrawScene(options, false, rng);
   const Question question = MixedQuestions(scene.world, 1, 0.6, rng).front();
   std::vector<Fact> facts = question.support;
   const int others = static_cast<int>(rng.UniformInt(0, 2));
@@ -148,7 +86,7 @@ FormatSample FactsTurns(const FormatOptions& options, Rng& rng) {
 }
 
 FormatSample Complete(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, rng);
+  const Scene scene = DrawScene(options, false, rng);
   const Fact& fact = rng.Pick(scene.world.facts);
   const Layout layout(Ask::kComplete, rng);
   return Single(layout.Prompt(scene.text, SentenceStart(fact), rng), ' ' + fact.object + '.', 1);
@@ -156,7 +94,7 @@ FormatSample Complete(const FormatOptions& options, Rng& rng) {
 
 // Written here, sentence by sentence, so that the wording of the wanted one is known.
 FormatSample Quote(const FormatOptions& options, Rng& rng) {
-  const Scene scene = DrawScene(options, rng);
+  const Scene scene = DrawScene(options, false, rng);
   const size_t wanted = rng.Uniform(scene.told.size());
   std::string text;
   std::string output;
@@ -176,7 +114,7 @@ void KeepSome(Scene& scene, Rng& rng) {
 }
 
 FormatSample Restate(const FormatOptions& options, Rng& rng) {
-  Scene scene = DrawScene(options, rng);
+  Scene scene = DrawScene(options, false, rng);
   KeepSome(scene, rng);
   const Layout layout(Ask::kRestate, rng);
   return Single(layout.Prompt(WritePassage(scene.told, rng), "", rng), WriteSummary(scene.told), 0);
@@ -185,7 +123,7 @@ FormatSample Restate(const FormatOptions& options, Rng& rng) {
 FormatSample Copy(const FormatOptions& options, Rng& rng) {
   FormatOptions short_options = options;
   short_options.level = 1;
-  Scene scene = DrawScene(short_options, rng);
+  Scene scene = DrawScene(short_options, false, rng);
   KeepSome(scene, rng);
   const std::string text = WritePassage(scene.told, rng);
   const Layout layout(Ask::kCopy, rng);
@@ -258,7 +196,7 @@ FormatSample MoveTurns(const FormatOptions& options, Rng& rng) {
 }
 
 FormatSample Bare(const FormatOptions& options, Rng& rng) {
-  return {"", {{DrawScene(options, rng).text, false, 0}}};
+  return {"", {{DrawScene(options, false, rng).text, false, 0}}};
 }
 
 struct Format {
@@ -267,7 +205,7 @@ struct Format {
   std::array<int, 3> weights;  // by level
 };
 
-constexpr std::array<Format, 14> kFormats = {{{"answer", Answer, {12, 12, 14}},
+constexpr std::array<Format, 21> kFormats = {{{"answer", Answer, {12, 12, 14}},
                                               {"answer-facts", AnswerFacts, {14, 18, 18}},
                                               {"answer-turns", AnswerTurns, {40, 20, 10}},
                                               {"facts", Facts, {6, 16, 12}},
@@ -280,7 +218,14 @@ constexpr std::array<Format, 14> kFormats = {{{"answer", Answer, {12, 12, 14}},
                                               {"move-answer", MoveAnswer, {2, 3, 4}},
                                               {"move-quote", MoveQuote, {1, 3, 6}},
                                               {"move-turns", MoveTurns, {2, 4, 10}},
-                                              {"bare", Bare, {0, 0, 1}}}};
+                                              {"bare", Bare, {0, 0, 1}},
+                                              {"next", NextStep, {5, 5, 5}},
+                                              {"next-turns", NextStepTurns, {12, 12, 11}},
+                                              {"recall", Recall, {3, 3, 4}},
+                                              {"recall-turns", RecallTurns, {10, 9, 7}},
+                                              {"fill", FillIn, {3, 3, 4}},
+                                              {"conclude", Conclude, {4, 4, 5}},
+                                              {"combine", Combine, {7, 7, 7}}}};
 
 const Format& ChooseFormat(const FormatOptions& options, Rng& rng) {
   for (const Format& format : kFormats) {

@@ -30,6 +30,20 @@ constexpr std::string_view kRestate[] = {"Restate each fact plainly.",
                                          "Turn each sentence into a plain fact."};
 constexpr std::string_view kCopy[] = {"Copy the text.", "Repeat the text word for word.",
                                       "Write the same text again."};
+constexpr std::string_view kNext[] = {"Write the start of the next fact that the question needs.",
+                                      "Which fact is needed next? Write its start.",
+                                      "Give the next step of the question."};
+constexpr std::string_view kRecall[] = {"Find the fact that begins so and write it whole.",
+                                        "Recall the fact of which this is the start.",
+                                        "Write the whole fact from the text."};
+constexpr std::string_view kFill[] = {"Write only what completes the sentence.",
+                                      "Which words of the text complete the sentence?"};
+constexpr std::string_view kConclude[] = {
+    "Write the answer, or the start of the fact that is needed next.",
+    "If the facts are enough, give the answer, else the next step."};
+constexpr std::string_view kCombine[] = {"Combine the facts into one answer.",
+                                         "Answer from all the facts together.",
+                                         "Answer the question about both."};
 
 constexpr std::string_view kNone[] = {""};
 constexpr std::string_view kTextLabels[] = {"Text:", "Documents:", "Passage:", "Read this:", ""};
@@ -38,6 +52,9 @@ constexpr std::string_view kSentenceLabels[] = {"Sentence:", "Start:"};
 // None is empty: behind a line break nothing else tells that the output begins.
 constexpr std::string_view kAnswerLabels[] = {"Answer:", "A:", "Reply:", "=>", "<bos>"};
 constexpr std::string_view kFactsLabels[] = {"Facts:", "Notes:", "Help:", "=>", "<bos>"};
+constexpr std::string_view kNextLabels[] = {"Next:", "Step:", "Needed:", "=>", "<bos>"};
+constexpr std::string_view kRecallLabels[] = {"Fact:", "Found:", "Result:", "=>", "<bos>"};
+constexpr std::string_view kThenLabels[] = {"Fact:", "Known:", "Found:"};
 constexpr std::string_view kPlainLabels[] = {"Result:", "Output:", "=>", "<bos>"};
 
 struct AskWords {
@@ -66,6 +83,16 @@ AskWords WordsOf(Ask ask) {
       return {kRestate, kNone, kPlainLabels};
     case Ask::kCopy:
       return {kCopy, kNone, kPlainLabels};
+    case Ask::kNext:
+      return {kNext, kQuestionLabels, kNextLabels};
+    case Ask::kRecall:
+      return {kRecall, kSentenceLabels, kRecallLabels};
+    case Ask::kFill:
+      return {kFill, kSentenceLabels, kAnswerLabels};
+    case Ask::kConclude:
+      return {kConclude, kQuestionLabels, kNextLabels};
+    case Ask::kCombine:
+      return {kCombine, kQuestionLabels, kAnswerLabels};
   }
   return {kAnswer, kQuestionLabels, kAnswerLabels};
 }
@@ -76,12 +103,14 @@ std::span<const std::string_view> InstructionsOf(Ask ask) { return WordsOf(ask).
 
 Layout::Layout(Ask ask, Rng& rng) : ask_(ask) {
   const AskWords words = WordsOf(ask);
-  question_first_ = rng.Chance(0.25);
+  const bool from_start = ask == Ask::kRecall || ask == Ask::kFill;
+  question_first_ = rng.Chance(from_start ? 0.5 : 0.25);
   instruction_last_ = rng.Chance(0.1);
   instruction_ = rng.Pick(words.instructions);
   text_label_ = rng.Pick(kTextLabels);
   question_label_ = rng.Pick(words.question_labels);
   output_label_ = rng.Pick(words.output_labels);
+  if (ask == Ask::kNext) then_label_ = rng.Pick(kThenLabels);
   // Only plain answering may go without instruction, and then it has labels that tell it apart.
   const bool labelled = !question_label_.empty() && output_label_ != "<bos>";
   if ((ask == Ask::kAnswer || ask == Ask::kAnswerSeveral) && labelled && rng.Chance(0.2))
@@ -119,6 +148,10 @@ std::string Layout::Prompt(std::string_view text, std::string_view question, Rng
   }
   if (ask_ == Ask::kComplete) return prompt;
   return prompt.append(separator).append(output_label_);
+}
+
+std::string Layout::Then(std::string_view text) const {
+  return ('\n' + std::string(then_label_)).append(text).append("\n").append(output_label_);
 }
 
 std::string Layout::Turn(std::string_view question) const {

@@ -21,7 +21,12 @@ enum class Ask {
   kComplete,
   kQuote,
   kRestate,
-  kCopy
+  kCopy,
+  kNext,
+  kRecall,
+  kFill,
+  kConclude,
+  kCombine
 };
 
 // What one of which begins, or ends, a prompt that asks for this.
@@ -40,6 +45,9 @@ class Layout {
   // A later turn: question and label of the output only, on a new line.
   std::string Turn(std::string_view question) const;
 
+  // After an output: another text, then the label of the next output.
+  std::string Then(std::string_view text) const;
+
   void PutTextFirst() { question_first_ = false; }
 
  private:
@@ -53,6 +61,7 @@ class Layout {
   std::string_view text_label_;
   std::string_view question_label_;
   std::string_view output_label_;
+  std::string_view then_label_;
 };
 
 }  // namespace onepass
