@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes a base as the one that ships was made (models/README.md): four runs of pretrain_base.py, each
-# on the formats of its time. Some 90 minutes on 2 cores with AMX and nothing beside.
+# Makes a base as the one that ships was made (models/README.md): five runs of pretrain_base.py, each
+# on the formats of its time. The first four take some 90 minutes on 2
+# cores with AMX and nothing beside, the fifth some 20 on one core without.
 #   tools/make_base.sh OUT           a folder for the base; the runs and generators lie in OUT-work
 # Needs the git history, the packages of `make setup` and tools/requirements.txt. Runs that are there
 # already are not made again. Variables: PYTHON (python3), SHARE (of each run's tokens, 1; a trial:
@@ -51,5 +52,10 @@ run "$work/2" 41acaa2 34 28 --init-from "$work/1" --seed 3 --muon-lr 0.01 --adam
 run "$work/3" 99961e1 13 13 --init-from "$work/2" --seed 4 --muon-lr 0.005 --adam-lr 0.0008 \
   --batch-tokens 16384 "${all_levels[@]}"
 # Shorter stories and lists of facts, a label before every output.
-run "$out" 348aed5 4 4 --init-from "$work/3" --seed 5 --muon-lr 0.005 --adam-lr 0.0008 \
+run "$work/4" 348aed5 4 4 --init-from "$work/3" --seed 5 --muon-lr 0.005 --adam-lr 0.0008 \
   --batch-tokens 16384 --more answer-facts steps move-turns --more-share 0.12 "${all_levels[@]}"
+# Reasoning in steps: the next fact, recalling, concluding, combining. formats: the commit whose
+# formats this run draws from.
+formats=HEAD
+run "$out" "$formats" 8 8 --init-from "$work/4" --seed 6 --muon-lr 0.008 --adam-lr 0.0012 \
+  --batch-tokens 16384 --workers 1 "${all_levels[@]}"

@@ -28,6 +28,7 @@ struct WorldFlags {
   std::string task = "compress-qa";
   std::string split = "train";
   std::string out;
+  bool count_given = false;
 };
 
 Status RunWorld(WorldFlags flags) {
@@ -35,7 +36,12 @@ Status RunWorld(WorldFlags flags) {
   ASSIGN_OR_RETURN(options.task, ParseWorldTask(flags.task));
   ASSIGN_OR_RETURN(options.split, ParseSplit(flags.split));
   CheckUsage(options.Validate());
-  return WriteLines(flags.out, options.count, [&](int64_t i) { return WorldLine(options, i); });
+  if (options.task == WorldTask::kCorpus && flags.count_given) {
+    CheckUsage(InvalidArgument("count: want none for task corpus, which is written whole, found " +
+                               std::to_string(options.count)));
+  }
+  const WorldFile file(options);
+  return WriteLines(flags.out, file.LineCount(), [&](int64_t i) { return file.Line(i); });
 }
 
 struct BabiFlags {
@@ -57,20 +63,28 @@ Status RunBabi(BabiFlags flags) {
 void AddWorldCommand(CLI::App& data, int* exit_code) {
   CLI::App* app = data.add_subcommand("world", "the generated world's samples");
   auto flags = std::make_shared<WorldFlags>();
-  app->add_option("--task", flags->task, "what the samples are for")
+  app->add_option("--task", flags->task,
+                  "compress-qa, rewrite-qa, memory-reasoning, active-rag: a chain's samples; "
+                  "corpus: the documents from which rewrite-qa and active-rag of this split and "
+                  "seed retrieve; pretrain, own-formats: the base's")
       ->check(ParsedBy(ParseWorldTask))
       ->capture_default_str();
   app->add_option("--split", flags->split, "a part of the world: no two share a name")
       ->check(ParsedBy(ParseSplit))
       ->capture_default_str();
-  app->add_option("--count", flags->options.count, "samples to write")->capture_default_str();
+  const CLI::Option* count = app->add_option("--count", flags->options.count,
+                                             "samples to write; a corpus is written whole")
+                                 ->capture_default_str();
   app->add_option("--seed", flags->options.seed, "same seed, same file")->capture_default_str();
   app->add_option("--level", flags->options.level,
                   "pretraining formats: 1 short texts, 2 middle, 3 all")
       ->capture_default_str();
   app->add_option("--format", flags->options.only_format, "pretraining formats: only this one");
   app->add_option("--out", flags->out, "file to write (JSONL)")->required();
-  app->callback([flags, exit_code] { *exit_code = ReportStatus(RunWorld(*flags)); });
+  app->callback([flags, count, exit_code] {
+    flags->count_given = count->count() > 0;
+    *exit_code = ReportStatus(RunWorld(*flags));
+  });
 }
 
 void AddBabiCommand(CLI::App& data, int* exit_code) {

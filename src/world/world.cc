@@ -2,41 +2,20 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <iterator>
 #include <string_view>
 
 #include "core/quote.h"
+#include "world/active_rag.h"
 #include "world/documents.h"
 #include "world/facts.h"
+#include "world/json_line.h"
+#include "world/memory_reasoning.h"
+#include "world/rewrite_qa.h"
+#include "world/streams.h"
 
 namespace onepass {
 namespace {
-
-// The streams of tasks never meet, whatever the seed.
-Rng SampleRng(WorldTask task, Split split, uint64_t seed, int64_t index) {
-  return Rng(seed)
-      .Fork(static_cast<uint64_t>(task) * 16 + static_cast<uint64_t>(split))
-      .Fork(static_cast<uint64_t>(index));
-}
-
-std::string Quoted(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += "\\u00";
-      out += kHex[static_cast<unsigned char>(c) >> 4];
-      out += kHex[static_cast<unsigned char>(c) & 15];
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
 
 // A question of this many steps whose facts all have distractors; false if the world has none.
 bool ChooseQuestion(const MicroWorld& world, int steps, Rng& rng, Question& chosen) {
@@ -50,13 +29,52 @@ bool ChooseQuestion(const MicroWorld& world, int steps, Rng& rng, Question& chos
   return false;
 }
 
+struct NamedTask {
+  std::string_view name;
+  WorldTask task;
+};
+
+constexpr NamedTask kTasks[] = {{"compress-qa", WorldTask::kCompressQa},
+                                {"rewrite-qa", WorldTask::kRewriteQa},
+                                {"memory-reasoning", WorldTask::kMemoryReasoning},
+                                {"active-rag", WorldTask::kActiveRag},
+                                {"corpus", WorldTask::kCorpus},
+                                {"pretrain", WorldTask::kPretrain},
+                                {"own-formats", WorldTask::kOwnFormats}};
+
+bool IsOfFormats(WorldTask task) {
+  return task == WorldTask::kPretrain || task == WorldTask::kOwnFormats;
+}
+
+std::string FormatLine(const WorldOptions& options, int64_t index) {
+  const bool scored = options.task == WorldTask::kOwnFormats;
+  Rng rng = SampleRng(scored ? Stream::kOwnFormats : Stream::kPretrain, options.split, options.seed,
+                      index);
+  FormatOptions format_options;
+  format_options.split = options.split;
+  format_options.level = options.level;
+  format_options.only_format = options.only_format;
+  format_options.single_output = scored;
+  return ToJson(MakeFormatSample(format_options, rng));
+}
+
 }  // namespace
 
+std::string_view TaskName(WorldTask task) {
+  for (const NamedTask& named : kTasks) {
+    if (named.task == task) return named.name;
+  }
+  return "?";
+}
+
 Result<WorldTask> ParseWorldTask(std::string_view name) {
-  if (name == "compress-qa") return WorldTask::kCompressQa;
-  if (name == "pretrain") return WorldTask::kPretrain;
-  if (name == "own-formats") return WorldTask::kOwnFormats;
-  return InvalidArgument("task: want compress-qa, pretrain or own-formats, found " + Quote(name));
+  std::string wanted;
+  for (const NamedTask& named : kTasks) {
+    if (named.name == name) return named.task;
+    const bool last = &named == std::end(kTasks) - 1;
+    wanted.append(wanted.empty() ? "" : last ? " or " : ", ").append(named.name);
+  }
+  return InvalidArgument("task: want " + wanted + ", found " + Quote(name));
 }
 
 Result<Split> ParseSplit(std::string_view name) {
@@ -78,8 +96,9 @@ Status WorldOptions::Validate() const {
                            std::string(SplitName(split)));
   }
   if (only_format.empty()) return Status::Ok();
-  if (task == WorldTask::kCompressQa) {
-    return InvalidArgument("format: want none for task compress-qa, found " + Quote(only_format));
+  if (!IsOfFormats(task)) {
+    return InvalidArgument("format: want none for task " + std::string(TaskName(task)) +
+                           ", found " + Quote(only_format));
   }
   std::string wanted;
   for (const std::string& name : FormatNames()) {
@@ -92,7 +111,7 @@ Status WorldOptions::Validate() const {
 }
 
 CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index) {
-  Rng rng = SampleRng(WorldTask::kCompressQa, split, seed, index);
+  Rng rng = SampleRng(Stream::kCompressQa, split, seed, index);
   const int steps = rng.Chance(0.5) ? 2 : 1;
   while (true) {
     MicroWorldOptions options;
@@ -119,36 +138,62 @@ CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index)
 }
 
 std::string ToJson(const CompressQaSample& sample) {
-  std::string line = "{\"I_ALL\": " + Quoted(sample.shared_input) +
-                     ", \"I_A\": " + Quoted(sample.documents) +
-                     ", \"O_A\": " + Quoted(sample.summary);
-  if (!sample.own_input_b.empty()) line += ", \"I_B\": " + Quoted(sample.own_input_b);
-  line += ", \"O_B\": " + Quoted(sample.answer) + ", \"answers\": [";
-  for (size_t i = 0; i < sample.answers.size(); ++i)
-    line += (i == 0 ? "" : ", ") + Quoted(sample.answers[i]);
-  return line + "], \"hops\": " + std::to_string(sample.hops) + "}";
+  JsonLine line;
+  line.Add("I_ALL", sample.shared_input).Add("I_A", sample.documents).Add("O_A", sample.summary);
+  if (!sample.own_input_b.empty()) line.Add("I_B", sample.own_input_b);
+  return line.Add("O_B", sample.answer)
+      .Add("answers", sample.answers)
+      .Add("hops", sample.hops)
+      .Text();
 }
 
 std::string ToJson(const FormatSample& sample) {
-  std::string line = "{\"format\": " + Quoted(sample.format) + ", \"parts\": [";
-  for (size_t i = 0; i < sample.parts.size(); ++i) {
-    const FormatPart& part = sample.parts[i];
-    line += (i == 0 ? "[" : ", [") + Quoted(part.text) + (part.is_output ? ", 1, " : ", 0, ") +
-            std::to_string(part.hops) + "]";
+  std::string parts = "[";
+  for (const FormatPart& part : sample.parts) {
+    parts += (parts.size() == 1 ? "[" : ", [") + JsonString(part.text) +
+             (part.is_output ? ", 1, " : ", 0, ") + std::to_string(part.hops) + ']';
   }
-  return line + "]}";
+  return JsonLine().Add("format", sample.format).AddJson("parts", parts + ']').Text();
 }
 
-std::string WorldLine(const WorldOptions& options, int64_t index) {
-  if (options.task == WorldTask::kCompressQa)
-    return ToJson(MakeCompressQaSample(options.split, options.seed, index));
-  Rng rng = SampleRng(options.task, options.split, options.seed, index);
-  FormatOptions format_options;
-  format_options.split = options.split;
-  format_options.level = options.level;
-  format_options.only_format = options.only_format;
-  format_options.single_output = options.task == WorldTask::kOwnFormats;
-  return ToJson(MakeFormatSample(format_options, rng));
+std::string ToJson(const CorpusDocument& document) {
+  return JsonLine()
+      .Add("id", document.id)
+      .Add("title", document.title)
+      .Add("text", document.text)
+      .Text();
+}
+
+WorldFile::WorldFile(const WorldOptions& options) : options_(options) {
+  const WorldTask task = options.task;
+  if (task == WorldTask::kRewriteQa || task == WorldTask::kActiveRag || task == WorldTask::kCorpus)
+    corpus_.emplace(options.split, options.seed);
+}
+
+int64_t WorldFile::LineCount() const {
+  return options_.task == WorldTask::kCorpus ? static_cast<int64_t>(corpus_->documents().size())
+                                             : options_.count;
+}
+
+std::string WorldFile::Line(int64_t index) const {
+  const Split split = options_.split;
+  const uint64_t seed = options_.seed;
+  switch (options_.task) {
+    case WorldTask::kCompressQa:
+      return ToJson(MakeCompressQaSample(split, seed, index));
+    case WorldTask::kRewriteQa:
+      return ToJson(MakeRewriteQaSample(*corpus_, split, seed, index));
+    case WorldTask::kMemoryReasoning:
+      return ToJson(MakeMemoryReasoningSample(split, seed, index));
+    case WorldTask::kActiveRag:
+      return ToJson(MakeActiveRagSample(*corpus_, split, seed, index));
+    case WorldTask::kCorpus:
+      return ToJson(corpus_->documents()[static_cast<size_t>(index)]);
+    case WorldTask::kPretrain:
+    case WorldTask::kOwnFormats:
+      return FormatLine(options_, index);
+  }
+  return "";
 }
 
 }  // namespace onepass

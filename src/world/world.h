@@ -2,34 +2,45 @@
 // Sample i of (task, split, seed) depends on nothing else, so a longer file begins with the shorter
 // one. Thread-compatible; no state is kept between calls.
 //
-// Two kinds of sample:
-// * CompressQaSample: the chain's task in the authors' format. Half of the questions need one fact,
-// half two;
-//   four or five documents hold 12 to 16 sentences, among them others of the same relation.
+// Three kinds of file:
+// * The chains' tasks in the authors' format. compress-qa: half of the questions need one fact, half
+//   two; four or five documents hold 12 to 16 sentences, among them others of the same relation.
+//   rewrite-qa, memory-reasoning, active-rag: see their headers.
+// * The documents from which rewrite-qa and active-rag of the same split and seed retrieve.
 // * FormatSample: a text in one of many plain formats on which the base is pretrained (formats.h).
 //
 // Every generated output (summary, answer) begins with a space: a byte-level vocabulary then needs
-// one token for a word wherever it stands.
+// one token for a word wherever it stands. So does every input that could begin with a name.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/status.h"
+#include "world/corpus.h"
 #include "world/formats.h"
 #include "world/vocabulary.h"
 
 namespace onepass {
 
-enum class WorldTask { kCompressQa, kPretrain, kOwnFormats };
+enum class WorldTask {
+  kCompressQa,
+  kRewriteQa,
+  kMemoryReasoning,
+  kActiveRag,
+  kCorpus,
+  kPretrain,
+  kOwnFormats
+};
 
 // What `onepass data world` was asked for.
 struct WorldOptions {
   WorldTask task = WorldTask::kCompressQa;
   Split split = Split::kTrain;
-  int64_t count = 1000;
+  int64_t count = 1000;  // of a corpus: not used, it is written whole
   uint64_t seed = 1;
   int level = 3;            // pretraining formats only: 1 short texts, 2 middle, 3 all
   std::string only_format;  // pretraining formats only: a name of formats.h; empty: the mix
@@ -37,6 +48,7 @@ struct WorldOptions {
   Status Validate() const;
 };
 
+std::string_view TaskName(WorldTask task);
 // kInvalidArgument names those that exist.
 Result<WorldTask> ParseWorldTask(std::string_view name);
 Result<Split> ParseSplit(std::string_view name);
@@ -60,8 +72,22 @@ std::string ToJson(const CompressQaSample& sample);
 // Of a format sample: {"format": name, "parts": [[text, 1 for an output else 0, hops], ...]}.
 std::string ToJson(const FormatSample& sample);
 
-// Sample `index` of the file that the options describe, as a line of JSON without the newline.
-// REQUIRES: options.Validate() is ok.
-std::string WorldLine(const WorldOptions& options, int64_t index);
+// Of a document of a corpus.
+std::string ToJson(const CorpusDocument& document);
+
+// The file that the options describe. Immutable; keeps the corpus of tasks that have one.
+class WorldFile {
+ public:
+  // REQUIRES: options.Validate() is ok.
+  explicit WorldFile(const WorldOptions& options);
+
+  int64_t LineCount() const;
+  // JSON without the newline. REQUIRES: 0 <= index < LineCount().
+  std::string Line(int64_t index) const;
+
+ private:
+  WorldOptions options_;
+  std::optional<Corpus> corpus_;
+};
 
 }  // namespace onepass

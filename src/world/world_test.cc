@@ -29,15 +29,19 @@ MicroWorld TestWorld(uint64_t seed) {
   return DrawMicroWorld(options, rng);
 }
 
+std::string Line(const WorldOptions& options, int64_t index) {
+  return WorldFile(options).Line(index);
+}
+
 TEST(World, SameSeedGivesTheSameLineWhateverTheOrder) {
   WorldOptions options;
   options.seed = kSeed;
-  const std::string fifth = WorldLine(options, 5);
-  WorldLine(options, 6);
-  EXPECT_EQ(fifth, WorldLine(options, 5));
-  EXPECT_NE(fifth, WorldLine(options, 6));
+  const std::string fifth = Line(options, 5);
+  Line(options, 6);
+  EXPECT_EQ(fifth, Line(options, 5));
+  EXPECT_NE(fifth, Line(options, 6));
   options.split = Split::kTest;
-  EXPECT_NE(fifth, WorldLine(options, 5));
+  EXPECT_NE(fifth, Line(options, 5));
 }
 
 TEST(World, SummaryAnswersAndDocumentsHoldIt) {
@@ -111,6 +115,9 @@ TEST(World, OptionsRefuseWhatMakesNoSense) {
   EXPECT_NE(fault({.split = Split::kPretrain}), "");
   EXPECT_EQ(fault({.task = WorldTask::kPretrain, .split = Split::kPretrain}), "");
   EXPECT_NE(fault({.only_format = "answer"}), "");
+  EXPECT_EQ(fault({.task = WorldTask::kActiveRag, .only_format = "answer"}),
+            "format: want none for task active-rag, found \"answer\"");
+  EXPECT_NE(fault({.task = WorldTask::kCorpus, .split = Split::kPretrain}), "");
   const std::string unknown = fault({.task = WorldTask::kOwnFormats, .only_format = "song"});
   EXPECT_TRUE(unknown.starts_with("format: want one of answer, ")) << unknown;
   EXPECT_TRUE(unknown.ends_with(", found \"song\"")) << unknown;
@@ -120,14 +127,17 @@ TEST(World, AFormatWithoutAnOutputIsRefusedWhereSamplesAreScored) {
   for (const std::string& name : FormatNames()) {
     const WorldOptions options{.task = WorldTask::kOwnFormats, .only_format = name};
     EXPECT_EQ(options.Validate().ok(), name != "bare") << name;
-    if (options.Validate().ok()) EXPECT_FALSE(WorldLine(options, 0).empty());
+    if (options.Validate().ok()) {
+      EXPECT_FALSE(Line(options, 0).empty());
+    }
   }
 }
 
 TEST(World, NamesOfTasksAndSplitsParse) {
   EXPECT_EQ(ParseWorldTask("own-formats").value(), WorldTask::kOwnFormats);
   EXPECT_EQ(ParseWorldTask("x\n").status().message(),
-            "task: want compress-qa, pretrain or own-formats, found \"x\\n\"");
+            "task: want compress-qa, rewrite-qa, memory-reasoning, active-rag, corpus, pretrain or "
+            "own-formats, found \"x\\n\"");
   for (const Split split : {Split::kPretrain, Split::kTrain, Split::kValidation, Split::kTest}) {
     EXPECT_EQ(ParseSplit(SplitName(split)).value(), split);
   }
@@ -157,6 +167,24 @@ TEST(Facts, NoTwoNamesShareAWord) {
       EXPECT_TRUE(words.insert(name.substr(0, space)).second) << name;
       EXPECT_TRUE(words.insert(name.substr(space + 1)).second) << name;
     }
+  }
+}
+
+TEST(Facts, NamesAreAlikeOnlyWhereAskedFor) {
+  for (const bool alike : {false, true}) {
+    int pairs = 0;
+    for (uint64_t seed = 1; seed <= 50; ++seed) {
+      Rng rng(seed);
+      const std::vector<std::string> names = DrawMicroWorld({.names_alike = alike}, rng).entities;
+      for (size_t i = 0; i < names.size(); ++i) {
+        for (size_t j = 0; j < i; ++j) {
+          EXPECT_NE(names[i], names[j]);
+          pairs += ShareAWord(names[i], names[j]);
+        }
+      }
+    }
+    EXPECT_EQ(pairs > 50, alike) << pairs;
+    EXPECT_EQ(pairs == 0, !alike) << pairs;
   }
 }
 
@@ -226,7 +254,7 @@ TEST(Formats, NoOutputOnANewLineIsWithoutALabel) {
 // plain answering only, a labelled question and at its end a label that is not a bare <bos>.
 TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
   std::vector<std::string_view> instructions;
-  for (int ask = 0; ask <= static_cast<int>(Ask::kCopy); ++ask) {
+  for (int ask = 0; ask <= static_cast<int>(Ask::kCombine); ++ask) {
     for (const std::string_view text : InstructionsOf(static_cast<Ask>(ask))) {
       instructions.push_back(text);
     }

@@ -148,6 +148,8 @@ TEST_F(InspectTest, WrongUsageIsExitCodeTwo) {
       {"data world --task none --out " + At("x"), "own-formats"},
       {"data world --split dev --out " + At("x"), "validation"},
       {"data world --count 0 --out " + At("x"), "want at least 1"},
+      {"data world --task corpus --count 5 --out " + At("x"), "count: want none for task corpus"},
+      {"data world --task active-rag --split pretrain --out " + At("x"), "want pretrain for task"},
       {"data babi --input x --task 21 --out " + At("x"), "want 1 to 20"},
       {"data babi --input x --task 1 --split dev --out " + At("x"), "want train"},
   };

@@ -71,6 +71,12 @@ TEST(Usage, HelpAndVersionAreNoFaults) {
   const Outcome run = RunOnepass("run --help");
   EXPECT_EQ(run.exit_code, 0);
   EXPECT_THAT(run.output, HasSubstr("--on-error"));
+  const Outcome world = RunOnepass("data world --help");
+  EXPECT_EQ(world.exit_code, 0);
+  for (const char* task : {"compress-qa", "rewrite-qa", "memory-reasoning", "active-rag", "corpus",
+                           "pretrain", "own-formats"}) {
+    EXPECT_THAT(world.output, HasSubstr(task));
+  }
   EXPECT_EQ(RunOnepass("--version").output, "onepass 0.1.0\n");
 }
 

@@ -1,0 +1,44 @@
+#include "world/active_rag.h"
+
+#include <cstddef>
+#include <optional>
+
+#include "world/combine.h"
+#include "world/json_line.h"
+#include "world/streams.h"
+
+namespace onepass {
+
+ActiveRagSample MakeActiveRagSample(const Corpus& corpus, Split split, uint64_t seed,
+                                    int64_t index) {
+  Rng rng = SampleRng(Stream::kActiveRag, split, seed, index);
+  std::optional<CombineQuestion> question;
+  while (!question) question = DrawCombineQuestion(corpus.facts(), rng);
+  ActiveRagSample sample;
+  sample.shared_input = question->text;
+  for (const Fact& fact : question->support) {
+    sample.retrievals.push_back({' ' + SentenceStart(fact), ' ' + CanonicalSentence(fact)});
+    sample.gold_documents.push_back(corpus.DocumentOf(fact.subject).id);
+  }
+  sample.last_plan = " [Combine]";
+  sample.answer = ' ' + question->answers[0];
+  sample.answers = question->answers;
+  return sample;
+}
+
+std::string ToJson(const ActiveRagSample& sample) {
+  JsonLine line;
+  line.Add("I_ALL", sample.shared_input);
+  for (size_t i = 0; i < sample.retrievals.size(); ++i) {
+    const std::string round = "O_" + std::to_string(i + 1);
+    line.Add(round + 'A', sample.retrievals[i].query).Add(round + 'B', sample.retrievals[i].fact);
+  }
+  return line.Add("O_" + std::to_string(sample.retrievals.size() + 1) + 'A', sample.last_plan)
+      .Add("O_C", sample.answer)
+      .Add("answers", sample.answers)
+      .Add("gold_documents", sample.gold_documents)
+      .Add("hops", static_cast<int64_t>(sample.retrievals.size()))
+      .Text();
+}
+
+}  // namespace onepass

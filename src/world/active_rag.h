@@ -1,0 +1,35 @@
+// Active RAG: plan -> [retrieve] -> answer(documents) -> plan ... -> combine. The question asks for
+// two facts together, of which one may need another first (combine.h): two or three retrievals.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "world/corpus.h"
+
+namespace onepass {
+
+struct Retrieval {
+  std::string query;  // O_1A: the canonical sentence up to its object
+  std::string fact;   // O_1B: the whole sentence, which the document says in other words
+};
+
+struct ActiveRagSample {
+  std::string shared_input;  // I_ALL: the question
+  std::vector<Retrieval> retrievals;
+  std::string last_plan;  // the planner's last output: " [Combine]"
+  std::string answer;     // O_C
+  std::vector<std::string> answers;
+  std::vector<std::string> gold_documents;  // ids, one a retrieval, in their order
+};
+
+// Half of the questions compare, and half of those have the answer " yes". Sample `index` of
+// (split, seed) depends on nothing else. REQUIRES: corpus is of (split, seed).
+ActiveRagSample MakeActiveRagSample(const Corpus& corpus, Split split, uint64_t seed,
+                                    int64_t index);
+
+// One line of JSON, without the newline.
+std::string ToJson(const ActiveRagSample& sample);
+
+}  // namespace onepass
