@@ -39,7 +39,7 @@ std::vector<Fact> DrawNotes(const Corpus& corpus, const Fact& first, Rng& rng) {
 }
 
 // The right document first, as a search for its whole title finds it, then others with one word of
-// the title, or any where no other has one.
+// the title.
 std::string FoundDocuments(const Corpus& corpus, const CorpusDocument& gold, Rng& rng) {
   std::vector<const CorpusDocument*> others;
   for (const CorpusDocument& document : corpus.documents()) {

@@ -1,0 +1,85 @@
+#include "world/step_formats.h"
+
+#include <string>
+#include <string_view>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "world/formats.h"
+
+namespace onepass {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+
+constexpr int kSamples = 400;
+
+Rng SampleOf(int number) { return Rng(5).Fork(static_cast<uint64_t>(number)); }
+
+TEST(StepFormats, EachFactThatIsToldBeginsAsTheStepBeforeIt) {
+  constexpr std::string_view kEnd = "<eos>";
+  int steps = 0;
+  for (int i = 0; i < kSamples; ++i) {
+    Rng rng = SampleOf(i);
+    const FormatSample sample = NextStepTurns({}, rng);
+    for (size_t part = 1; part + 2 < sample.parts.size(); ++part) {
+      if (!sample.parts[part].is_output) continue;
+      std::string step = sample.parts[part].text;
+      ASSERT_THAT(step, EndsWith(std::string(kEnd)));
+      step.resize(step.size() - kEnd.size());
+      if (step == " All facts are known.") {
+        EXPECT_EQ(sample.parts[part + 1].text, "\nAnswer:");
+        continue;
+      }
+      EXPECT_THAT(sample.parts[part + 1].text, HasSubstr(":" + step + ' '));
+      ++steps;
+    }
+  }
+  EXPECT_GT(steps, kSamples);
+}
+
+TEST(StepFormats, ARecalledFactBeginsAsItsStart) {
+  for (int i = 0; i < kSamples; ++i) {
+    Rng rng = SampleOf(i);
+    const FormatSample sample = Recall({}, rng);
+    const std::string fact = sample.parts[1].text;
+    const std::string start = fact.substr(0, fact.rfind(' ', fact.rfind(' ') - 1));
+    EXPECT_THAT(sample.parts[0].text,
+                AnyOf(HasSubstr("Sentence:" + start), HasSubstr("Start:" + start)));
+  }
+}
+
+TEST(StepFormats, AConclusionIsTheAnswerOrAStep) {
+  int answers = 0;
+  for (int i = 0; i < kSamples; ++i) {
+    Rng rng = SampleOf(i);
+    const std::string output = Conclude({}, rng).parts[1].text;
+    if (!output.starts_with(" The answer is ")) continue;
+    ++answers;
+    EXPECT_THAT(output, EndsWith("."));
+  }
+  EXPECT_GT(answers, kSamples / 2);
+  EXPECT_LT(answers, kSamples * 3 / 4);
+}
+
+TEST(StepFormats, ComparisonsAreAsOftenYesAsNo) {
+  int yes = 0;
+  int no = 0;
+  for (int i = 0; i < kSamples * 4; ++i) {
+    Rng rng = SampleOf(i);
+    const std::string output = Combine({}, rng).parts[1].text;
+    yes += output == " yes";
+    no += output == " no";
+    if (output != " yes" && output != " no") {
+      EXPECT_THAT(output, HasSubstr(" and "));
+    }
+  }
+  EXPECT_GT(yes, (yes + no) * 2 / 5);
+  EXPECT_LT(yes, (yes + no) * 3 / 5);
+  EXPECT_GT(yes + no, kSamples);
+}
+
+}  // namespace
+}  // namespace onepass
