@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a base as the one that ships was made (models/README.md): six runs of pretrain_base.py, each
-# on the formats of its time. The first four take some 90 minutes on 2 cores with AMX and nothing
-# beside.
+# Makes a base as the one that ships was made (models/README.md): four runs of pretrain_base.py, each
+# on the formats of its time, some 90 minutes on 2 cores with AMX and nothing beside; it lies in
+# OUT-work/4. Then three more, which teach reasoning in steps: OUT.
 #   tools/make_base.sh OUT           a folder for the base; the runs and generators lie in OUT-work
 # Needs the git history, the packages of `make setup` and tools/requirements.txt. Runs that are there
 # already are not made again. Variables: PYTHON (python3), SHARE (of each run's tokens, 1; a trial:
@@ -55,10 +55,13 @@ run "$work/3" 99961e1 13 13 --init-from "$work/2" --seed 4 --muon-lr 0.005 --ada
 run "$work/4" 348aed5 4 4 --init-from "$work/3" --seed 5 --muon-lr 0.005 --adam-lr 0.0008 \
   --batch-tokens 16384 --more answer-facts steps move-turns --more-share 0.12 "${all_levels[@]}"
 # Reasoning in steps: the next fact, recalling, concluding, combining; then more of what was learnt
-# least. formats: the commit whose formats these runs draw from.
+# least; then nearer to the mix again. formats: the commit whose formats these runs draw from.
 formats=HEAD
 run "$work/5" "$formats" 8 4 --init-from "$work/4" --seed 6 --muon-lr 0.008 --adam-lr 0.0012 \
   --batch-tokens 16384 --workers 1 --no-compile "${all_levels[@]}"
-run "$out" "$formats" 6.5 6.5 --init-from "$work/5" --seed 7 --muon-lr 0.008 --adam-lr 0.0012 \
+run "$work/6" "$formats" 6.5 6.5 --init-from "$work/5" --seed 7 --muon-lr 0.008 --adam-lr 0.0012 \
   --batch-tokens 16384 --workers 1 --no-compile --more next next-turns conclude combine fill \
   --more-share 0.1 "${all_levels[@]}"
+run "$out" "$formats" 4.5 4.5 --init-from "$work/6" --seed 8 --muon-lr 0.006 --adam-lr 0.0009 \
+  --batch-tokens 16384 --workers 1 --no-compile --more answer-facts facts-turns next combine \
+  --more-share 0.06 "${all_levels[@]}"
