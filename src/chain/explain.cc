@@ -109,8 +109,11 @@ std::string Table(const std::vector<std::vector<std::string>>& cells) {
 
 std::string StepName(const ChainSpec& spec, const Plan& plan, int step) {
   const PlanStep& planned = plan.steps[step];
-  const bool again = std::ranges::count(plan.steps, planned.stage, &PlanStep::stage) > 1;
-  const std::string& name = spec.stages[planned.stage].name;
+  const bool again = std::ranges::count_if(plan.steps, [&](const PlanStep& other) {
+                       return other.stage == planned.stage && other.tool == planned.tool;
+                     }) > 1;
+  const std::string& name =
+      planned.stage >= 0 ? spec.stages[planned.stage].name : spec.tools[planned.tool].name;
   return again ? name + "#" + std::to_string(planned.run + 1) : name;
 }
 
@@ -131,6 +134,11 @@ std::string ExplainPlan(const ChainSpec& spec, const Plan& plan, const ExplainFa
   if (any_bytes) text += ", KV in " + std::string(KvTypeName(facts.layout.dtype));
   text += "\n";
   for (int step = 0; step < plan.step_count(); ++step) {
+    if (const int tool = plan.steps[step].tool; tool >= 0) {
+      text += "  step " + std::to_string(step) + " " + StepName(spec, plan, step) +
+              ": searches for " + Quote(spec.tools[tool].query) + "\n";
+      continue;
+    }
     text += "  step " + std::to_string(step) + " " + StepName(spec, plan, step) + ": hand-off " +
             std::string(NameOf(plan.steps[step].handoff)) + ", writes " +
             Names(rows, plan.steps[step].writes) + LoopText(spec, plan, step) + "\n";
@@ -199,6 +207,12 @@ std::string ExplainPlanJson(const ChainSpec& spec, const Plan& plan, const Expla
   json["steps"] = ordered_json::array();
   for (int step = 0; step < plan.step_count(); ++step) {
     const PlanStep& planned = plan.steps[step];
+    if (planned.tool >= 0) {
+      json["steps"].push_back({{"name", StepName(spec, plan, step)},
+                               {"tool", spec.tools[planned.tool].name},
+                               {"round", planned.round + 1}});
+      continue;
+    }
     json["steps"].push_back({{"name", StepName(spec, plan, step)},
                              {"stage", spec.stages[planned.stage].name},
                              {"round", planned.round + 1},

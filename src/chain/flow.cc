@@ -63,15 +63,16 @@ Result<std::vector<FlowPart>> ParseFlow(const YamlNode& list, const std::string&
   return flow;
 }
 
-Status ValidateFlow(std::span<const FlowPart> flow, std::span<const std::string> names) {
+Status ValidateFlow(std::span<const FlowPart> flow, std::span<const std::string> stages,
+                    std::span<const std::string> tools) {
   int64_t steps = 0;
   for (size_t i = 0; i < flow.size(); ++i) {
     const FlowPart& part = flow[i];
     const std::string where = "flow[" + std::to_string(i) + "]";
     if (part.names.empty()) return InvalidArgument(where + ": want stages, found none");
     for (const std::string& name : part.names) {
-      if (!Contains(names, name)) {
-        return InvalidArgument(where + ": want a stage of the chain, found " + Quote(name));
+      if (!Contains(stages, name) && !Contains(tools, name)) {
+        return InvalidArgument(where + ": want a stage or tool of the chain, found " + Quote(name));
       }
     }
     if (part.rounds < 1 || part.rounds > kMaxFlowSteps) {
@@ -79,7 +80,8 @@ Status ValidateFlow(std::span<const FlowPart> flow, std::span<const std::string>
                              ", found " + std::to_string(part.rounds));
     }
     steps += part.rounds * std::ssize(part.names);
-    if (!part.until.stage.empty() && !Contains(part.names, part.until.stage)) {
+    const std::string& looked_at = part.until.stage;
+    if (!looked_at.empty() && (!Contains(part.names, looked_at) || Contains(tools, looked_at))) {
       return InvalidArgument(where + ".until.stage: want a stage of the loop, found " +
                              Quote(part.until.stage));
     }
@@ -91,22 +93,30 @@ Status ValidateFlow(std::span<const FlowPart> flow, std::span<const std::string>
     return InvalidArgument("flow: want at most " + std::to_string(kMaxFlowSteps) +
                            " runs of stages in all rounds, found " + std::to_string(steps));
   }
-  for (const std::string& name : names) {
-    const bool used =
-        std::ranges::any_of(flow, [&](const FlowPart& part) { return Contains(part.names, name); });
-    if (!used) return InvalidArgument("flow: want every stage in it, found no " + Quote(name));
+  for (const std::span<const std::string> names : {stages, tools}) {
+    for (const std::string& name : names) {
+      const bool used = std::ranges::any_of(
+          flow, [&](const FlowPart& part) { return Contains(part.names, name); });
+      if (used) continue;
+      return InvalidArgument("flow: want every stage and tool in it, found no " + Quote(name));
+    }
   }
   return Status::Ok();
 }
 
-std::vector<std::string> NamesBefore(std::span<const FlowPart> flow, std::string_view name) {
+std::vector<std::string> NamesBefore(std::span<const FlowPart> flow, std::string_view name,
+                                     int rounds) {
   std::vector<std::string> ran;
-  size_t before = 0;  // how many of them before the last run of `name`
+  size_t before = 0;  // how many of them before the last run of `name`, or the first
+  bool found = false;
   for (const FlowPart& part : flow) {
     // A second round has seen all that any later one has.
-    for (int64_t round = 0; round < std::min<int64_t>(part.rounds, 2); ++round) {
+    for (int64_t round = 0; round < std::min<int64_t>(part.rounds, rounds); ++round) {
       for (const std::string& next : part.names) {
-        if (next == name) before = ran.size();
+        if (next == name && (!found || rounds > 1)) {
+          before = ran.size();
+          found = true;
+        }
         if (!Contains(ran, next)) ran.push_back(next);
       }
     }

@@ -28,7 +28,7 @@ struct UntilRule {
 
 // A part of the flow.
 struct FlowPart {
-  std::vector<std::string> names;  // of stages
+  std::vector<std::string> names;  // of stages and tools
   int64_t rounds = 1;              // at most
   UntilRule until;                 // only of a loop
 
@@ -44,11 +44,14 @@ inline constexpr int64_t kMaxFlowSteps = 1024;
 // A list of names and of {loop: [names], rounds: n, until: {...}}.
 Result<std::vector<FlowPart>> ParseFlow(const YamlNode& list, const std::string& file);
 
-// Ok if it names stages of `names` only, each at least once, and its rules can be compiled.
-Status ValidateFlow(std::span<const FlowPart> flow, std::span<const std::string> names);
+// Ok if it names these alone, each at least once, and its rules can be compiled.
+Status ValidateFlow(std::span<const FlowPart> flow, std::span<const std::string> stages,
+                    std::span<const std::string> tools);
 
-// Names that may have run before `name` does, in the order of their first runs.
-std::vector<std::string> NamesBefore(std::span<const FlowPart> flow, std::string_view name);
+// Names that may have run before `name` does, in the order of their first runs, looking at so many
+// rounds of each loop: 1 for what runs before the first run, 2 for any run.
+std::vector<std::string> NamesBefore(std::span<const FlowPart> flow, std::string_view name,
+                                     int rounds);
 
 // Why a loop was left.
 enum class LoopEnd { kRounds, kToken, kText, kTokens };

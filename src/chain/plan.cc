@@ -25,6 +25,8 @@ class Compiler {
   Compiler(const ChainSpec& spec, const std::vector<int64_t>& prompt_lengths)
       : spec_(spec), prompt_lengths_(prompt_lengths) {
     plan_.placement = spec.placement;
+    plan_.stages = spec.StageNames();
+    plan_.tools = spec.ToolNames();
   }
 
   Result<Plan> Compile();
@@ -61,33 +63,38 @@ class Compiler {
   const std::vector<int64_t>& prompt_lengths_;
   Plan plan_;
   std::vector<FlowPart> parts_;
-  std::vector<int64_t> prompt_offsets_;  // front: where each stage's prompt starts
-  int64_t after_prompts_ = 0;            // front: where the shared input starts; inline: 0
-  std::vector<int> front_prompts_;       // prompts kept for all records, by stage; -1: none
-  std::vector<int> outputs_;             // by step
-  std::vector<int> inputs_;              // own input of the first run, by stage; -1: none
-  Cache kv_cache_;                       // one for all stages
-  std::vector<Cache> stage_caches_;      // text-cached: one a stage
-  int shared_input_ = -1;                // the latest one written
+  std::vector<int64_t> prompt_offsets_;   // front: where each stage's prompt starts
+  int64_t after_prompts_ = 0;             // front: where the shared input starts; inline: 0
+  std::vector<int> front_prompts_;        // prompts kept for all records, by stage; -1: none
+  std::vector<int> outputs_;              // by step
+  std::vector<std::vector<int>> inputs_;  // own inputs, by stage
+  Cache kv_cache_;                        // one for all stages
+  std::vector<Cache> stage_caches_;       // text-cached: one a stage
+  int shared_input_ = -1;                 // the latest one written
 };
 
 void Compiler::UnrollFlow() {
   parts_ = spec_.FlowParts();
   std::vector<int> runs(spec_.stages.size());
+  std::vector<int> tool_runs(spec_.tools.size());
   for (int part = 0; part < std::ssize(parts_); ++part) {
     const FlowPart& loop = parts_[part];
     const int behind = plan_.step_count() + static_cast<int>(loop.rounds * std::ssize(loop.names));
     for (int round = 0; round < loop.rounds; ++round) {
       for (const std::string& name : loop.names) {
-        const int stage = spec_.StageOf(name);
-        plan_.steps.push_back({.stage = stage,
-                               .run = runs[stage]++,
-                               .part = part,
-                               .round = round,
-                               .checked = loop.ChecksAfter(name),
-                               .behind_part = behind,
-                               .handoff = HandoffOf(stage),
-                               .writes = {}});
+        PlanStep& step = plan_.steps.emplace_back();
+        step.part = part;
+        step.round = round;
+        step.behind_part = behind;
+        step.stage = spec_.StageOf(name);
+        if (step.stage < 0) {
+          step.tool = spec_.ToolOf(name);
+          step.run = tool_runs[step.tool]++;
+          continue;
+        }
+        step.run = runs[step.stage]++;
+        step.checked = loop.ChecksAfter(name);
+        step.handoff = HandoffOf(step.stage);
       }
     }
   }
@@ -168,7 +175,7 @@ std::vector<int> Compiler::TextsOf(int stage, const std::vector<int>& reads) con
         cached && (plan_.segments[id].stage == stage || id < stage_caches_[stage].last);
     if (!known) texts.push_back(id);
   }
-  if (!cached && inputs_[stage] >= 0) texts.push_back(inputs_[stage]);
+  if (!cached) texts.insert(texts.end(), inputs_[stage].begin(), inputs_[stage].end());
   std::ranges::sort(texts);
   return texts;
 }
@@ -224,7 +231,8 @@ Status Compiler::CompileStep(int step) {
   // A text hand-off's new cache has nothing of the first run.
   const bool anew = first_run || handoff == Handoff::kText;
   const bool has_prompt = prompt_lengths_[stage] > 0;
-  const bool has_input = first_run && !spec_.stages[stage].input.empty();
+  const std::string& input = spec_.stages[stage].input;
+  const bool has_input = !input.empty() && (first_run || spec_.UsesTool(input));
 
   Cache cache = BeginCache(step);
   const auto write = [&](PlannedSegment segment) {
@@ -255,7 +263,7 @@ Status Compiler::CompileStep(int step) {
   }
   if (prompt_between) write({.kind = SegmentKind::kPrompt, .stage = stage});
   if (has_input && own_input < 0) own_input = write(own);
-  if (has_input) inputs_[stage] = own_input;
+  if (has_input) inputs_[stage].push_back(own_input);
   const int output = write({.kind = SegmentKind::kOutput, .stage = stage});
   RETURN_IF_ERROR(CheckFirstLogits(step, output));
   outputs_.push_back(output);
@@ -269,6 +277,7 @@ Status Compiler::CompileStep(int step) {
 
 Status Compiler::CheckFirstRuns() const {
   for (const PlanStep& step : plan_.steps) {
+    if (step.stage < 0) continue;
     const PlanStep& first = *std::ranges::find_if(plan_.steps, [&](const PlanStep& candidate) {
       return candidate.stage == step.stage && candidate.run == 0;
     });
@@ -276,11 +285,13 @@ Status Compiler::CheckFirstRuns() const {
     const StageSpec& stage = spec_.stages[step.stage];
     const bool keeps_prompt =
         !front() && prompt_lengths_[step.stage] > 0 && step.handoff != Handoff::kText;
-    if (stage.input.empty() && !keeps_prompt) continue;
+    const bool input_once = !stage.input.empty() && !spec_.UsesTool(stage.input);
+    if (!input_once && !keeps_prompt) continue;
     // Certain to have run: nothing in its round is looked at before it.
     bool certain = first.round == 0;
     for (const std::string& name : parts_[first.part].names) {
       if (name == stage.name) break;
+      if (spec_.StageOf(name) < 0) continue;
       certain = certain && !parts_[first.part].ChecksAfter(name);
     }
     if (certain) continue;
@@ -308,12 +319,13 @@ Result<Plan> Compiler::Compile() {
   RETURN_IF_ERROR(spec_.Validate());
   ONEPASS_CHECK(prompt_lengths_.size() == spec_.stages.size(), "one prompt length a stage");
   front_prompts_.assign(spec_.stages.size(), -1);
-  inputs_.assign(spec_.stages.size(), -1);
+  inputs_.resize(spec_.stages.size());
   stage_caches_.resize(spec_.stages.size());
   if (front()) AddFrontPrompts();
   UnrollFlow();
   const std::string where = spec_.file.empty() ? "chain" : spec_.file;
   for (int step = 0; step < plan_.step_count(); ++step) {
+    if (plan_.steps[step].stage < 0) continue;
     RETURN_IF_ERROR(CompileStep(step).WithPrefix(where));
   }
   RETURN_IF_ERROR(CheckFirstRuns().WithPrefix(where));

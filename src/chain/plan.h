@@ -33,11 +33,12 @@ struct PlannedSegment {
   int dies_after = 0;
 };
 
-// One run of a stage: the ids of the segments that it writes, in order (shared input first, where
-// it must write that), the last of which is its output.
+// One run of a stage or a tool. A stage writes segments, by id and in order (shared input first,
+// where it must write that), the last of which is its output; a tool writes none.
 struct PlanStep {
-  int stage = 0;
-  int run = 0;           // how many runs of its stage stand before it
+  int stage = -1;        // -1: a tool's
+  int tool = -1;         // -1: a stage's
+  int run = 0;           // how many runs of its stage or tool stand before it
   int part = 0;          // of the flow
   int round = 0;         // of its part
   bool checked = false;  // its part's rule is looked at behind it
@@ -52,6 +53,7 @@ struct Plan {
   Placement placement = Placement::kFront;
   std::vector<PlannedSegment> segments;
   std::vector<PlanStep> steps;
+  std::vector<std::string> stages, tools;  // their names
 
   int step_count() const { return static_cast<int>(steps.size()); }
   int OutputOf(int step) const { return steps[step].writes.back(); }
@@ -73,7 +75,8 @@ struct Plan {
 // it). text: all that the stage reads and its own earlier inputs, in a new cache. text-cached: the
 // stage keeps its own cache, outputs included, and reads what others wrote since its last run.
 //
-// Own inputs. In a stage's first run only: in later ones they are seen where they lie.
+// Own inputs. In a stage's first run only: in later ones they are seen where they lie. One that
+// names a tool is written in every run.
 Result<Plan> CompilePlan(const ChainSpec& spec, const std::vector<int64_t>& prompt_lengths);
 
 // Most bytes of KV that a record holds at once, front prompts included, when its segments have

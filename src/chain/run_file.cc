@@ -88,6 +88,19 @@ std::string ResultToJson(const ChainSpec& spec, const Plan& plan, const RecordRe
     row["tokens_recomputed"] = stage.tokens_recomputed;
     json["stages"].push_back(std::move(row));
   }
+  if (!result.tools.empty()) json["tools"] = ordered_json::array();
+  for (const ToolResult& tool : result.tools) {
+    ordered_json row;
+    row["name"] = spec.tools[tool.tool].name;
+    row["round"] = plan.steps[tool.step].round + 1;
+    row["query"] = tool.query;
+    row["documents"] = ordered_json::array();
+    for (const auto& [id, score] : tool.documents) {
+      row["documents"].push_back({{"id", id}, {"score", score}});
+    }
+    row["ms"] = Rounded(tool.ms);
+    json["tools"].push_back(std::move(row));
+  }
   if (!result.loops.empty()) json["loops"] = ordered_json::array();
   for (const LoopResult& loop : result.loops) {
     json["loops"].push_back(

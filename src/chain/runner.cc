@@ -109,6 +109,7 @@ Status ChainRunner::Init(std::vector<SoftPrompt> prompts) {
                    ChainVocabulary::Create(spec_, *base_.tokenizer, config.vocab_size));
   RETURN_IF_ERROR(LoadAddedTokens());
   ASSIGN_OR_RETURN(templates_, ChainTemplates::Create(spec_, *vocabulary_));
+  ASSIGN_OR_RETURN(tools_, Tools::Open(spec_));
   RETURN_IF_ERROR(MakeRules());
   ASSIGN_OR_RETURN(plan_, CompilePlan(spec_, PromptLengths()));
   fit_plans_.push_back(plan_);
@@ -187,7 +188,7 @@ Status ChainRunner::MakeRules() {
     const std::string where = spec_.file + ": flow[" + std::to_string(i) + "]: ";
     std::vector<TokenId> ids;
     for (const std::string& name : flow_[i].names) {
-      if (until.token.empty() || !flow_[i].ChecksAfter(name)) continue;
+      if (spec_.StageOf(name) < 0 || until.token.empty() || !flow_[i].ChecksAfter(name)) continue;
       const auto id = vocabulary_->IdOf(spec_.StageOf(name), until.token);
       if (id) ids.push_back(*id);
     }
@@ -297,6 +298,9 @@ Status ChainRunner::FitContext(Job* job) const {
                            " is not enough");
   }
   job->result->cut_bytes = static_cast<int64_t>(whole.size() - *kept);
+  field->text = whole.substr(0, *kept);
+  job->cut_record = std::move(record);
+  job->transcript.record = &*job->cut_record;
   return Status::Ok();
 }
 

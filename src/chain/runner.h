@@ -14,6 +14,7 @@
 #include "chain/plan.h"
 #include "chain/record.h"
 #include "chain/spec.h"
+#include "chain/tools.h"
 #include "chain/transcript.h"
 #include "engine/engine.h"
 #include "prompt/soft_prompt.h"
@@ -65,7 +66,8 @@ struct RecordResult {
   Status status;                    // why it was not done; stages then holds those that were
   std::vector<StageResult> stages;  // runs of stages, in order
   std::vector<LoopResult> loops;
-  double total_ms = 0;  // from its batch's begin to the last run's last token
+  std::vector<ToolResult> tools;  // runs of tools, in order
+  double total_ms = 0;            // from its batch's begin to the last run's last token
   // Bytes of KV pages held at once, at most, for this record: its own segments and the front
   // prompts that all records share. Whole pages are counted.
   int64_t peak_kv_bytes = 0;
@@ -131,6 +133,7 @@ class ChainRunner {
   Status BeginStep(int step, Job* job) const;
   Status PrefillStep(int step, std::span<Job*> jobs);
   Status DecodeStep(int step, std::span<Job*> jobs);
+  Status RunTool(int step, Job* job);
   void EndStep(int step, Job* job) const;
   int64_t StartPosition(const Job& job, int id) const;
 
@@ -142,6 +145,7 @@ class ChainRunner {
   std::vector<SoftPrompt> prompts_;
   std::optional<ChainVocabulary> vocabulary_;
   std::optional<ChainTemplates> templates_;
+  std::unique_ptr<Tools> tools_;
   Buffer<float> added_embedding_;  // [N, C], of all stages' added tokens
   Buffer<float> added_head_;       // [N, C]
   std::vector<FlowPart> flow_;

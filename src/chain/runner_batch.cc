@@ -22,6 +22,7 @@ Status ChainRunner::BeginStep(int step, Job* job) const {
   for (size_t id = 0; id < plan_.segments.size(); ++id) {
     if (plan_.segments[id].dies_after < step) job->written[id].segment = nullptr;
   }
+  RETURN_IF_ERROR(templates_->RenderFound(plan_, step, job->transcript, &job->inputs));
   for (const int id : planned_step.writes) {
     const SegmentKind kind = plan_.segments[id].kind;
     if (kind != SegmentKind::kSharedInput && kind != SegmentKind::kOwnInput) continue;
@@ -57,16 +58,26 @@ Status ChainRunner::BeginStep(int step, Job* job) const {
   return Status::Ok();
 }
 
+Status ChainRunner::RunTool(int step, Job* job) {
+  ASSIGN_OR_RETURN(ToolResult found, tools_->Run(plan_, step, job->transcript));
+  job->transcript.texts[step] = found.text;
+  job->result->tools.push_back(std::move(found));
+  job->last_token = Clock::now();  // no hand-off's time
+  return Status::Ok();
+}
+
 // Where the record goes on: with the next step, or behind the loop.
 void ChainRunner::EndStep(int step, Job* job) const {
   const PlanStep& planned_step = plan_.steps[step];
-  const StageResult& run = job->run();
-  job->loop_tokens += std::ssize(run.tokens);
   job->next_step = step + 1;
   std::optional<LoopEnd> end;
-  if (planned_step.checked) {
-    end =
-        rules_[planned_step.part].EndsWith(run.tokens, run.stop_token, run.text, job->loop_tokens);
+  if (planned_step.stage >= 0) {
+    const StageResult& run = job->run();
+    job->loop_tokens += std::ssize(run.tokens);
+    if (planned_step.checked) {
+      end = rules_[planned_step.part].EndsWith(run.tokens, run.stop_token, run.text,
+                                               job->loop_tokens);
+    }
   }
   if (!end && job->next_step == planned_step.behind_part) end = LoopEnd::kRounds;
   if (!end) return;
@@ -78,6 +89,13 @@ void ChainRunner::EndStep(int step, Job* job) const {
 }
 
 Status ChainRunner::RunStep(int step, std::span<Job*> jobs) {
+  if (plan_.steps[step].tool >= 0) {
+    for (Job* job : jobs) {
+      job->result->status = RunTool(step, job);
+      if (!job->failed()) EndStep(step, job);
+    }
+    return Status::Ok();
+  }
   std::vector<Job*> live;
   for (Job* job : jobs) {
     job->result->status = BeginStep(step, job);

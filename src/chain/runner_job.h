@@ -19,6 +19,7 @@ struct ChainRunner::Job {
   std::vector<std::vector<TokenId>> tokens;  // by planned id: the inputs of steps that began
   std::vector<WrittenSegment> written;       // by planned id
   std::vector<float> first_logits;           // after the last input of the present step
+  std::optional<Record> cut_record;          // what transcript.record is, where it was cut
   int next_step = 0;
   int64_t loop_tokens = 0;  // sampled in the present part of the flow
   std::chrono::steady_clock::time_point begin;

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <tuple>
 
 #include "chain/template.h"
 #include "chain/yaml.h"
 #include "core/file.h"
 #include "core/quote.h"
+#include "retrieval/bm25_index.h"
 
 namespace onepass {
 namespace {
@@ -69,7 +71,8 @@ Status ReadStage(const YamlNode& node, const std::string& file, size_t index, St
 
 Status ValidateReads(const ChainSpec& spec, const StageSpec& stage) {
   const std::string where = "stage " + Quote(stage.name) + ": reads: ";
-  const std::vector<std::string> before = NamesBefore(spec.FlowParts(), stage.name);
+  std::vector<std::string> before = NamesBefore(spec.FlowParts(), stage.name, /*rounds=*/2);
+  std::erase_if(before, [&](const std::string& name) { return spec.StageOf(name) < 0; });
   std::vector<std::string> seen;
   for (const std::string& name : stage.reads.value_or(std::vector<std::string>{})) {
     if (std::ranges::find(before, name) == before.end()) {
@@ -148,6 +151,65 @@ Status ValidateStage(const ChainSpec& spec, size_t index) {
   return Status::Ok();
 }
 
+Status ReadTool(const YamlNode& node, const std::string& file, size_t index, ToolSpec* tool) {
+  const std::string place = "tools[" + std::to_string(index) + "].";
+  YamlMap map(node, file, place);
+  map.Require("name");
+  map.Require("index");
+  map.Require("query");
+  map.Text("name", &tool->name);
+  map.Text("index", &tool->index);
+  tool->index = ResolveBeside(file, tool->index);
+  ReadTemplate(map, "query", &tool->query);
+  ReadTemplate(map, "document", &tool->document);
+  map.Integer("top", 1, 1000, &tool->top);
+  const Bm25Weights most{.k1 = 1000, .b = 1};
+  for (const auto& [key, limit, out] :
+       {std::tuple{"k1", most.k1, &tool->k1}, std::tuple{"b", most.b, &tool->b}}) {
+    double value = -1;
+    map.Real(key, 0, limit, &value);
+    if (value >= 0) *out = value;
+  }
+  return map.Finish();
+}
+
+Status ValidateTool(const ChainSpec& spec, const ToolSpec& tool) {
+  const std::string where = "tool " + Quote(tool.name) + ": ";
+  if (tool.name.empty() || tool.name.size() > 128) {
+    return InvalidArgument("tools: want names of 1 to 128 bytes, found one of " +
+                           std::to_string(tool.name.size()));
+  }
+  if (std::ranges::count(spec.tools, tool.name, &ToolSpec::name) > 1 ||
+      spec.StageOf(tool.name) >= 0) {
+    return InvalidArgument(where + "want a name of its own among stages and tools");
+  }
+  RETURN_IF_ERROR(ParseTemplate(tool.query).status().WithPrefix(where + "query"));
+  const Result<std::vector<TemplatePiece>> document = ParseTemplate(tool.document);
+  RETURN_IF_ERROR(document.status().WithPrefix(where + "document"));
+  for (const TemplatePiece& piece : *document) {
+    const bool known = piece.text == "id" || piece.text == "title" || piece.text == "text";
+    if (piece.is_field && !known) {
+      return InvalidArgument(where + "document: want {id}, {title} or {text}, found {" +
+                             piece.text + "}");
+    }
+  }
+  return Status::Ok();
+}
+
+// What is written before a tool has run cannot hold what it finds.
+Status ValidateToolUse(const ChainSpec& spec, const std::string& text, const std::string& stage,
+                       const std::string& where) {
+  const std::vector<std::string> before = NamesBefore(spec.FlowParts(), stage, /*rounds=*/1);
+  const Result<std::vector<TemplatePiece>> pieces = ParseTemplate(text);
+  for (const TemplatePiece& piece : *pieces) {
+    if (!piece.is_field || spec.ToolOf(piece.text) < 0) continue;
+    if (std::ranges::find(before, piece.text) != before.end()) continue;
+    return InvalidArgument(where + ": want tool " + Quote(piece.text) + " before stage " +
+                           Quote(stage) + " in the flow, found it behind or nowhere");
+  }
+  return Status::Ok();
+}
+
 bool UsesField(const std::string& text, const std::string& field) {
   const Result<std::vector<TemplatePiece>> pieces = ParseTemplate(text);
   return pieces.ok() && std::ranges::any_of(*pieces, [&](const TemplatePiece& piece) {
@@ -186,7 +248,21 @@ Status ChainSpec::Validate() const {
   for (size_t i = 0; i < stages.size(); ++i) {
     RETURN_IF_ERROR(ValidateStage(*this, i).WithPrefix(where));
   }
-  if (!flow.empty()) RETURN_IF_ERROR(ValidateFlow(flow, StageNames()).WithPrefix(where));
+  for (const ToolSpec& tool : tools) RETURN_IF_ERROR(ValidateTool(*this, tool).WithPrefix(where));
+  if (!flow.empty() || !tools.empty()) {
+    RETURN_IF_ERROR(ValidateFlow(flow, StageNames(), ToolNames()).WithPrefix(where));
+  }
+  bool first = true;
+  for (const FlowPart& part : FlowParts()) {
+    for (const std::string& name : part.names) {
+      const int stage = StageOf(name);
+      if (stage < 0) continue;
+      const std::string of = where + ": stage " + Quote(name) + ": input";
+      RETURN_IF_ERROR(ValidateToolUse(*this, stages[stage].input, name, of));
+      if (first) RETURN_IF_ERROR(ValidateToolUse(*this, shared, name, where + ": shared"));
+      first = false;
+    }
+  }
   for (const StageSpec& stage : stages) {
     RETURN_IF_ERROR(ValidateReads(*this, stage).WithPrefix(where));
   }
@@ -208,6 +284,22 @@ Status ChainSpec::Validate() const {
 int ChainSpec::StageOf(std::string_view name) const {
   const auto found = std::ranges::find(stages, name, &StageSpec::name);
   return found == stages.end() ? -1 : static_cast<int>(found - stages.begin());
+}
+
+int ChainSpec::ToolOf(std::string_view name) const {
+  const auto found = std::ranges::find(tools, name, &ToolSpec::name);
+  return found == tools.end() ? -1 : static_cast<int>(found - tools.begin());
+}
+
+bool ChainSpec::UsesTool(const std::string& text) const {
+  return std::ranges::any_of(tools,
+                             [&](const ToolSpec& tool) { return UsesField(text, tool.name); });
+}
+
+std::vector<std::string> ChainSpec::ToolNames() const {
+  std::vector<std::string> names;
+  for (const ToolSpec& tool : tools) names.push_back(tool.name);
+  return names;
 }
 
 std::vector<std::string> ChainSpec::StageNames() const {
@@ -254,6 +346,7 @@ Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file)
   }
   map.Text("cut_field", &spec.cut_field);
   const YamlNode* stages = map.Child("stages", YamlNode::Kind::kList);
+  const YamlNode* tools = map.Child("tools", YamlNode::Kind::kList);
   const YamlNode* flow = map.Child("flow", YamlNode::Kind::kList);
   RETURN_IF_ERROR(map.Finish());
   if (stages->items.size() > kMaxStages) {
@@ -269,9 +362,12 @@ Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file)
     RETURN_IF_ERROR(
         ValidateStage(spec, i).WithPrefix(file + ":" + std::to_string(stages->items[i].line)));
   }
+  for (size_t i = 0; tools != nullptr && i < tools->items.size(); ++i) {
+    RETURN_IF_ERROR(ReadTool(tools->items[i], file, i, &spec.tools.emplace_back()));
+  }
   if (flow != nullptr) {
     ASSIGN_OR_RETURN(spec.flow, ParseFlow(*flow, file));
-    RETURN_IF_ERROR(ValidateFlow(spec.flow, spec.StageNames())
+    RETURN_IF_ERROR(ValidateFlow(spec.flow, spec.StageNames(), spec.ToolNames())
                         .WithPrefix(file + ":" + std::to_string(flow->line)));
   }
   for (size_t i = 0; i < spec.stages.size(); ++i) {

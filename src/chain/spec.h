@@ -41,6 +41,18 @@ struct StageSpec {
   SamplingOptions sampling;
 };
 
+// A BM25 index between stages: what it finds stands for {NAME} in the templates of the stages, and of
+// the shared input, that are written behind it.
+struct ToolSpec {
+  std::string name;
+  std::string index;  // folder, resolved against the YAML's
+  std::string
+      query;  // template: record fields, and names of stages and tools (what they said last)
+  std::string document = "{text}\n";  // template of a document found: {id}, {title}, {text}
+  int64_t top = 5;                    // documents at most
+  std::optional<double> k1, b;        // default: the index's
+};
+
 enum class Overlong { kRefuse, kCut };
 
 struct ChainSpec {
@@ -51,15 +63,20 @@ struct ChainSpec {
   Handoff handoff = Handoff::kKv;
   std::string shared;  // template of the shared input S; may be empty
   std::vector<StageSpec> stages;
+  std::vector<ToolSpec> tools;
   std::vector<FlowPart> flow;  // empty: every stage once, in order
   // A record that does not fit the context: refuse it, or cut the end of `cut_field` to fit.
   Overlong overlong = Overlong::kRefuse;
   std::string cut_field;
 
   Status Validate() const;
-  // The stage of that name; -1: there is none.
+  // The stage or tool of that name; -1: there is none.
   int StageOf(std::string_view name) const;
+  int ToolOf(std::string_view name) const;
+  // Whether a template names a tool.
+  bool UsesTool(const std::string& text) const;
   std::vector<std::string> StageNames() const;
+  std::vector<std::string> ToolNames() const;
   // The flow; where it is empty, the one that stands for it.
   std::vector<FlowPart> FlowParts() const;
 };

@@ -94,7 +94,7 @@ TEST(ChainSpec, DefaultsAreTheMethods) {
 TEST(ChainSpec, UnknownKeysAreRefusedWithTheNearestAndAllKnown) {
   EXPECT_EQ(FaultOf(With("placment: front\n")),
             "dir/c.yaml:2: unknown key \"placment\", did you mean \"placement\"? Known keys: name, "
-            "base, placement, handoff, shared, overlong, cut_field, stages, flow");
+            "base, placement, handoff, shared, overlong, cut_field, stages, tools, flow");
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - name: a\n    start: x\n    max_token: 3\n"),
               HasSubstr("dir/c.yaml:5: unknown key \"stages[0].max_token\", did you mean "
                         "\"max_tokens\"?"));
@@ -149,9 +149,9 @@ TEST(ChainSpec, AFlowHasStagesAndLoops) {
 
   const std::string plain = "base: b\nstages:\n  - {name: a}\n  - {name: b}\nflow:\n";
   EXPECT_EQ(FaultOf(plain + "  - c\n"),
-            "dir/c.yaml:6: flow[0]: want a stage of the chain, found \"c\"");
+            "dir/c.yaml:6: flow[0]: want a stage or tool of the chain, found \"c\"");
   EXPECT_EQ(FaultOf(plain + "  - a\n"),
-            "dir/c.yaml:6: flow: want every stage in it, found no \"b\"");
+            "dir/c.yaml:6: flow: want every stage and tool in it, found no \"b\"");
   EXPECT_THAT(FaultOf(plain + "  []\n"), EndsWith("found an empty list"));
   EXPECT_THAT(FaultOf(plain + "  - [a, b]\n"),
               EndsWith("flow[0]: want a stage or {loop: [...], rounds: n}, found a list"));

@@ -19,11 +19,13 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec,
                                               const ChainVocabulary& vocabulary) {
   ChainTemplates templates(vocabulary);
   ASSIGN_OR_RETURN(templates.shared_, ParsePart(spec.file + ": shared", spec.shared));
+  templates.shared_uses_tool_ = spec.UsesTool(spec.shared);
   for (int i = 0; i < std::ssize(spec.stages); ++i) {
     const StageSpec& stage = spec.stages[i];
     const std::string where = spec.file + ": stage " + Quote(stage.name) + ": ";
     Stage parsed{.encoder = TemplateEncoder(vocabulary.tokenizer(), vocabulary.TextsFor(i)),
                  .input = {},
+                 .input_uses_tool = spec.UsesTool(stage.input),
                  .read_as = {},
                  .start = {},
                  .stop = {}};
@@ -54,35 +56,64 @@ Result<ChainTemplates> ChainTemplates::Create(const ChainSpec& spec,
   return templates;
 }
 
+Result<std::string_view> Transcript::FieldText(const Plan& plan, int step, const std::string& name,
+                                               SaidBy said_by) const {
+  const bool is_tool = std::ranges::find(plan.tools, name) != plan.tools.end();
+  const bool is_stage = said_by == SaidBy::kStagesAndTools &&
+                        std::ranges::find(plan.stages, name) != plan.stages.end();
+  if (!is_tool && !is_stage) return record->Text(name);
+  for (int before = step - 1; before >= 0; --before) {
+    const PlanStep& planned = plan.steps[before];
+    const std::string& ran =
+        planned.stage >= 0 ? plan.stages[planned.stage] : plan.tools[planned.tool];
+    if (ran == name && HasRun(before)) return std::string_view(*texts[before]);
+  }
+  return InvalidArgument(record->Where() + ": want what " + Quote(name) +
+                         " said, found that it has not run");
+}
+
 Result<std::vector<TokenId>> ChainTemplates::Render(const TemplateEncoder& encoder,
                                                     const std::vector<TemplatePiece>& pieces,
-                                                    const Record& record) {
+                                                    const Plan& plan, int step,
+                                                    const Transcript& transcript) {
   std::vector<TemplatePiece> filled = pieces;
   for (TemplatePiece& piece : filled) {
     if (!piece.is_field) continue;
-    ASSIGN_OR_RETURN(const std::string_view text, record.Text(piece.text));
+    ASSIGN_OR_RETURN(const std::string_view text,
+                     transcript.FieldText(plan, step, piece.text, SaidBy::kTools));
     piece.text = std::string(text);
   }
   return encoder.Encode(filled);
 }
 
-Result<std::vector<TokenId>> ChainTemplates::SharedInput(const Record& record) const {
-  return Render(encoder_, shared_, record);
-}
-
-Result<std::vector<TokenId>> ChainTemplates::OwnInput(int stage, const Record& record) const {
-  return Render(stages_[stage].encoder, stages_[stage].input, record);
-}
-
 Result<InputTokens> ChainTemplates::RenderInputs(const Plan& plan, const Record& record) const {
+  const Transcript transcript{.record = &record, .texts = {}};
   InputTokens inputs;
   inputs.own.resize(plan.steps.size());
-  ASSIGN_OR_RETURN(inputs.shared, SharedInput(record));
+  if (!shared_uses_tool_) {
+    ASSIGN_OR_RETURN(inputs.shared, Render(encoder_, shared_, plan, 0, transcript));
+  }
   for (const PlannedSegment& segment : plan.segments) {
-    if (!segment.has_input) continue;
-    ASSIGN_OR_RETURN(inputs.own[segment.step], OwnInput(segment.stage, record));
+    if (!segment.has_input || stages_[segment.stage].input_uses_tool) continue;
+    const Stage& stage = stages_[segment.stage];
+    ASSIGN_OR_RETURN(inputs.own[segment.step],
+                     Render(stage.encoder, stage.input, plan, segment.step, transcript));
   }
   return inputs;
+}
+
+Status ChainTemplates::RenderFound(const Plan& plan, int step, const Transcript& transcript,
+                                   InputTokens* inputs) const {
+  for (const int id : plan.steps[step].writes) {
+    const PlannedSegment& segment = plan.segments[id];
+    if (segment.kind == SegmentKind::kSharedInput && shared_uses_tool_ && inputs->shared.empty()) {
+      ASSIGN_OR_RETURN(inputs->shared, Render(encoder_, shared_, plan, step, transcript));
+    }
+    if (!segment.has_input || !stages_[segment.stage].input_uses_tool) continue;
+    const Stage& stage = stages_[segment.stage];
+    ASSIGN_OR_RETURN(inputs->own[step], Render(stage.encoder, stage.input, plan, step, transcript));
+  }
+  return Status::Ok();
 }
 
 std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const InputTokens& inputs,
@@ -130,7 +161,11 @@ std::vector<TokenId> ChainTemplates::OutputText(std::string_view text) const {
 Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainTemplates& templates,
                                                        const Plan& plan,
                                                        const Transcript& transcript) {
-  ASSIGN_OR_RETURN(const InputTokens inputs, templates.RenderInputs(plan, *transcript.record));
+  ASSIGN_OR_RETURN(InputTokens inputs, templates.RenderInputs(plan, *transcript.record));
+  for (int step = 0; step < plan.step_count(); ++step) {
+    if (!transcript.HasRun(step)) continue;
+    RETURN_IF_ERROR(templates.RenderFound(plan, step, transcript, &inputs));
+  }
   std::vector<std::vector<TokenId>> tokens(plan.segments.size());
   for (int id = 0; id < std::ssize(plan.segments); ++id) {
     const PlannedSegment& segment = plan.segments[id];

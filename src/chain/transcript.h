@@ -18,15 +18,24 @@
 
 namespace onepass {
 
+// Whose words a template may use besides the record's fields.
+enum class SaidBy { kTools, kStagesAndTools };
+
 // A record and what the steps of a plan have said about it. Plain data.
 struct Transcript {
   const Record* record = nullptr;
-  // By step: its output's text; none: it has not run, or was skipped. A step beyond the end: none.
+  // By step: an output's text, or what stands for a tool's name; none: it has not run, or was
+  // skipped. A step beyond the end: none.
   std::vector<std::optional<std::string>> texts;
 
   bool HasRun(int step) const { return step < std::ssize(texts) && texts[step].has_value(); }
   // "" for a step that has not run.
   std::string TextOf(int step) const { return HasRun(step) ? *texts[step] : std::string(); }
+  // What a template's field stands for in a step: what the stage or tool of that name said last
+  // before it, or the record's field. kInvalidArgument: it has said nothing, there is no such
+  // field.
+  Result<std::string_view> FieldText(const Plan& plan, int step, const std::string& name,
+                                     SaidBy said_by) const;
 };
 
 // The tokens of a record's inputs. Nothing of a field ever becomes a special token.
@@ -42,10 +51,11 @@ class ChainTemplates {
   // tokenizer nor the stage has, and a start text of which no tokens are made.
   static Result<ChainTemplates> Create(const ChainSpec& spec, const ChainVocabulary& vocabulary);
 
-  Result<std::vector<TokenId>> SharedInput(const Record& record) const;
-  Result<std::vector<TokenId>> OwnInput(int stage, const Record& record) const;
   // Those of a plan's inputs that the record's fields alone fill.
   Result<InputTokens> RenderInputs(const Plan& plan, const Record& record) const;
+  // Those of a step that hold what tools found.
+  Status RenderFound(const Plan& plan, int step, const Transcript& transcript,
+                     InputTokens* inputs) const;
   // The tokens of a planned input segment: shared, own, or texts read again (as each stage's
   // read_as writes them) with what own inputs stand among and behind them.
   std::vector<TokenId> TokensOf(const Plan& plan, int id, const InputTokens& inputs,
@@ -62,6 +72,7 @@ class ChainTemplates {
   struct Stage {
     TemplateEncoder encoder;
     std::vector<TemplatePiece> input;
+    bool input_uses_tool = false;
     std::vector<TemplatePiece> read_as;
     std::vector<TokenId> start;
     std::vector<TokenId> stop;
@@ -70,8 +81,10 @@ class ChainTemplates {
       : encoder_(vocabulary.tokenizer(), vocabulary.TextsFor(-1)) {}
   static Result<std::vector<TokenId>> Render(const TemplateEncoder& encoder,
                                              const std::vector<TemplatePiece>& pieces,
-                                             const Record& record);
+                                             const Plan& plan, int step,
+                                             const Transcript& transcript);
   TemplateEncoder encoder_;  // of what is no stage's
+  bool shared_uses_tool_ = false;
   std::vector<TemplatePiece> shared_;
   std::vector<Stage> stages_;
 };

@@ -117,9 +117,13 @@ TEST_F(TranscriptTest, AddedTokensStandBehindTheBases) {
   EXPECT_THAT(templates->StartTokens(1), ElementsAre(303));
   EXPECT_THAT(templates->StopTokens(0), ElementsAre(301));
   const Result<Record> record = ParseRecord(R"({"Q": "<x>", "D": "<y>"})", 1, 1);
-  EXPECT_THAT(*templates->OwnInput(1, *record), ElementsAre(302, 301, 259, '<', 'y', '>'));
+  const Result<Plan> kv = CompilePlan(spec, {4, 5});
+  ASSERT_TRUE(kv.ok());
+  const Result<InputTokens> inputs = templates->RenderInputs(*kv, *record);
+  ASSERT_TRUE(inputs.ok());
+  EXPECT_THAT(inputs->own[1], ElementsAre(302, 301, 259, '<', 'y', '>'));
   // A field's text and an output's never are one.
-  EXPECT_THAT(*templates->SharedInput(*record), ElementsAre('<', 'x', '>', '\n'));
+  EXPECT_THAT(inputs->shared, ElementsAre('<', 'x', '>', '\n'));
   EXPECT_THAT(templates->OutputText("<x>"), ElementsAre('<', 'x', '>'));
   // Text that is read again is read with the reader's tokens.
   spec.handoff = Handoff::kText;

@@ -114,23 +114,35 @@ class SampleMaker {
     return field;
   }
 
-  // By step. A loop ends where the record has no further output.
+  // By step. A loop ends where the record has no further output; tools run on what it has.
   Result<std::vector<std::optional<std::string>>> OutputsOf(const Record& record) const {
-    std::vector<std::optional<std::string>> texts(plan_.steps.size());
+    Transcript transcript{.record = &record, .texts = {}};
+    std::vector<std::optional<std::string>>& texts = transcript.texts;
+    texts.resize(plan_.steps.size());
     for (int step = 0; step < plan_.step_count();) {
       const PlanStep& planned = plan_.steps[step];
-      const std::string field = FieldOf(planned.stage, planned.run);
+      // The stage that the record may have an output of.
+      int next = step;
+      while (next + 1 < planned.behind_part && plan_.steps[next].stage < 0) ++next;
       const bool may_end = step > 0 && plan_.steps[step - 1].part == planned.part;
-      if (may_end && record.Find(field) == nullptr) {
-        for (int later = step; later < planned.behind_part; ++later) {
-          RETURN_IF_ERROR(CheckAbsent(record, plan_.steps[later].stage, plan_.steps[later].run,
-                                      "it has no " + Quote(field)));
+      if (may_end && plan_.steps[next].stage >= 0 && !HasOutput(record, next)) {
+        for (int later = next; later < planned.behind_part; ++later) {
+          if (plan_.steps[later].stage < 0) continue;
+          RETURN_IF_ERROR(CheckAbsent(
+              record, plan_.steps[later].stage, plan_.steps[later].run,
+              "it has no " + Quote(FieldOf(plan_.steps[next].stage, plan_.steps[next].run))));
         }
         step = planned.behind_part;
         continue;
       }
-      ASSIGN_OR_RETURN(const std::string_view text, record.Text(field));
-      texts[step] = std::string(text);
+      if (planned.tool >= 0) {
+        ASSIGN_OR_RETURN(const ToolResult found, options_.tools->Run(plan_, step, transcript));
+        texts[step] = found.text;
+      } else {
+        ASSIGN_OR_RETURN(const std::string_view text,
+                         record.Text(FieldOf(planned.stage, planned.run)));
+        texts[step] = std::string(text);
+      }
       ++step;
     }
     // Rounds beyond those of the flow.
@@ -140,7 +152,11 @@ class SampleMaker {
       RETURN_IF_ERROR(
           CheckAbsent(record, stage, runs, "the chain's flow has " + std::to_string(runs)));
     }
-    return texts;
+    return std::move(texts);
+  }
+
+  bool HasOutput(const Record& record, int step) const {
+    return record.Find(FieldOf(plan_.steps[step].stage, plan_.steps[step].run)) != nullptr;
   }
 
   Status CheckAbsent(const Record& record, int stage, int run, const std::string& why) const {

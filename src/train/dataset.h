@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "chain/record.h"
+#include "chain/tools.h"
 #include "chain/transcript.h"
 #include "core/status.h"
 #include "train/prompt_gradient.h"
@@ -26,6 +27,7 @@ struct DatasetOptions {
   OverlongSample overlong = OverlongSample::kRefuse;
   OnError on_error = OnError::kStop;
   int64_t max_samples = 0;  // stop reading after so many; 0: all
+  Tools* tools = nullptr;   // the chain's; null: it has none
   // Done to each record before it is made a sample; its fault is the record's. May be empty.
   std::function<Status(Record*)> prepare;
 };

@@ -139,7 +139,7 @@ Status MissingPrompt(const std::string& where, const StageSpec& stage) {
 Status CompileTrainingPlan(TrainingSetup& setup) {
   ASSIGN_OR_RETURN(setup.plan, CompilePlan(setup.spec, setup.prompt_lengths));
   int last = setup.plan.step_count() - 1;
-  while (!setup.Trains(setup.plan.steps[last].stage)) --last;
+  while (!setup.Trains(setup.plan.steps[last].stage)) --last;  // a tool's is -1
   setup.plan.KeepSteps(last + 1);
   ASSIGN_OR_RETURN(setup.tape,
                    MakeTapePlan(setup.plan, setup.stages, setup.recipe.taped_constants));
@@ -194,7 +194,7 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
                            std::to_string(recipe.outputs.size()));
   }
   for (const PlanStep& step : setup.plan.steps) {
-    if (step.run == 0 || recipe.kind == TrainKind::kDistill) continue;
+    if (step.stage < 0 || step.run == 0 || recipe.kind == TrainKind::kDistill) continue;
     if (recipe.outputs[step.stage].find("{round}") != std::string::npos) continue;
     return InvalidArgument(recipe.file + ": outputs: want \"{round}\" in the field of stage " +
                            Quote(setup.spec.stages[step.stage].name) +
@@ -212,6 +212,8 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   if (recipe.upstream_outputs == UpstreamSource::kGenerated) {
     ASSIGN_OR_RETURN(options.prepare, GenerateUpstream(setup, observer));
   }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Tools> tools, Tools::Open(setup.spec));
+  options.tools = tools.get();
   ASSIGN_OR_RETURN(const ChainTemplates templates,
                    ChainTemplates::Create(setup.spec, *setup.vocabulary));
   ASSIGN_OR_RETURN(setup.data, LoadDataset(recipe.data, templates, setup.plan, setup.tape,
