@@ -72,6 +72,7 @@ int main(int argc, char** argv) {
   onepass::AddIndexCommand(app, &exit_code);
   onepass::AddRunCommand(app, &exit_code);
   onepass::AddTrainCommand(app, &exit_code);
+  onepass::AddKvCommand(app, &exit_code);
   onepass::AddEvalCommand(app, &exit_code);
   onepass::AddBenchCommand(app, &exit_code);
   try {

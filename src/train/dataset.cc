@@ -260,6 +260,7 @@ Result<Dataset> LoadDataset(const std::string& path, const ChainTemplates& templ
       fault = sample.status().WithPrefix(path);
       if (overlong) ++dataset.overlong_count;
       if (sample.ok() && sample->has_value()) {
+        (*sample)->index = std::ssize(dataset.samples);
         dataset.content_hash = HashSample(dataset.content_hash, **sample);
         dataset.samples.push_back(std::move(**sample));
       }

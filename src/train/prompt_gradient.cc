@@ -111,12 +111,50 @@ PromptGradient<Real>::PromptGradient(Transformer<Real>& model, PagePool& pool, c
       constant_prompts_(prompt_lengths_.size()),
       added_(std::move(added)),
       added_embedding_(added_.count(), model.config().width),
-      constant_front_(plan.segments.size()) {}
+      constant_front_(plan.segments.size()) {
+  std::vector<bool> read(plan.segments.size());
+  for (size_t id = 0; id < read.size(); ++id) {
+    if (tape.roles[id] != TapeRole::kTaped) continue;
+    for (const int seen : plan.segments[id].view) read[seen] = true;
+  }
+  for (int id = 0; id < std::ssize(read); ++id) {
+    const bool constant = tape.roles[id] == TapeRole::kConstant;
+    if (read[id] && constant && !IsFrontPrompt(plan.segments[id])) stored_.push_back(id);
+  }
+}
 
 template <class Real>
 void PromptGradient<Real>::SetConstantPrompt(int stage, View<const Real> vectors) {
   ONEPASS_CHECK(vectors.rows() == prompt_lengths_[stage], "the prompt has the plan's length");
   constant_prompts_[stage] = vectors;
+}
+
+template <class Real>
+int64_t PromptGradient<Real>::LengthOf(const TrainSample& sample, int id) const {
+  return SegmentLength(*plan_, prompt_lengths_, sample, id);
+}
+
+template <class Real>
+Status PromptGradient<Real>::WriteConstants(
+    std::span<const TrainSample* const> samples,
+    const std::function<void(const TrainSample&, int id, const Segment&)>& on_stored) {
+  Pass pass;
+  pass.samples = samples;
+  pass.written.assign(samples.size(), std::vector<WrittenSegment>(plan_->segments.size()));
+  pass.end_positions.assign(samples.size(), std::vector<int64_t>(plan_->segments.size()));
+  pass.predictions.resize(plan_->segments.size());
+  for (int id = 0; id < std::ssize(plan_->segments); ++id) {
+    // What is trained takes part in the positions only.
+    const bool constant = tape_->roles[id] == TapeRole::kConstant;
+    RETURN_IF_ERROR(WriteSegment(pass, id, /*positions_only=*/!constant));
+  }
+  for (const int id : stored_) {
+    for (size_t s = 0; s < samples.size(); ++s) {
+      const SegmentRef& segment = pass.written[s][id].segment;
+      if (segment != nullptr) on_stored(*samples[s], id, *segment);
+    }
+  }
+  return Status::Ok();
 }
 
 template <class Real>
@@ -171,10 +209,14 @@ void PromptGradient<Real>::ListLosses(Pass& pass) const {
 
 // Writes one planned segment of every sample in one ragged call.
 template <class Real>
-Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
+Status PromptGradient<Real>::WriteSegment(Pass& pass, int id, bool positions_only) {
   const PlannedSegment& planned = plan_->segments[id];
   const size_t sample_count = pass.samples.size();
-  const bool used = tape_->roles[id] != TapeRole::kUnused;
+  const bool constant = tape_->roles[id] == TapeRole::kConstant;
+  const bool is_stored = source_ != nullptr && std::ranges::find(stored_, id) != stored_.end();
+  // With a source, constants that only constants read are not needed.
+  const bool used = !positions_only && tape_->roles[id] != TapeRole::kUnused &&
+                    (source_ == nullptr || !constant || is_stored);
   const bool taped = pass.want_gradient && tape_->roles[id] == TapeRole::kTaped;
   const bool predicts = !pass.predictions[id].empty();
   const bool is_prompt = planned.kind == SegmentKind::kPrompt;
@@ -182,7 +224,7 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
   const bool shared = IsFrontPrompt(planned);
   // Lives as long as this object: no trained vector has any influence on it. (What is taped for a
   // comparison is written anew by every pass, as PagesNeeded counts.)
-  const bool kept = shared && tape_->roles[id] == TapeRole::kConstant;
+  const bool kept = shared && constant;
 
   std::vector<ForwardItem<Real>> items;
   SegmentRef written_once;  // a front prompt's, for all samples
@@ -214,6 +256,11 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id) {
     } else {
       RETURN_IF_ERROR(
           segment->Extend(std::span<const int32_t>(pass.samples[s]->tokens[id].data(), length)));
+    }
+    if (is_stored) {
+      source_->CopyTo(pass.samples[s]->index, id, *segment);
+      written[id].segment = std::move(segment);
+      continue;
     }
     const KvView& view = pass.views.emplace_back(AttachView(*plan_, id, written));
     RETURN_IF_ERROR(GuardRead(*plan_, id, written, view));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -31,6 +32,7 @@ struct TrainSample {
     std::optional<int32_t> end_token;  // predicted after the text, never fed
   };
   std::vector<Target> targets;  // of the steps that ran, ascending
+  int64_t index = 0;            // in its data set
 
   // Predicted tokens.
   int64_t TargetCount() const;
@@ -69,6 +71,14 @@ struct ParameterRows {
   const Stage& Of(int stage) const;
 };
 
+// Where the KV of constant segments comes from in place of a forward pass.
+class KvSource {
+ public:
+  virtual ~KvSource() = default;
+  // Fills the pages of a segment that has its tokens. REQUIRES: id is one of StoredSegments().
+  virtual void CopyTo(int64_t sample, int id, const Segment& segment) const = 0;
+};
+
 struct BatchLoss {
   double loss_sum = 0;  // cross entropy, summed over the predicted tokens
   int64_t target_count = 0;
@@ -96,6 +106,18 @@ class PromptGradient {
   void SetConstantTokens(int stage, View<const Real> embedding);
 
   const ParameterRows& rows() const { return rows_; }
+  // How many tokens of a planned segment are computed for a sample.
+  int64_t LengthOf(const TrainSample& sample, int id) const;
+
+  // The constants that a KvSource must have: what taped segments read, but for front prompts, which
+  // are computed once a run.
+  const std::vector<int>& StoredSegments() const { return stored_; }
+  // Of the samples of the next Runs; it must outlive them. null: constants are computed.
+  void SetKvSource(const KvSource* source) { source_ = source; }
+  // Computes the constants alone, and tells of each StoredSegments() of each sample.
+  Status WriteConstants(
+      std::span<const TrainSample* const> samples,
+      const std::function<void(const TrainSample&, int id, const Segment&)>& on_stored);
 
   // The loss of the samples under `parameters` [R, C], whose rows rows() tells. Adds scale * d(sum
   // of losses)/d(parameters) to dparameters [R, C]; where that is empty nothing is taped.
@@ -109,7 +131,7 @@ class PromptGradient {
  private:
   struct Pass;
   void ListLosses(Pass& pass) const;
-  Status WriteSegment(Pass& pass, int id);
+  Status WriteSegment(Pass& pass, int id, bool positions_only = false);
   void AddLoss(Pass& pass, int id, View<const Real> hidden, bool taped);
   void FindTrainedTokens(Pass& pass, int id) const;
 
@@ -122,6 +144,8 @@ class PromptGradient {
   TapeMode tape_mode_;
   std::vector<View<const Real>> constant_prompts_;  // by stage
   AddedTokenIds added_;
+  std::vector<int> stored_;
+  const KvSource* source_ = nullptr;
   Buffer<Real> added_embedding_;            // [N, C]; of trained stages as of the last Run
   std::vector<SegmentRef> constant_front_;  // by plan id; computed once
 };

@@ -163,6 +163,7 @@ const std::vector<RecipeKey>& RecipeKeys() {
       Choice<UpstreamSource>(
           "upstream_outputs", &Recipe::upstream_outputs,
           {{"record", UpstreamSource::kRecord}, {"generated", UpstreamSource::kGenerated}}, true),
+      Path("upstream_kv", &Recipe::upstream_kv, false),
       Path("data", &Recipe::data, true),
       Path("validation_data", &Recipe::validation_data, true),
       List("outputs", &Recipe::outputs, "record fields of the stages' outputs, separated by commas",

@@ -211,6 +211,7 @@ Status Trainer::Step() {
   // Every target of the step weighs the same, however the samples fall into micro-batches.
   const float scale = static_cast<float>(1.0 / static_cast<double>(target_count));
   std::ranges::fill(dprompt_.span(), 0.0F);
+  setup_.gradient->SetKvSource(setup_.data_kv.get());
   StageLosses stage_losses(setup_);
   double loss_sum = 0;
   int64_t rows = 0;
@@ -273,6 +274,7 @@ Status Trainer::Validate() {
   if (setup_.validation.samples.empty()) return Status::Ok();
   std::vector<const TrainSample*> samples;
   for (const TrainSample& sample : setup_.validation.samples) samples.push_back(&sample);
+  setup_.gradient->SetKvSource(setup_.validation_kv.get());
   StageLosses stage_losses(setup_);
   double loss_sum = 0;
   int64_t target_count = 0;

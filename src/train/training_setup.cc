@@ -9,6 +9,7 @@
 
 #include "core/hash.h"
 #include "core/quote.h"
+#include "train/stored_kv.h"
 #include "train/upstream_outputs.h"
 
 namespace onepass {
@@ -356,7 +357,17 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
       setup->gradient->SetConstantTokens(i, tokens.view());
     }
   }
+  if (recipe.upstream_kv.empty()) return setup;
+  ASSIGN_OR_RETURN(setup->data_kv,
+                   StoredKv::Open(StoredKvPath(recipe.upstream_kv, false), *setup, setup->data));
+  if (setup->validation.samples.empty()) return setup;
+  ASSIGN_OR_RETURN(setup->validation_kv, StoredKv::Open(StoredKvPath(recipe.upstream_kv, true),
+                                                        *setup, setup->validation));
   return setup;
+}
+
+std::string StoredKvPath(const std::string& folder, bool validation) {
+  return folder + (validation ? "/validation.safetensors" : "/train.safetensors");
 }
 
 }  // namespace onepass

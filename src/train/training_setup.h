@@ -39,11 +39,16 @@ struct TrainingSetup {
   std::vector<SoftPrompt> init_prompts;  // one a trained stage, or none
   std::unique_ptr<PagePool> pool;
   std::unique_ptr<PromptGradient<float>> gradient;
+  // Offline training: where the constants' KV lies; null: it is computed.
+  std::unique_ptr<KvSource> data_kv, validation_kv;
   // JSON object of all that the losses depend on: the recipe's settings and hashes of its inputs.
   std::string identity;
 
   bool Trains(int stage) const;
 };
+
+// The file of a data set in a folder of `onepass kv dump`.
+std::string StoredKvPath(const std::string& folder, bool validation);
 
 // Opens and checks everything; trains nothing. Errors name file, key or record, wanted and found.
 // observer: told how far it is; may be null.
