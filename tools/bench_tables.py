@@ -146,10 +146,12 @@ def one_token(report, decode):
 
 
 def kv_memory(report):
-    rows = [[str(row["length"]), row["handoff"],
-             *(megabytes(row[f"bytes_{n}_model{'' if n == 1 else 's'}"]) for n in (1, 2, 3))]
-            for row in report["rows"]]
-    table("KV memory, MB", ["tokens handed over", "hand-off", "1 model", "2 models", "3 models"],
+    peaks = {}
+    for row in report["rows"]:
+        peaks.setdefault((str(row["length"]), row["handoff"]), []).append(
+            (row["models"], megabytes(row["peak_bytes"])))
+    rows = [[*key, *(peak for _, peak in sorted(models))] for key, models in peaks.items()]
+    table("KV memory, MB", ["tokens of all outputs", "hand-off", "1 model", "2 models", "3 models"],
           rows)
 
 

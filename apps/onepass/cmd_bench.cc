@@ -10,6 +10,7 @@
 
 #include "bench/bench_base.h"
 #include "bench/handoff.h"
+#include "bench/kv_memory.h"
 #include "bench/roofline.h"
 #include "bench/speed.h"
 #include "bench/train_step.h"
@@ -34,6 +35,7 @@ struct BenchFlags {
   RooflineBenchOptions roofline;
   std::string picture;
   HandoffBenchOptions handoff;
+  int64_t rounds = 4;
   TrainStepOptions train_step;
   std::string placement = "front";
   bool activation_checkpointing = false;
@@ -211,14 +213,19 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
                        options.kv_dtype = f.kv_dtype;
                        return Print(f, BenchHandoff(options));
                      });
-  CLI::App* memory = AddMeasurement(bench, flags, "kv-memory",
-                                    "KV bytes of 1, 2 and 3 stages, by hand-off and length",
-                                    exit_code, [](const BenchFlags& f) {
-                                      HandoffBenchOptions options = f.handoff;
-                                      options.base = f.base;
-                                      options.kv_dtype = f.kv_dtype;
-                                      return Print(f, BenchKvMemory(options));
-                                    });
+  CLI::App* memory = AddMeasurement(
+      bench, flags, "kv-memory", "KV bytes of 1, 2 and 3 models that take turns, by hand-off",
+      exit_code, [](const BenchFlags& f) {
+        return Print(f, BenchKvMemory({.base = f.base,
+                                       .kv_dtype = f.kv_dtype,
+                                       .lengths = f.handoff.lengths,
+                                       .prompt_length = f.handoff.prompt_length,
+                                       .shared_tokens = f.handoff.shared_tokens,
+                                       .rounds = f.rounds}));
+      });
+  memory->add_option("--rounds", flags->rounds, "in which they take turns")
+      ->check(count)
+      ->capture_default_str();
   for (CLI::App* command : {handoff, memory}) {
     AddBaseFlags(*command, *flags);
     AddKvFlag(*command, *flags);

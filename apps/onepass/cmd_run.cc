@@ -1,6 +1,8 @@
 // onepass run: a chain over a file of records, or its plan explained.
 #include <unistd.h>
 
+#include <algorithm>
+
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -66,8 +68,21 @@ Status Explain(const RunFlags& flags, ChainRunner& runner) {
   return Status::Ok();
 }
 
+// Leaves loops that would fill screens two rounds: the others look like the second.
+bool ShortenLoops(ChainSpec* spec) {
+  constexpr int64_t kMostSteps = 24;
+  int64_t steps = 0;
+  for (const FlowPart& part : spec->flow) steps += part.rounds * std::ssize(part.names);
+  if (steps <= kMostSteps) return false;
+  for (FlowPart& part : spec->flow) part.rounds = std::min<int64_t>(part.rounds, 2);
+  return true;
+}
+
 Status Run(const RunFlags& flags, bool* faulty) {
   ASSIGN_OR_RETURN(ChainSpec spec, LoadChainSpec(flags.chain));
+  if (flags.explain == "text" && ShortenLoops(&spec)) {
+    std::fputs("Loops are shown with two of their rounds.\n", stdout);
+  }
   if (!flags.base.empty()) spec.base = flags.base;
   for (const std::string& setting : flags.prompts) CheckUsage(SetPrompt(setting, &spec));
   RunnerOptions options = flags.runner;

@@ -5,6 +5,7 @@
 
 #include "bench/bench_base.h"
 #include "bench/handoff.h"
+#include "bench/kv_memory.h"
 #include "bench/speed.h"
 #include "bench/train_step.h"
 #include "gmock/gmock.h"
@@ -61,6 +62,8 @@ class BenchTest : public testing::Test {
 
   std::string folder_;
   HandoffBenchOptions options_;
+  KvMemoryOptions memory_{
+      .base = {}, .lengths = {384, 64}, .prompt_length = 32, .shared_tokens = 32, .rounds = 2};
 };
 
 TEST_F(BenchTest, KvHandoffPrefillsTheOwnInputOnly) {
@@ -139,35 +142,58 @@ TEST_F(BenchTest, ATrainingStepRefusesLengthsThatDoNotFit) {
             "bench: want at most 256 positions, found 401 (context, text, prompts and steps)");
 }
 
-TEST_F(BenchTest, KvMemoryOfSharedKvGrowsByPromptsOnly) {
-  const auto report = BenchKvMemory(options_);
+TEST_F(BenchTest, KvMemoryIsOneCopyWhateverTheModels) {
+  memory_.base = options_.base;
+  const auto report = BenchKvMemory(memory_);
   ASSERT_TRUE(report.ok()) << report.status().message();
+  ASSERT_EQ(report->rows.size(), 2u * 3 * 3);
   const int64_t token = TinyConfig().Layout(32, DType::kF32).TokenBytes();
-  const auto bytes = [&](size_t row, int models) {
-    return Count(*report, row,
-                 "bytes_" + std::to_string(models) + (models == 1 ? "_model" : "_models"));
-  };
-  for (int models = 1; models <= 3; ++models) {
-    EXPECT_EQ(bytes(0, models), token * models * (32 + 32 + 64));
-    EXPECT_EQ(bytes(1, models), token * (models * (32 + 64) + 32));
-    EXPECT_EQ(bytes(2, models), token * (models * 32 + 32 + 64));
+  // 384 tokens in 2 rounds of 1, 2 and 3 models: outputs of whole pages.
+  for (int64_t models = 1; models <= 3; ++models) {
+    const auto of = [&](int handoff, const char* column) {
+      return Count(*report, handoff * 3 + models - 1, column);
+    };
+    for (int handoff = 0; handoff < 3; ++handoff) {
+      EXPECT_EQ(of(handoff, "models"), models);
+      EXPECT_EQ(of(handoff, "peak_bytes"), of(handoff, "predicted_bytes"));
+    }
+    const int64_t output = 384 / (2 * models);
+    // text: the last step's own cache. text-cached: each model's prompt, own outputs and what it
+    // read of the others', but for the last output, which only its writer has. kv: one copy.
+    EXPECT_EQ(of(0, "peak_bytes"), token * (32 + 32 + 384));
+    EXPECT_EQ(of(2, "peak_bytes"), token * (models * 32 + 32 + 384));
+    if (models == 1) EXPECT_EQ(of(1, "peak_bytes"), of(2, "peak_bytes"));
+    if (models > 1) EXPECT_GT(of(1, "peak_bytes"), of(2, "peak_bytes"));
+    EXPECT_EQ(of(2, "recomputed_tokens"), 0);
+    // Each output but the last is read by every other model; of the last round by those behind.
+    int64_t read = 0;
+    for (int64_t writer = 0; writer < 2 * models; ++writer) {
+      for (int64_t reader = 0; reader < models; ++reader) {
+        const bool later = reader + models > writer;  // it runs once more behind the writer
+        if (reader != writer % models && later) read += output;
+      }
+    }
+    EXPECT_EQ(of(1, "recomputed_tokens"), read);
   }
 }
 
 TEST_F(BenchTest, KvMemoryIsThatOfItsType) {
-  const auto wide = BenchKvMemory(options_);
+  memory_.base = options_.base;
+  const auto wide = BenchKvMemory(memory_);
   ASSERT_TRUE(wide.ok()) << wide.status().message();
   const int64_t wide_token = TinyConfig().Layout(32, DType::kF32).TokenBytes();
   for (const DType dtype : {DType::kBF16, DType::kI8}) {
-    options_.kv_dtype = dtype;
-    const auto narrow = BenchKvMemory(options_);
+    memory_.kv_dtype = dtype;
+    const auto narrow = BenchKvMemory(memory_);
     ASSERT_TRUE(narrow.ok()) << narrow.status().message();
     const int64_t narrow_token = TinyConfig().Layout(32, dtype).TokenBytes();
     for (size_t row = 0; row < narrow->rows.size(); ++row) {
-      EXPECT_EQ(Count(*narrow, row, "bytes_3_models") * wide_token,
-                Count(*wide, row, "bytes_3_models") * narrow_token);
+      EXPECT_EQ(Count(*narrow, row, "peak_bytes") * wide_token,
+                Count(*wide, row, "peak_bytes") * narrow_token);
     }
   }
+  memory_.rounds = 1000;
+  EXPECT_EQ(BenchKvMemory(memory_).status().message(), "bench: rounds: want 1 to 341, found 1000");
 }
 
 TEST_F(BenchTest, PrefillAndDecodeReportARowForEachSize) {

@@ -3,16 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "bench/measure.h"
 #include "chain/guard.h"
 #include "chain/plan.h"
 #include "chain/transcript.h"
-#include "core/file.h"
 #include "core/stopwatch.h"
-#include "model/gguf_base.h"
 
 namespace onepass {
 namespace {
@@ -170,18 +167,6 @@ int64_t PositionsNeeded(const HandoffBenchOptions& options) {
          options.output_tokens;
 }
 
-Result<ModelConfig> ConfigOf(const BenchBaseOptions& options) {
-  if (options.model.empty()) return NamedShape(options.shape);
-  std::error_code error;
-  if (std::filesystem::is_regular_file(options.model, error)) {
-    ASSIGN_OR_RETURN(const auto file, GgufFile::Open(options.model));
-    return GgufConfig(*file);
-  }
-  const std::string path = options.model + "/config.json";
-  ASSIGN_OR_RETURN(const std::string json, ReadFile(path));
-  return ParseConfig(json, path);
-}
-
 }  // namespace
 
 Status HandoffBenchOptions::Validate() const {
@@ -248,49 +233,6 @@ Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options) {
       report.rows.push_back({length, std::string(NameOf(kHandoffs[i])), until_first.median,
                              until_first.low, until_first.high, total.median, total.low, total.high,
                              prefilled[i]});
-    }
-  }
-  return report;
-}
-
-Result<BenchReport> BenchKvMemory(const HandoffBenchOptions& options) {
-  RETURN_IF_ERROR(options.Validate());
-  ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(options.base));
-  const KvLayout layout = config.Layout(32, options.kv_dtype);
-  constexpr int kMostModels = 3;
-  BenchReport report{
-      .name = "kv-memory",
-      .facts = {{"base", options.base.Name()},
-                {"kv", std::string(KvTypeName(layout.dtype))},
-                {"kv_bytes_per_token", layout.TokenBytes()},
-                {"prompt_length", options.prompt_length},
-                {"shared_tokens", options.shared_tokens}},
-      .columns = {"length", "handoff", "bytes_1_model", "bytes_2_models", "bytes_3_models"},
-      .rows = {}};
-  for (const int64_t length : options.lengths) {
-    const int64_t tokens_most =
-        kMostModels * (options.prompt_length + options.shared_tokens + length);
-    const int64_t page_count = tokens_most / layout.page_tokens + 16;
-    RETURN_IF_ERROR(WantPages(layout, page_count));
-    for (const Handoff handoff : kHandoffs) {
-      std::vector<BenchCell> row{length, std::string(NameOf(handoff))};
-      for (int models = 1; models <= kMostModels; ++models) {
-        // Pages are taken as the chain's segments would take them, whole ones each.
-        PagePool pool(layout, page_count);
-        std::vector<PageList> held;
-        const auto take = [&](int64_t token_count) -> Status {
-          ASSIGN_OR_RETURN(PageList pages, pool.Allocate(token_count));
-          held.push_back(std::move(pages));
-          return Status::Ok();
-        };
-        const int shared_copies = handoff == Handoff::kText ? models : 1;
-        const int text_copies = handoff == Handoff::kKv ? 1 : models;
-        for (int i = 0; i < models; ++i) RETURN_IF_ERROR(take(options.prompt_length));
-        for (int i = 0; i < shared_copies; ++i) RETURN_IF_ERROR(take(options.shared_tokens));
-        for (int i = 0; i < text_copies; ++i) RETURN_IF_ERROR(take(length));
-        row.emplace_back(pool.bytes_peak());
-      }
-      report.rows.push_back(std::move(row));
     }
   }
   return report;

@@ -1,5 +1,5 @@
 // What a hand-off costs the stage that receives it, by policy and by length of the text handed
-// over; and what KV memory a chain of several stages holds.
+// over.
 #pragma once
 
 #include <cstdint>
@@ -30,9 +30,5 @@ struct HandoffBenchOptions {
 // kv: nothing but the stage's own input is prefilled. The policies run in turn, so that a slow
 // moment hits all.
 Result<BenchReport> BenchHandoff(const HandoffBenchOptions& options);
-
-// Peak KV bytes of the same three policies when 1, 2 and 3 stages with an own prompt share one
-// conversation of these lengths, as in multi-round chains, where every model keeps its cache.
-Result<BenchReport> BenchKvMemory(const HandoffBenchOptions& options);
 
 }  // namespace onepass
