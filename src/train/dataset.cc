@@ -58,7 +58,7 @@ class SampleMaker {
   Result<TrainSample> Encode(const Record& record) const {
     TrainSample sample;
     Transcript transcript{.record = &record, .texts = {}};
-    if (options_.distill_output.empty()) {
+    if (options_.distill_output.empty() && options_.distill_rounds.empty()) {
       ASSIGN_OR_RETURN(transcript.texts, OutputsOf(record));
     } else {
       ASSIGN_OR_RETURN(transcript.texts.emplace_back(), DistillOutput(record));
@@ -95,6 +95,16 @@ class SampleMaker {
 
   Result<std::string> DistillOutput(const Record& record) const {
     std::string text;
+    bool more = !options_.distill_rounds.empty();
+    for (int run = 0; more; ++run) {
+      for (const std::string& field : options_.distill_rounds) {
+        const std::string name = WithRound(field, run);
+        more = more && record.Find(name) != nullptr;
+        if (!more) break;
+        ASSIGN_OR_RETURN(const std::string_view value, record.Text(name));
+        text += value;
+      }
+    }
     for (const TemplatePiece& piece : distill_) {
       if (!piece.is_field) {
         text += piece.text;
@@ -106,13 +116,13 @@ class SampleMaker {
     return text;
   }
 
-  // The record field of a stage's run, from 0.
-  std::string FieldOf(int stage, int run) const {
-    std::string field = options_.outputs[stage];
+  // The record field of a run, from 0.
+  static std::string WithRound(std::string field, int run) {
     const size_t at = field.find(kRound);
     if (at != std::string::npos) field.replace(at, kRound.size(), std::to_string(run + 1));
     return field;
   }
+  std::string FieldOf(int stage, int run) const { return WithRound(options_.outputs[stage], run); }
 
   // By step. A loop ends where the record has no further output; tools run on what it has.
   Result<std::vector<std::optional<std::string>>> OutputsOf(const Record& record) const {

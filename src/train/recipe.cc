@@ -43,10 +43,17 @@ Status CheckTogether(const Recipe& recipe) {
   if (recipe.data.empty()) return missing("data", "");
   if (recipe.out.empty()) return missing("out", "");
   if (recipe.kind == TrainKind::kDistill) {
-    if (recipe.distill_output.empty()) return missing("distill_output", " for kind distill");
+    if (recipe.distill_output.empty() && recipe.distill_rounds.empty()) {
+      return missing("distill_output", " for kind distill");
+    }
+    for (const std::string& field : recipe.distill_rounds) {
+      if (field.find("{round}") != std::string::npos) continue;
+      return InvalidArgument(recipe.file + ": distill_rounds: want fields with {round}, found " +
+                             Quote(field));
+    }
   } else {
     if (recipe.outputs.empty()) return missing("outputs", "");
-    if (!recipe.distill_output.empty()) {
+    if (!recipe.distill_output.empty() || !recipe.distill_rounds.empty()) {
       return InvalidArgument(recipe.file +
                              ": distill_output: want it for kind distill only, found " + "kind " +
                              std::string(NameOf(recipe.kind)));

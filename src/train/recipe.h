@@ -52,7 +52,10 @@ struct Recipe {
   std::string validation_data;  // may be empty
   // Record field of each stage's output, in stage order; "{round}" in it counts the stage's runs.
   std::vector<std::string> outputs;
-  std::string distill_output;  // template of the output that distill learns
+  // What distill learns to write: the texts of these fields, round after round, as far as a record
+  // has them, then this template.
+  std::vector<std::string> distill_rounds;
+  std::string distill_output;
   std::string out;             // folder of prompts, metrics, checkpoint
 
   int64_t prompt_length = 100;

@@ -168,6 +168,8 @@ const std::vector<RecipeKey>& RecipeKeys() {
       Path("validation_data", &Recipe::validation_data, true),
       List("outputs", &Recipe::outputs, "record fields of the stages' outputs, separated by commas",
            false),
+      List("distill_rounds", &Recipe::distill_rounds,
+           "record fields with {round}, separated by commas", false),
       Text("distill_output", &Recipe::distill_output, true),
       Path("out", &Recipe::out, false),
       Integer("prompt_length", &Recipe::prompt_length, 1, true, kMaxPromptLength),

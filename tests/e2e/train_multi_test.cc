@@ -74,6 +74,32 @@ TEST_P(TrainMulti, TheRunnerWritesTheTracesThatWereLearned) {
 INSTANTIATE_TEST_SUITE_P(Placements, TrainMulti, ::testing::Values("front", "inline"),
                          [](const auto& param_info) { return std::string(param_info.param); });
 
+// A trace in one go: the baseline that learns to write all outputs.
+TEST(TrainMultiDistill, WritesTheWholeTrace) {
+  const TrainFolder folder("multi_distill");
+  WriteLoop(folder, "front");
+  folder.Write("one.yaml", R"(base: base
+stages:
+  - {name: all, prompt: d/last, input: "{Q}{K}:", start: "<bos>", stop_tokens: ["<eos>"],
+     max_tokens: 12}
+)");
+  const Result<TrainReport> report = folder.Train(
+      "multi.yaml", {"kind=distill", "chain=" + folder.Path("one.yaml"), "outputs=",
+                     "distill_rounds=O_{round}A, O_{round}B", "distill_output=.",
+                     "out=" + folder.Path("d")});
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  Result<std::unique_ptr<Base>> base = LoadBase(folder.Path("base"), {.thread_count = 1});
+  ASSERT_TRUE(base.ok());
+  const Result<ChainSpec> spec = LoadChainSpec(folder.Path("one.yaml"));
+  ASSERT_TRUE(spec.ok()) << spec.status().message();
+  const Result<std::vector<Record>> records = LoadRecords(folder.Path("traces.jsonl"));
+  const auto runner = ChainRunner::Create(**base, *spec, {});
+  ASSERT_TRUE(runner.ok()) << runner.status().message();
+  const std::vector<RecordResult> results = (*runner)->Run(*records);
+  EXPECT_EQ(results[0].stages[0].text, "pqr!.");
+  EXPECT_EQ(results[1].stages[0].text, "stuvw!.");
+}
+
 TEST(TrainMultiFaults, EachNamesItsPlace) {
   const TrainFolder folder("multi_faults");
   WriteLoop(folder, "front");
