@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# The numbers of docs/results.md: trains every prompt with three seeds and compares all methods on
+# The numbers of docs/results.md: trains every prompt with every seed and compares all methods on
 # held-out questions.
-#   tools/run_results.sh [world|inline|babi ...]     default: all; inline: the world, each prompt
-#                                                    before its stage instead of in front
-# Variables: SEEDS ("1 2 3"), N (test questions of the world, 500), OUT (out/results),
+#   tools/run_results.sh [TASK ...]     default: all of world, rewrite, memory, active-rag, inline, babi
+#     world       compress & QA on the generated world, and figure 4 of the paper
+#     rewrite     query rewriting & QA          memory   memory & reasoning, several rounds
+#     active-rag  several retrievals a question
+#     inline      compress & QA, each prompt before its stage instead of in front
+#     babi        compress & QA on bAbI tasks 1 to 3
+# Variables: SEEDS ("1 2 3"), N (test questions of a task of the world, 500), OUT (out/results),
 #   BABI (../shared/data/babi: the files qa1_*_train.txt to qa3_*_train.txt), ONEPASS (the release
 #   build's program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a
 #   trial), EVAL (flags for every comparison, e.g. "--threads 1"), PARALLEL=1 (all seeds train at
@@ -19,35 +23,54 @@ out=${OUT:-out/results}
 parallel=${PARALLEL:-0}
 babi=${BABI:-../shared/data/babi}
 data=$out/data
+index=$data/world-index
 mkdir -p "$data"
 
+# The prompts of each task, in the order of training: what reads others' outputs comes behind them.
+declare -A prompts_of=(
+  [world]="compress answer answer-fthss answer-continue prompt-tuning distill"
+  [inline]="compress answer answer-fthss"
+  [babi]="compress answer answer-fthss prompt-tuning distill"
+  [rewrite]="rewrite answer answer-fthss prompt-tuning distill"
+  [memory]="reason recall fthss prompt-tuning distill"
+  [active-rag]="plan answer combine fthss prompt-tuning distill"
+)
+# The folder of its recipes, and the name of its samples, where it is not the task's.
+declare -A recipes_of=([world]=demo [inline]=demo)
+declare -A samples_of=([inline]=world)
+
 # train TASK SEED PROMPT: one prompt, by the recipe of that name; its best state goes to
-# OUT/TASK/seedSEED/PROMPT. The world's recipes are the demo's.
+# OUT/TASK/seedSEED/PROMPT.
 train() {
-  local task=$1 seed=$2 prompt=$3 recipes=demo samples=world
-  local prompts=$out/$task/seed$seed work=$out/train/$task/seed$seed/$prompt
+  local task=$1 seed=$2 prompt=$3
+  local recipes=${recipes_of[$task]:-$task} samples=${samples_of[$task]:-$task}
+  local prompts=$out/$task/seed$seed work=$out/train/$task/seed$seed/$prompt recipe=$prompt
   [ -e "$prompts/$prompt" ] && return
-  [ "$task" = babi ] && recipes=babi samples=babi
   local overrides=("data=$data/$samples-train.jsonl" "validation_data=$data/$samples-validation.jsonl"
     "out=$work" "seed=$seed" "init_seed=$seed")
   case "$task/$prompt" in
     inline/answer-fthss) overrides+=("chain=chains/demo-inline/fthss.yaml") ;;
     inline/*) overrides+=("chain=chains/demo-inline/chain.yaml") ;;
+    # Figure 4: the text chain's prompt goes on for 320 samples on handed-over KV.
+    world/answer-continue)
+      recipe=answer-fthss
+      overrides+=("init_prompt=$prompts/answer" "max_steps=40" "learning_rate=0.005") ;;
   esac
-  case "$prompt" in
-    answer | answer-fthss) overrides+=("upstream_prompts=$prompts/compress") ;;
+  case "$task/$prompt" in
+    rewrite/answer*) overrides+=("upstream_prompts=$prompts/rewrite" "index=search=$index") ;;
+    rewrite/prompt-tuning | rewrite/distill | active-rag/*) overrides+=("index=search=$index") ;;
+    world/answer* | inline/answer* | babi/answer*)
+      overrides+=("upstream_prompts=$prompts/compress") ;;
   esac
-  "$onepass" train "recipes/$recipes/$prompt.yaml" "${overrides[@]}" ${TRAIN:-}
+  "$onepass" train "recipes/$recipes/$recipe.yaml" "${overrides[@]}" ${TRAIN:-}
   mkdir -p "$prompts"
+  rm -rf "$prompts/$prompt.new"
   cp -r "$work/best" "$prompts/$prompt.new"
   mv "$prompts/$prompt.new" "$prompts/$prompt"
 }
 
-# Stage A first: the others read what it writes.
 train_seed() {
-  local prompts="compress answer answer-fthss prompt-tuning distill"
-  [ "$1" = inline ] && prompts="compress answer answer-fthss"
-  for prompt in $prompts; do
+  for prompt in ${prompts_of[$1]}; do
     echo "== $1, seed $2: $prompt"
     train "$1" "$2" "$prompt"
   done
@@ -66,23 +89,56 @@ train_all() {
   for pid in "${pids[@]}"; do wait "$pid"; done
 }
 
-world_data() {
-  "$onepass" data world --split train --count 4000 --seed 1 --out "$data/world-train.jsonl"
-  "$onepass" data world --split validation --count 200 --seed 1 --out "$data/world-validation.jsonl"
-  "$onepass" data world --split test --count "$n" --seed 2 --out "$data/world-test.jsonl"
+# samples NAME WORLD_TASK: train, validation and test of a task of the world.
+samples() {
+  "$onepass" data world --task "$2" --split train --count 4000 --seed 1 --out "$data/$1-train.jsonl"
+  "$onepass" data world --task "$2" --split validation --count 200 --seed 1 \
+    --out "$data/$1-validation.jsonl"
+  "$onepass" data world --task "$2" --split test --count "$n" --seed 2 --out "$data/$1-test.jsonl"
 }
 
-# compare_on_world TASK SUITE
-compare_on_world() {
-  world_data
+# One index of the documents of all splits, whose names differ.
+make_index() {
+  local split seed
+  : >"$data/corpus.jsonl"
+  for split in train validation test; do
+    seed=1
+    [ $split = test ] && seed=2
+    "$onepass" data world --task corpus --split $split --seed $seed --out "$data/corpus-$split.jsonl"
+    cat "$data/corpus-$split.jsonl" >>"$data/corpus.jsonl"
+  done
+  "$onepass" index build --input "$data/corpus.jsonl" --out "$index"
+}
+
+# compare TASK SUITE
+compare() {
   train_all "$1"
-  "$onepass" eval "$2" --data "$data/world-test.jsonl" --n "$n" \
+  "$onepass" eval "$2" --data "$data/${samples_of[$1]:-$1}-test.jsonl" --n "$n" \
     --seeds "${seeds// /,}" --prompts "$out/$1/seed{seed}" --out "$out/$1" ${EVAL:-}
 }
 
-world() { compare_on_world world chains/demo/suite.yaml; }
-
-inline() { compare_on_world inline chains/demo-inline/suite.yaml; }
+world() {
+  samples world compress-qa
+  compare world chains/demo/suite.yaml
+}
+inline() {
+  samples world compress-qa
+  compare inline chains/demo-inline/suite.yaml
+}
+rewrite() {
+  samples rewrite rewrite-qa
+  make_index
+  compare rewrite chains/rewrite/suite.yaml
+}
+memory() {
+  samples memory memory-reasoning
+  compare memory chains/memory/suite.yaml
+}
+active-rag() {
+  samples active-rag active-rag
+  make_index
+  compare active-rag chains/active-rag/suite.yaml
+}
 
 # bAbI tasks 1 to 3: one prompt a stage for all three, tested on each. Of longer stories the last 40
 # sentences are kept: no question of these files needs an earlier one.
@@ -106,10 +162,10 @@ babi() {
   done
 }
 
-[ $# -gt 0 ] || set -- world inline babi
+[ $# -gt 0 ] || set -- world rewrite memory active-rag inline babi
 for what in "$@"; do
   case "$what" in
-    world | inline | babi) "$what" ;;
-    *) echo "usage: tools/run_results.sh [world|inline|babi ...]" >&2; exit 2 ;;
+    world | rewrite | memory | active-rag | inline | babi) "$what" ;;
+    *) echo "usage: tools/run_results.sh [world|rewrite|memory|active-rag|inline|babi ...]" >&2; exit 2 ;;
   esac
 done

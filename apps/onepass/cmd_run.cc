@@ -23,6 +23,7 @@ struct RunFlags {
   std::string base;
   std::string handoff;
   std::string explain;
+  std::vector<std::string> indexes;
   std::string kv = "f32";
   std::string on_error = "stop";
   std::vector<std::string> prompts;
@@ -85,6 +86,7 @@ Status Run(const RunFlags& flags, bool* faulty) {
   }
   if (!flags.base.empty()) spec.base = flags.base;
   for (const std::string& setting : flags.prompts) CheckUsage(SetPrompt(setting, &spec));
+  for (const std::string& setting : flags.indexes) CheckUsage(spec.SetIndex(setting));
   RunnerOptions options = flags.runner;
   if (!flags.handoff.empty()) {
     ASSIGN_OR_RETURN(options.handoff, ParseHandoff(flags.handoff));
@@ -151,6 +153,7 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
                    "A faulty record: stop and write nothing, or skip it with an error line")
       ->check(CLI::IsMember({"skip", "stop"}));
   command->add_option("--set", flags->prompts, "STAGE.prompt=DIR: another prompt for a stage");
+  command->add_option("--index", flags->indexes, "TOOL=FOLDER: another index for a tool");
   command->add_option("--base", flags->base, "Another base folder than the chain's");
   command->add_option("--backend", flags->backend.backend, "Kernels")
       ->check(CLI::IsMember(BackendNames()));

@@ -296,6 +296,20 @@ bool ChainSpec::UsesTool(const std::string& text) const {
                              [&](const ToolSpec& tool) { return UsesField(text, tool.name); });
 }
 
+Status ChainSpec::SetIndex(const std::string& setting) {
+  const size_t equals = setting.find('=');
+  const int tool = ToolOf(setting.substr(0, equals));
+  if (equals == std::string::npos || tool < 0) {
+    std::string names;
+    for (const ToolSpec& each : tools) names += (names.empty() ? "" : ", ") + Quote(each.name);
+    return InvalidArgument("index: want TOOL=FOLDER, one of the tools " +
+                           (names.empty() ? "(there are none)" : names) + ", found " +
+                           Quote(setting));
+  }
+  tools[tool].index = setting.substr(equals + 1);
+  return Status::Ok();
+}
+
 std::vector<std::string> ChainSpec::ToolNames() const {
   std::vector<std::string> names;
   for (const ToolSpec& tool : tools) names.push_back(tool.name);

@@ -77,6 +77,8 @@ struct ChainSpec {
   bool UsesTool(const std::string& text) const;
   std::vector<std::string> StageNames() const;
   std::vector<std::string> ToolNames() const;
+  // "TOOL=FOLDER": the index of a tool, instead of the file's. kInvalidArgument names the tools.
+  Status SetIndex(const std::string& setting);
   // The flow; where it is empty, the one that stands for it.
   std::vector<FlowPart> FlowParts() const;
 };

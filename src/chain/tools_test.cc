@@ -179,6 +179,11 @@ TEST_F(ToolsTest, FaultsNameTheirPlace) {
   ChainSpec spec = Spec(1);
   spec.tools[0].index = index_ + "-none";
   EXPECT_THAT(fault(spec), HasSubstr("tools.yaml: tool \"search\": index " + index_ + "-none"));
+  EXPECT_TRUE(spec.SetIndex("search=" + index_).ok());
+  EXPECT_EQ(spec.tools[0].index, index_);
+  EXPECT_EQ(spec.SetIndex("find=x").message(),
+            "index: want TOOL=FOLDER, one of the tools \"search\", found \"find=x\"");
+  EXPECT_FALSE(spec.SetIndex("search").ok());
   spec = Spec(1);
   spec.tools[0].name = "a";
   EXPECT_THAT(fault(spec), HasSubstr("want a name of its own among stages and tools"));

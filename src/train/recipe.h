@@ -48,6 +48,7 @@ struct Recipe {
       upstream_prompts;  // folders of the earlier stages, instead of the chain's
   UpstreamSource upstream_outputs = UpstreamSource::kRecord;
   std::string upstream_kv;      // folder of `onepass kv dump`; empty: KV is computed (online)
+  std::vector<std::string> indexes;  // "TOOL=FOLDER", instead of the chain\'s
   std::string data;             // JSONL or JSON array of records
   std::string validation_data;  // may be empty
   // Record field of each stage's output, in stage order; "{round}" in it counts the stage's runs.

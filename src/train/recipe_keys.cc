@@ -164,6 +164,7 @@ const std::vector<RecipeKey>& RecipeKeys() {
           "upstream_outputs", &Recipe::upstream_outputs,
           {{"record", UpstreamSource::kRecord}, {"generated", UpstreamSource::kGenerated}}, true),
       Path("upstream_kv", &Recipe::upstream_kv, false),
+      List("index", &Recipe::indexes, "TOOL=FOLDER of an index, separated by commas", false),
       Path("data", &Recipe::data, true),
       Path("validation_data", &Recipe::validation_data, true),
       List("outputs", &Recipe::outputs, "record fields of the stages' outputs, separated by commas",

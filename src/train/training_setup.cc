@@ -90,6 +90,7 @@ Status LoadPrompts(TrainingSetup& setup) {
   }
   RETURN_IF_ERROR(LoadInitPrompts(setup));
   setup.prompts.resize(setup.spec.stages.size());
+  setup.prompt_faults.resize(setup.spec.stages.size());
   for (int i = 0; i < std::ssize(setup.spec.stages); ++i) {
     const std::string& folder = setup.spec.stages[i].prompt;
     if (setup.Trains(i)) {
@@ -114,15 +115,16 @@ Status LoadPrompts(TrainingSetup& setup) {
       const Status fits = CheckPromptFits(
           prompt, folder,
           PlaceOnBase(*setup.base, setup.spec.placement, setup.spec.stages[i].added_tokens));
-      if (i > first && setup.spec.flow.empty()) {
-        // A later stage's prompt of another base, say, will be trained again.
-        setup.prompt_lengths.push_back(fits.ok() ? prompt.length() : recipe.prompt_length);
+      if (!fits.ok()) {
+        // One of another base, say, will be trained again; it is a fault where it is needed now.
+        setup.prompt_faults[i] = fits.WithPrefix(
+            i < std::ssize(recipe.upstream_prompts)
+                ? recipe.file + ": upstream_prompts"
+                : setup.spec.file + ": stage " + Quote(setup.spec.stages[i].name));
+        if (i < first && setup.spec.flow.empty()) return setup.prompt_faults[i];
+        setup.prompt_lengths.push_back(recipe.prompt_length);
         continue;
       }
-      RETURN_IF_ERROR(
-          fits.WithPrefix(i < std::ssize(recipe.upstream_prompts)
-                              ? recipe.file + ": upstream_prompts"
-                              : setup.spec.file + ": stage " + Quote(setup.spec.stages[i].name)));
       setup.prompt_lengths.push_back(prompt.length());
       setup.prompts[i] = std::move(prompt);
     }
@@ -130,7 +132,10 @@ Status LoadPrompts(TrainingSetup& setup) {
   return Status::Ok();
 }
 
-Status MissingPrompt(const std::string& where, const StageSpec& stage) {
+// A stage's prompt that is needed and not there.
+Status MissingPrompt(const TrainingSetup& setup, const std::string& where, int index) {
+  RETURN_IF_ERROR(setup.prompt_faults[index]);
+  const StageSpec& stage = setup.spec.stages[index];
   return NotFound(where + ": stage " + Quote(stage.name) + ": want its trained prompt at " +
                   stage.prompt + ", found none (train it first)");
 }
@@ -150,7 +155,7 @@ Status CompileTrainingPlan(TrainingSetup& setup) {
     if (setup.tape.roles[id] == TapeRole::kUnused || setup.prompts[segment.stage].has_value()) {
       continue;
     }
-    return MissingPrompt(setup.spec.file, setup.spec.stages[segment.stage]);
+    return MissingPrompt(setup, setup.spec.file, segment.stage);
   }
   return Status::Ok();
 }
@@ -170,7 +175,7 @@ Result<std::function<Status(Record*)>> GenerateUpstream(TrainingSetup& setup,
   }
   for (int i = 0; i < stage; ++i) {
     const bool missing = setup.prompt_lengths[i] > 0 && !setup.prompts[i].has_value();
-    if (missing) return MissingPrompt(where, setup.spec.stages[i]);
+    if (missing) return MissingPrompt(setup, where, i);
   }
   ASSIGN_OR_RETURN(
       std::shared_ptr<UpstreamOutputs> upstream,
@@ -243,7 +248,7 @@ Status PlaceAddedTokens(TrainingSetup& setup) {
           if (setup.Trains(stage)) {
             if (setup.tape.roles[id] == TapeRole::kConstant) setup.tape.TapeToo(setup.plan, id);
           } else if (!setup.prompts[stage].has_value()) {
-            return MissingPrompt(setup.spec.file, setup.spec.stages[stage]);
+            return MissingPrompt(setup, setup.spec.file, stage);
           }
         }
       }
@@ -322,6 +327,9 @@ Result<std::unique_ptr<TrainingSetup>> PrepareTraining(const Recipe& recipe,
   setup->recipe = recipe;
   ASSIGN_OR_RETURN(setup->spec, LoadChainSpec(recipe.chain));
   if (recipe.placement.has_value()) setup->spec.placement = *recipe.placement;
+  for (const std::string& index : recipe.indexes) {
+    RETURN_IF_ERROR(setup->spec.SetIndex(index).WithPrefix(recipe.file));
+  }
   ASSIGN_OR_RETURN(setup->stages, FindStages(setup->spec, recipe));
   RETURN_IF_ERROR(SetHandoffs(recipe, setup->stages, setup->spec));
   Result<std::unique_ptr<Base>> base =
