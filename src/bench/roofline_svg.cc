@@ -1,4 +1,4 @@
-// The picture of roofline.h. Text of the measurement goes in through Escape() only.
+// The picture of roofline.h. Text of the measurement goes in through EscapeMarkup() only.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 #include "bench/roofline.h"
 #include "core/check.h"
-#include "core/utf8.h"
+#include "core/markup.h"
 
 namespace onepass {
 namespace {
@@ -22,31 +22,6 @@ constexpr double kHeight = 400;
 constexpr double kListLeft = kLeft + kWidth + 28;
 constexpr double kPictureWidth = kListLeft + 330;
 constexpr double kRowHeight = 22;
-
-std::string Escape(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const Utf8Part part = FirstUtf8Part(text);
-    const std::string_view bytes = text.substr(0, part.length);
-    text.remove_prefix(part.length);
-    const char first = bytes[0];
-    if (first == '<') {
-      out += "&lt;";
-    } else if (first == '>') {
-      out += "&gt;";
-    } else if (first == '&') {
-      out += "&amp;";
-    } else if (first == '"') {
-      out += "&quot;";
-    } else if (!part.complete || static_cast<unsigned char>(first) < 0x20 ||
-               bytes == "\xEF\xBF\xBE" || bytes == "\xEF\xBF\xBF") {
-      out += '?';
-    } else {
-      out += bytes;
-    }
-  }
-  return out;
-}
 
 // What one axis shows, as powers of ten.
 struct Axis {
@@ -99,10 +74,11 @@ class Picture {
     Add("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
         "width=\"{0:.0f}\" height=\"{1:.0f}\" role=\"img\">",
         kPictureWidth, height);
-    Add("<title>{}</title>", Escape(roofline_.title));
+    Add("<title>{}</title>", EscapeMarkup(roofline_.title));
     AddStyle();
     Add("<rect class=\"page\" width=\"{:.0f}\" height=\"{:.0f}\"/>", kPictureWidth, height);
-    Add("<text class=\"head\" x=\"{:.0f}\" y=\"26\">{}</text>", kLeft, Escape(roofline_.title));
+    Add("<text class=\"head\" x=\"{:.0f}\" y=\"26\">{}</text>", kLeft,
+        EscapeMarkup(roofline_.title));
     AddAxes();
     AddRoofs();
     AddPoints();
@@ -216,7 +192,7 @@ class Picture {
   }
 
   std::string Line(const RooflinePoint& point) const {
-    return Escape(point.weights + ", " + point.name + ": " + point.value) +
+    return EscapeMarkup(point.weights + ", " + point.name + ": " + point.value) +
            fmt::format(", {:.0f}%", 100 * point.share);
   }
 

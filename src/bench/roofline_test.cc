@@ -4,99 +4,23 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <filesystem>
-#include <map>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "core/utf8.h"
+#include "core/xml_for_test.h"
 #include "model/checkpoint.h"
 
 namespace onepass {
 namespace {
 
-struct Element {
-  std::string name;
-  std::map<std::string, std::string> attributes;
-
-  double Number(const std::string& attribute) const { return std::stod(attributes.at(attribute)); }
-};
-
-bool IsName(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == ':';
-  });
-}
-
-// No '<' and '&' but as the five entities.
-bool IsEscaped(std::string_view text) {
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '<') return false;
-    if (text[i] != '&') continue;
-    const std::string_view rest = text.substr(i);
-    if (!rest.starts_with("&lt;") && !rest.starts_with("&gt;") && !rest.starts_with("&amp;") &&
-        !rest.starts_with("&quot;") && !rest.starts_with("&apos;")) {
-      return false;
-    }
-  }
-  return true;
-}
-
-// The elements of a well-formed XML document (no declarations, comments, CDATA), in the order in
-// which they open; none: it is not well-formed.
-std::optional<std::vector<Element>> ParseXml(std::string_view text) {
-  if (!IsUtf8(text)) return std::nullopt;
-  std::vector<Element> elements;
-  std::vector<std::string> open;
-  while (true) {
-    const size_t tag = text.find('<');
-    if (!IsEscaped(text.substr(0, tag))) return std::nullopt;
-    if (tag == std::string_view::npos) break;
-    if (open.empty() && !elements.empty()) return std::nullopt;  // two roots
-    text.remove_prefix(tag + 1);
-    const size_t end = text.find('>');
-    if (end == std::string_view::npos) return std::nullopt;
-    std::string_view inside = text.substr(0, end);
-    text.remove_prefix(end + 1);
-    if (inside.starts_with('/')) {
-      if (open.empty() || open.back() != inside.substr(1)) return std::nullopt;
-      open.pop_back();
-      continue;
-    }
-    const bool is_empty = inside.ends_with('/');
-    if (is_empty) inside.remove_suffix(1);
-    Element element;
-    element.name = inside.substr(0, inside.find(' '));
-    if (!IsName(element.name)) return std::nullopt;
-    inside.remove_prefix(element.name.size());
-    while (!inside.empty()) {
-      const size_t equals = inside.find("=\"");
-      if (inside[0] != ' ' || equals == std::string_view::npos) return std::nullopt;
-      const std::string name(inside.substr(1, equals - 1));
-      inside.remove_prefix(equals + 2);
-      const size_t quote = inside.find('"');
-      if (!IsName(name) || quote == std::string_view::npos) return std::nullopt;
-      if (!IsEscaped(inside.substr(0, quote))) return std::nullopt;
-      if (!element.attributes.emplace(name, inside.substr(0, quote)).second) return std::nullopt;
-      inside.remove_prefix(quote + 1);
-    }
-    if (!is_empty) open.push_back(element.name);
-    elements.push_back(std::move(element));
-  }
-  if (!open.empty() || elements.empty()) return std::nullopt;
-  return elements;
-}
-
 // The centres of the marks of points, in their order.
-std::vector<std::pair<double, double>> MarksOf(const std::vector<Element>& elements) {
+std::vector<std::pair<double, double>> MarksOf(const std::vector<XmlElement>& elements) {
   std::vector<std::pair<double, double>> marks;
   for (size_t i = 0; i + 2 < elements.size(); ++i) {
     if (elements[i].name != "g") continue;
-    const Element& mark = elements[i + 2];  // behind its title
+    const XmlElement& mark = elements[i + 2];  // behind its title
     if (mark.name == "circle") {
       marks.emplace_back(mark.Number("cx"), mark.Number("cy"));
     } else {
@@ -107,8 +31,8 @@ std::vector<std::pair<double, double>> MarksOf(const std::vector<Element>& eleme
   return marks;
 }
 
-Element ById(const std::vector<Element>& elements, const std::string& id) {
-  for (const Element& element : elements) {
+XmlElement ById(const std::vector<XmlElement>& elements, const std::string& id) {
+  for (const XmlElement& element : elements) {
     const auto found = element.attributes.find("id");
     if (found != element.attributes.end() && found->second == id) return element;
   }
@@ -185,9 +109,9 @@ TEST(RooflineSvg, RoofsPassThroughWorkThatReachesThem) {
   ASSERT_TRUE(elements);
   const auto marks = MarksOf(*elements);
   ASSERT_EQ(marks.size(), 3u);
-  const Element f32 = ById(*elements, "roof-f32");
-  const Element int8 = ById(*elements, "roof-int8");
-  const Element memory = ById(*elements, "roof-memory");
+  const XmlElement f32 = ById(*elements, "roof-f32");
+  const XmlElement int8 = ById(*elements, "roof-int8");
+  const XmlElement memory = ById(*elements, "roof-memory");
   EXPECT_NEAR(f32.Number("y1"), marks[0].second, kRounding);
   EXPECT_NEAR(f32.Number("y2"), marks[0].second, kRounding);
   EXPECT_NEAR(int8.Number("y1"), marks[2].second, kRounding);
