@@ -4,7 +4,8 @@
 #   tools/demo.sh            needs a release build (make demo makes one)
 # Variables: OUT (out/demo), ONEPASS (the release build's program), DEMO_QUESTIONS (200), DEMO_STEPS
 # (of training, 60), DEMO_RUNS (of the last measurement, 3).
-# Writes OUT/results.json, samples_<method>.jsonl beside it, and the trained prompt.
+# Writes OUT/results.json, report.html and samples_<method>.jsonl beside it, and the trained prompt.
+# Runs of a method that OUT holds already, of the same questions and prompts, are taken from there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 onepass=${ONEPASS:-build/release/apps/onepass/onepass}
@@ -41,4 +42,4 @@ echo "== What the hand-off saves where texts are long: a model of 135M random we
 "$onepass" bench handoff --tokens 500 --runs "$runs"
 
 echo
-echo "The comparison is in $out/results.json too, each answer in $out/samples_<method>.jsonl. ($SECONDS s)"
+echo "The comparison is in $out/report.html and results.json too, each answer in $out/samples_<method>.jsonl. ($SECONDS s)"

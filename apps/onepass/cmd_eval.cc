@@ -1,4 +1,5 @@
 // onepass eval SUITE.yaml: answers the same questions by every method and compares them.
+// onepass eval report FOLDER...: one report of several comparisons.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "commands.h"
 #include "eval/compare.h"
 #include "eval/report.h"
+#include "eval/report_files.h"
 #include "eval/suite.h"
 #include "kernels/registry.h"
 
@@ -25,7 +27,14 @@ struct Flags {
   std::string on_error = "stop";
   std::string kv = "f32";
   int64_t n = -1;
+  bool restart = false;
   BaseOptions base;
+};
+
+struct ReportFlags {
+  std::vector<std::string> folders;
+  std::string out;
+  std::string title = "Results";
 };
 
 // One line that rewrites itself on a terminal; nothing elsewhere.
@@ -48,6 +57,7 @@ Status Run(const Flags& flags, bool* faulty) {
   }
   CompareOptions options;
   options.out = flags.out;
+  options.restart = flags.restart;
   options.base = flags.base;
   ASSIGN_OR_RETURN(options.kv_dtype, ParseKvType(flags.kv));
   options.on_progress = ShowProgress;
@@ -56,10 +66,30 @@ Status Run(const Flags& flags, bool* faulty) {
     *faulty = true;
     std::fprintf(stderr, "onepass: left out: %s\n", fault.message().c_str());
   };
-  ASSIGN_OR_RETURN(const std::vector<MethodResult> results, Compare(suite, options));
-  fmt::print("{}: {} questions\n{}", suite.task, results.front().runs.front().n,
-             ResultsToTable(results));
+  ASSIGN_OR_RETURN(const Comparison comparison, Compare(suite, options));
+  std::string taken;
+  if (comparison.runs_taken > 0) {
+    taken = fmt::format(", {} of {} runs taken from {}/runs", comparison.runs_taken,
+                        comparison.runs, flags.out);
+  }
+  fmt::print("{}: {} questions{}\n{}", suite.task, comparison.results.methods.front().n, taken,
+             ResultsToTable(comparison.results));
   return Status::Ok();
+}
+
+void AddReportCommand(CLI::App& eval, int* exit_code) {
+  CLI::App* app = eval.add_subcommand("report", "one report of several comparisons");
+  auto flags = std::make_shared<ReportFlags>();
+  app->add_option("folders", flags->folders, "what eval wrote with --out; a section each")
+      ->required();
+  app->add_option("--out", flags->out, "folder for report.md and report.html")->required();
+  app->add_option("--title", flags->title, "of the page")->capture_default_str();
+  app->callback([&eval, flags, exit_code] {
+    if (eval.count("suite") > 0) {
+      CheckUsage(InvalidArgument("eval: want a suite or report, found both"));
+    }
+    *exit_code = ReportStatus(CombineReports(flags->folders, flags->title, flags->out));
+  });
 }
 
 }  // namespace
@@ -67,7 +97,8 @@ Status Run(const Flags& flags, bool* faulty) {
 void AddEvalCommand(CLI::App& app, int* exit_code) {
   CLI::App* eval = app.add_subcommand("eval", "compare methods on the same questions");
   auto flags = std::make_shared<Flags>();
-  eval->add_option("suite", flags->suite, "suite YAML")->required();
+  eval->add_option("suite", flags->suite, "suite YAML");
+  AddReportCommand(*eval, exit_code);
   eval->add_option("--n", flags->n, "questions to use (0: all), instead of the suite's")
       ->check(CLI::NonNegativeNumber);
   eval->add_option("--seeds", flags->seeds, "e.g. 1,2,3, instead of the suite's")
@@ -76,7 +107,11 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   eval->add_option("--task", flags->task, "the task's name in the report");
   eval->add_option("--prompts", flags->prompts,
                    "folder of the prompts, instead of the suite's; {seed} is replaced");
-  eval->add_option("--out", flags->out, "folder for results.json and samples_<method>.jsonl");
+  eval->add_option(
+      "--out", flags->out,
+      "folder for results.json, report.html, report.md, samples_<method>.jsonl and runs; runs "
+      "that are there are taken in place of running them again");
+  eval->add_flag("--restart", flags->restart, "run everything anew, whatever --out holds");
   eval->add_option("--on-error", flags->on_error,
                    "a faulty record: stop, or skip it for all methods")
       ->check(CLI::IsMember({"skip", "stop"}))
@@ -91,7 +126,9 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   eval->add_option("--threads", flags->base.thread_count, "0: one per hardware thread")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  eval->callback([flags, exit_code] {
+  eval->callback([eval, flags, exit_code] {
+    if (!eval->get_subcommands().empty()) return;
+    if (flags->suite.empty()) CheckUsage(InvalidArgument("suite is required"));
     bool faulty = false;
     *exit_code = ReportStatus(Run(*flags, &faulty));
     if (faulty) *exit_code = 1;

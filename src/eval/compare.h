@@ -1,42 +1,43 @@
-// Runs a suite: every method over the same records, one question at a time, scored and timed.
+// Runs a suite: every method over the same records, scored and timed, and written as it goes.
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <string>
-#include <vector>
 
 #include "chain/record.h"
 #include "core/status.h"
 #include "engine/engine.h"
-#include "eval/report.h"
+#include "eval/results.h"
 #include "eval/suite.h"
 
 namespace onepass {
 
 struct CompareOptions {
-  std::string out;  // folder for results.json and samples_<method>.jsonl; empty: no files
+  std::string out;       // folder for everything that is written; empty: no files
+  bool restart = false;  // run everything anew, whatever runs `out` holds
   BaseOptions base;
   DType kv_dtype = DType::kF32;  // what KV is stored in, for methods that do not say
   OnError on_error = OnError::kStop;
-  // With kSkip: the fault of each record that is left out. May be empty.
+  // With kSkip: the fault of each record that is left out, once. May be empty.
   std::function<void(const Status& fault)> on_skipped;
-  // After each question; may be empty.
+  // After each question or batch; may be empty.
   std::function<void(const std::string& method, uint64_t seed, int64_t done, int64_t total)>
       on_progress;
 };
 
-// One result a method, in the suite's order. A method whose prompts do not depend on the seed runs
-// once. The first fault (a chain, a prompt, a record without its fields) ends it; with kSkip a
-// record's fault leaves it out, of all methods if one could not do it, so that all are compared on
-// the same questions. The files are written at the end, each whole or not at all.
-Result<std::vector<MethodResult>> Compare(const SuiteSpec& suite, const CompareOptions& options);
+struct Comparison {
+  TaskResults results;     // methods in the suite's order
+  int64_t runs = 0;        // of a method with one seed's prompts
+  int64_t runs_taken = 0;  // of these, from an earlier comparison's files
+};
 
-// The accepted answers of a record: its gold field, and its aliases where the suite names a field.
-Result<std::vector<std::string>> AcceptedAnswers(const SuiteSpec& suite, const Record& record);
-
-// The chain of a method, with the suite's prompts for one seed put in.
-Result<ChainSpec> BindMethod(const SuiteSpec& suite, const MethodSpec& method, uint64_t seed);
+// A method whose prompts do not depend on the seed runs once. The first fault (a chain, a prompt, a
+// record without its fields) ends it; with kSkip a record's fault leaves it out, of all methods if
+// one could not do it, so that all are compared on the same questions.
+// With `out` each run is kept as soon as it is done (out/runs), and a later comparison takes it in
+// place of running it where all that decides its answers is the same. The other files are written
+// at the end: all, or none.
+Result<Comparison> Compare(const SuiteSpec& suite, const CompareOptions& options);
 
 }  // namespace onepass

@@ -5,8 +5,10 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "chain/tiny_chain_for_test.h"
+#include "eval/answer_questions.h"
 
 namespace onepass {
 namespace {
@@ -64,31 +66,40 @@ class CompareTest : public ::testing::Test {
   std::string dir_;
 };
 
+CompareOptions On(const std::string& out) {
+  return {.out = out, .base = {.backend = "ref", .thread_count = 1}};
+}
+
 TEST_F(CompareTest, TellsMethodsApartByWhatTheyRecompute) {
-  const Result<std::vector<MethodResult>> results =
-      Compare(Suite(), {.out = dir_ + "/out", .base = {.backend = "ref", .thread_count = 1}});
-  ASSERT_TRUE(results.ok()) << results.status().message();
-  ASSERT_EQ(results->size(), 4u);
-  const MethodResult& plain = (*results)[0];
-  const MethodResult& text = (*results)[1];
-  const MethodResult& cached = (*results)[2];
-  const MethodResult& kv = (*results)[3];
-  EXPECT_EQ(plain.runs.size(), 1u);  // it has no prompts, so seeds change nothing
-  EXPECT_EQ(plain.runs[0].recomputed_tokens, 0);
-  ASSERT_EQ(kv.runs.size(), 2u);
-  EXPECT_EQ(kv.runs[1].seed, 2u);
-  for (size_t i = 0; i < 2; ++i) {
-    EXPECT_EQ(kv.runs[i].n, 3);
-    EXPECT_EQ(kv.runs[i].recomputed_tokens, 0);
-    EXPECT_GT(cached.runs[i].recomputed_tokens, 0);
-    EXPECT_GT(text.runs[i].recomputed_tokens, cached.runs[i].recomputed_tokens);
-    EXPECT_GT(kv.runs[i].peak_kv_bytes, 0);
-    EXPECT_GT(kv.runs[i].ms, 0);
-  }
+  const Result<Comparison> compared = Compare(Suite(), On(dir_ + "/out"));
+  ASSERT_TRUE(compared.ok()) << compared.status().message();
+  EXPECT_EQ(compared->runs, 7);
+  EXPECT_EQ(compared->runs_taken, 0);
+  const std::vector<MethodResult>& methods = compared->results.methods;
+  ASSERT_EQ(methods.size(), 4u);
+  const MethodResult& plain = methods[0];
+  const MethodResult& text = methods[1];
+  const MethodResult& cached = methods[2];
+  const MethodResult& kv = methods[3];
+  EXPECT_THAT(plain.seeds, ElementsAre(1));  // it has no prompts, so seeds change nothing
+  EXPECT_EQ(plain.recomputed_tokens, 0);
+  EXPECT_THAT(kv.seeds, ElementsAre(1, 2));
+  EXPECT_EQ(kv.em.by_seed.size(), 2u);
+  EXPECT_EQ(kv.n, 3);
+  EXPECT_EQ(kv.recomputed_tokens, 0);
+  EXPECT_GT(cached.recomputed_tokens, 0);
+  EXPECT_GT(text.recomputed_tokens, cached.recomputed_tokens);
+  EXPECT_GT(kv.peak_kv_bytes, 0);
+  EXPECT_GT(*kv.ms, 0);
+  EXPECT_FALSE(kv.rounds.has_value());
+  EXPECT_FALSE(kv.tool_runs.has_value());
 
   const Result<std::string> json = ReadFile(dir_ + "/out/results.json");
   ASSERT_TRUE(json.ok());
-  EXPECT_EQ(*json, ResultsToJson(*results));
+  EXPECT_EQ(*json, ResultsToJson(compared->results));
+  for (const char* file : {"report.md", "report.html", "runs/plain-1.jsonl", "runs/kv-2.jsonl"}) {
+    EXPECT_TRUE(std::filesystem::exists(dir_ + "/out/" + file)) << file;
+  }
   for (const char* method : {"plain", "text", "cached", "kv"}) {
     const Result<std::string> samples =
         ReadFile(dir_ + "/out/samples_" + std::string(method) + ".jsonl");
@@ -100,6 +111,110 @@ TEST_F(CompareTest, TellsMethodsApartByWhatTheyRecompute) {
   }
 }
 
+TEST_F(CompareTest, TakesRunsThatWouldBeTheSame) {
+  const std::string out = dir_ + "/out";
+  const Result<Comparison> first = Compare(Suite(), On(out));
+  ASSERT_TRUE(first.ok()) << first.status().message();
+  const auto runs_taken = [&](const SuiteSpec& suite) {
+    const Result<Comparison> again = Compare(suite, On(out));
+    EXPECT_TRUE(again.ok()) << again.status().message();
+    return again.ok() ? again->runs_taken : -1;
+  };
+  const std::string kept = *ReadFile(out + "/results.json");
+  EXPECT_EQ(runs_taken(Suite()), 7);
+  EXPECT_EQ(*ReadFile(out + "/results.json"), kept);  // its times too
+  CompareOptions restart = On(out);
+  restart.restart = true;
+  EXPECT_EQ(Compare(Suite(), restart)->runs_taken, 0);
+
+  // What a report says of the runs may change, and what they do not hold.
+  SuiteSpec suite = Suite();
+  suite.task = "another";
+  suite.reference = "text";
+  suite.methods.pop_back();
+  EXPECT_EQ(runs_taken(suite), 5);
+  // A file that is cut, changed or gone.
+  const std::string plain = *ReadFile(out + "/runs/plain-1.jsonl");
+  Write("out/runs/plain-1.jsonl", plain.substr(0, plain.size() - 9));
+  Write("out/runs/kv-1.jsonl", "x");
+  std::filesystem::remove(out + "/runs/kv-2.jsonl");
+  EXPECT_EQ(runs_taken(Suite()), 4);
+
+  // All that decides an answer or its score.
+  Save(dir_ + "/prompts/2/b", 77);
+  EXPECT_EQ(runs_taken(Suite()), 4);
+  const auto expect_none = [&](const char* what, const SuiteSpec& changed) {
+    EXPECT_EQ(runs_taken(changed), 0) << what;
+    EXPECT_EQ(runs_taken(changed), 7) << what;
+  };
+  suite = Suite();
+  suite.metric = Metric::kAccuracy;
+  expect_none("metric", suite);
+  suite.choices = "AB";
+  expect_none("choices", suite);
+  suite = Suite();
+  for (MethodSpec& method : suite.methods) method.after = "x";
+  expect_none("after", suite);
+  suite = Suite();
+  suite.aliases.clear();
+  expect_none("aliases", suite);
+  suite = Suite();
+  suite.n = 2;
+  expect_none("records", suite);
+  suite = Suite();
+  for (MethodSpec& method : suite.methods) method.kv_dtype = DType::kBF16;
+  expect_none("kv", suite);
+  suite = Suite();
+  suite.batch = 2;
+  expect_none("batch", suite);
+  ASSERT_EQ(runs_taken(Suite()), 0);
+  Write("chain.yaml", *ReadFile(dir_ + "/chain.yaml") + "    min_p: 0\n");
+  EXPECT_FALSE(Compare(Suite(), On(out)).ok());  // not a chain, and no longer that of the runs
+}
+
+TEST_F(CompareTest, InLockstepAnswersAreTheSameAndTimesAreNone) {
+  SuiteSpec suite = Suite();
+  const Result<Comparison> single = Compare(suite, On(dir_ + "/single"));
+  suite.batch = 2;
+  const Result<Comparison> batch = Compare(suite, On(dir_ + "/batch"));
+  ASSERT_TRUE(single.ok());
+  ASSERT_TRUE(batch.ok()) << batch.status().message();
+  for (size_t i = 0; i < 4; ++i) {
+    MethodResult expected = single->results.methods[i];
+    expected.ms.reset();
+    expected.handoff_ms.reset();
+    EXPECT_EQ(batch->results.methods[i], expected) << expected.method;
+  }
+  const auto answers = [&](const std::string& folder) {
+    std::vector<std::string> texts;
+    std::stringstream lines(*ReadFile(dir_ + folder + "/samples_kv.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      texts.push_back(nlohmann::json::parse(line)["outputs"].dump());
+    }
+    return texts;
+  };
+  EXPECT_EQ(answers("/batch"), answers("/single"));
+}
+
+TEST_F(CompareTest, AKeptRunRemembersWhatItCouldNotDo) {
+  Write("data.jsonl",
+        "{\"Q\": \"who\", \"D\": \"the one\", \"O\": \"he\", \"also\": []}\n"
+        "{\"Q\": \"why\", \"O\": \"so\", \"also\": []}\n");
+  CompareOptions options = On(dir_ + "/out");
+  options.on_error = OnError::kSkip;
+  const Result<Comparison> first = Compare(Suite(), options);
+  ASSERT_TRUE(first.ok()) << first.status().message();
+  std::vector<std::string> faults;
+  options.on_skipped = [&](const Status& fault) { faults.push_back(fault.message()); };
+  const Result<Comparison> again = Compare(Suite(), options);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(again->runs_taken, 7);
+  EXPECT_EQ(again->results, first->results);
+  EXPECT_THAT(faults, ElementsAre(HasSubstr("record 2")));
+  options.on_error = OnError::kStop;
+  EXPECT_THAT(Compare(Suite(), options).status().message(), HasSubstr("record 2"));
+}
+
 TEST_F(CompareTest, ASkippedRecordIsSkippedForEveryMethod) {
   // Record 2 is no JSON, 3 has no gold, 5 lacks what the two-stage chains alone read, "D".
   Write("data.jsonl",
@@ -108,19 +223,18 @@ TEST_F(CompareTest, ASkippedRecordIsSkippedForEveryMethod) {
         "{\"Q\": \"when\", \"D\": \"then\", \"O\": \"now\", \"also\": []}\n"
         "{\"Q\": \"why\", \"O\": \"so\", \"also\": []}\n");
   std::vector<std::string> faults;
-  CompareOptions options{.out = dir_ + "/out", .base = {.backend = "ref", .thread_count = 1}};
+  CompareOptions options = On(dir_ + "/out");
   EXPECT_THAT(Compare(Suite(), options).status().message(), HasSubstr("record 2 (line 2)"));
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/out"));
   options.on_error = OnError::kSkip;
   options.on_skipped = [&](const Status& fault) { faults.push_back(fault.message()); };
-  const Result<std::vector<MethodResult>> results = Compare(Suite(), options);
-  ASSERT_TRUE(results.ok()) << results.status().message();
+  const Result<Comparison> compared = Compare(Suite(), options);
+  ASSERT_TRUE(compared.ok()) << compared.status().message();
   EXPECT_THAT(faults,
               ElementsAre(HasSubstr("record 2"), HasSubstr("record 3"), HasSubstr("record 5")));
-  for (const MethodResult& result : *results) {
-    for (const MethodRun& run : result.runs) {
-      EXPECT_EQ(run.n, 2) << result.method;
-      EXPECT_EQ(run.skipped, 3) << result.method;
-    }
+  for (const MethodResult& method : compared->results.methods) {
+    EXPECT_EQ(method.n, 2) << method.method;
+    EXPECT_EQ(method.skipped, 3) << method.method;
   }
   const Result<std::string> samples = ReadFile(dir_ + "/out/samples_plain.jsonl");
   ASSERT_TRUE(samples.ok());
@@ -167,6 +281,21 @@ TEST_F(CompareTest, UnwritableOutputIsAFaultAndLeavesNothing) {
   const CompareOptions options{.out = dir_ + "/file/out",
                                .base = {.backend = "ref", .thread_count = 1}};
   EXPECT_FALSE(Compare(Suite(), options).ok());
+}
+
+TEST_F(CompareTest, AFaultLeavesNoEmptyFolderAndKeepsWhatIsDone) {
+  SuiteSpec suite = Suite();
+  suite.methods[0].chain = dir_ + "/none.yaml";
+  EXPECT_FALSE(Compare(suite, On(dir_ + "/new/out")).ok());
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/new"));
+  std::filesystem::create_directories(dir_ + "/mine");
+  EXPECT_FALSE(Compare(suite, On(dir_ + "/mine")).ok());
+  EXPECT_TRUE(std::filesystem::is_empty(dir_ + "/mine"));
+  suite = Suite();
+  suite.methods[1].chain = dir_ + "/none.yaml";
+  EXPECT_FALSE(Compare(suite, On(dir_ + "/new/out")).ok());
+  EXPECT_TRUE(std::filesystem::exists(dir_ + "/new/out/runs/plain-1.jsonl"));
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/new/out/results.json"));
 }
 
 }  // namespace

@@ -15,22 +15,7 @@ namespace onepass {
 namespace {
 
 constexpr int64_t kMaxFileBytes = int64_t{1} << 20;
-constexpr size_t kMaxMethods = 256;
-constexpr size_t kMaxSeeds = 64;
-
-Result<AnswerRule> ParseRule(std::string_view name) {
-  if (name == "squad") return AnswerRule::kSquad;
-  if (name == "hotpotqa") return AnswerRule::kHotpotQa;
-  return InvalidArgument("want squad or hotpotqa, found " + Quote(name));
-}
-
-// A method's name becomes part of a file name.
-bool IsPlainName(std::string_view name) {
-  return !name.empty() && name.size() <= 64 && std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_';
-  });
-}
+constexpr size_t kMaxPaperColumns = 16;
 
 Status ReadMethod(const YamlNode& node, const std::string& file, size_t index, MethodSpec* out) {
   YamlMap map(node, file, fmt::format("methods[{}].", index));
@@ -84,7 +69,81 @@ void ReadSeeds(YamlMap& map, std::vector<uint64_t>* out) {
   }
 }
 
+// One number a metric.
+Result<std::vector<double>> ReadFigures(const YamlNode& node) {
+  if (node.kind != YamlNode::Kind::kList) {
+    return InvalidArgument("want a list of numbers, found " + Describe(node));
+  }
+  std::vector<double> values;
+  for (const YamlNode& item : node.items) {
+    const std::string& text = item.scalar;
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (item.kind != YamlNode::Kind::kScalar || item.quoted || error != std::errc() ||
+        end != text.data() + text.size() || !(value >= 0 && value <= 100)) {
+      return InvalidArgument("want numbers from 0 to 100, found " + Describe(item));
+    }
+    values.push_back(value);
+  }
+  return values;
+}
+
+void ReadPaper(YamlMap& map, const std::string& file, PaperFigures* out) {
+  std::optional<std::vector<std::string>> metrics;
+  map.TextList("paper_metrics", &metrics);
+  if (metrics.has_value()) out->metrics = *metrics;
+  const YamlNode* paper = map.Child("paper", YamlNode::Kind::kList);
+  if (paper == nullptr) return;
+  if (paper->items.size() > kMaxPaperColumns) {
+    return map.Fail(
+        paper->line, "paper",
+        fmt::format("want at most {} columns, found {}", kMaxPaperColumns, paper->items.size()));
+  }
+  for (size_t i = 0; i < paper->items.size(); ++i) {
+    YamlMap column(paper->items[i], file, fmt::format("paper[{}].", i));
+    column.Require("name");
+    column.Require("values");
+    PaperColumn& read = out->columns.emplace_back();
+    column.Text("name", &read.name);
+    if (const YamlNode* values = column.Child("values", YamlNode::Kind::kMap)) {
+      for (size_t j = 0; j < values->keys.size(); ++j) {
+        const Result<std::vector<double>> figures = ReadFigures(values->items[j]);
+        if (figures.ok()) {
+          read.values[values->keys[j]] = *figures;
+        } else {
+          column.Fail(values->items[j].line, "values." + values->keys[j],
+                      figures.status().message());
+        }
+      }
+    }
+    if (const Status status = column.Finish(); !status.ok()) return map.Fail(status);
+  }
+}
+
 }  // namespace
+
+std::string_view NameOf(Metric metric) {
+  switch (metric) {
+    case Metric::kSquad:
+      return "squad";
+    case Metric::kHotpotQa:
+      return "hotpotqa";
+    case Metric::kAccuracy:
+      break;
+  }
+  return "accuracy";
+}
+
+Result<Metric> ParseMetric(std::string_view name) {
+  for (const Metric metric : {Metric::kSquad, Metric::kHotpotQa, Metric::kAccuracy}) {
+    if (name == NameOf(metric)) return metric;
+  }
+  return InvalidArgument("want squad, hotpotqa or accuracy, found " + Quote(name));
+}
+
+AnswerRule RuleOf(Metric metric) {
+  return metric == Metric::kHotpotQa ? AnswerRule::kHotpotQa : AnswerRule::kSquad;
+}
 
 Result<std::vector<uint64_t>> ParseSeeds(std::string_view text) {
   std::vector<uint64_t> seeds;
@@ -103,41 +162,6 @@ Result<std::vector<uint64_t>> ParseSeeds(std::string_view text) {
   }
 }
 
-Status SuiteSpec::Validate() const {
-  const std::string where = file.empty() ? "suite" : file;
-  if (n < 0) return InvalidArgument(fmt::format("{}: n: want >= 0, found {}", where, n));
-  if (seeds.empty() || seeds.size() > kMaxSeeds) {
-    return InvalidArgument(
-        fmt::format("{}: seeds: want 1 to {}, found {}", where, kMaxSeeds, seeds.size()));
-  }
-  for (size_t i = 0; i < seeds.size(); ++i) {
-    if (std::find(seeds.begin(), seeds.begin() + static_cast<std::ptrdiff_t>(i), seeds[i]) !=
-        seeds.begin() + static_cast<std::ptrdiff_t>(i)) {
-      return InvalidArgument(fmt::format("{}: seeds: {} stands twice", where, seeds[i]));
-    }
-  }
-  if (data.empty()) return InvalidArgument(where + ": data: want a file, found none");
-  if (methods.empty() || methods.size() > kMaxMethods) {
-    return InvalidArgument(
-        fmt::format("{}: methods: want 1 to {}, found {}", where, kMaxMethods, methods.size()));
-  }
-  for (size_t i = 0; i < methods.size(); ++i) {
-    const MethodSpec& method = methods[i];
-    if (!IsPlainName(method.method)) {
-      return InvalidArgument(
-          fmt::format("{}: methods[{}].method: want letters, digits, - and _, found {}", where, i,
-                      Quote(method.method)));
-    }
-    for (size_t j = 0; j < i; ++j) {
-      if (methods[j].method == method.method) {
-        return InvalidArgument(
-            fmt::format("{}: methods[{}].method: \"{}\" stands twice", where, i, method.method));
-      }
-    }
-  }
-  return Status::Ok();
-}
-
 Result<SuiteSpec> ParseSuite(std::string_view yaml, const std::string& file) {
   ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(yaml, file));
   SuiteSpec suite;
@@ -154,19 +178,24 @@ Result<SuiteSpec> ParseSuite(std::string_view yaml, const std::string& file) {
   map.Text("aliases", &suite.aliases);
   map.Integer("n", 0, std::numeric_limits<int64_t>::max(), &suite.n);
   ReadSeeds(map, &suite.seeds);
-  if (const YamlNode* rule = map.Scalar("metric")) {
-    const Result<AnswerRule> parsed = ParseRule(rule->scalar);
+  if (const YamlNode* metric = map.Scalar("metric")) {
+    const Result<Metric> parsed = ParseMetric(metric->scalar);
     if (parsed.ok()) {
-      suite.rule = *parsed;
+      suite.metric = *parsed;
     } else {
-      map.Fail(rule->line, "metric", parsed.status().message());
+      map.Fail(metric->line, "metric", parsed.status().message());
     }
   }
+  map.Text("choices", &suite.choices);
+  map.Integer("batch", 1, kMaxSuiteBatch, &suite.batch);
+  map.Text("reference", &suite.reference);
+  map.Integer("figure", 1, 99, &suite.figure);
+  ReadPaper(map, file, &suite.paper);
   const YamlNode* methods = map.Child("methods", YamlNode::Kind::kList);
   RETURN_IF_ERROR(map.Finish());
-  if (methods->items.size() > kMaxMethods) {
+  if (methods->items.size() > kMaxSuiteMethods) {
     return InvalidArgument(fmt::format("{}:{}: methods: want 1 to {}, found {}", file,
-                                       methods->line, kMaxMethods, methods->items.size()));
+                                       methods->line, kMaxSuiteMethods, methods->items.size()));
   }
   for (size_t i = 0; i < methods->items.size(); ++i) {
     MethodSpec method;

@@ -16,6 +16,16 @@
 
 namespace onepass {
 
+inline constexpr size_t kMaxSuiteMethods = 256;
+inline constexpr int64_t kMaxSuiteBatch = 1024;
+
+// What the answers are scored by.
+enum class Metric { kSquad, kHotpotQa, kAccuracy };
+std::string_view NameOf(Metric metric);  // "squad", "hotpotqa", "accuracy"
+Result<Metric> ParseMetric(std::string_view name);
+// EM and F1 are measured with any metric: HotpotQA's rule with its own, SQuAD's with the others.
+AnswerRule RuleOf(Metric metric);
+
 // One way of answering: a chain, and what replaces parts of it.
 struct MethodSpec {
   std::string method;              // its name in the report; letters, digits, '-' and '_'
@@ -27,6 +37,20 @@ struct MethodSpec {
   std::string after;   // the answer follows the last of this string; empty: all of it
 };
 
+// What others have published for the same methods, to stand beside what is measured here.
+struct PaperColumn {
+  std::string name;                                   // e.g. "HotpotQA (Llama-3-8B)"
+  std::map<std::string, std::vector<double>> values;  // by method, one a metric; percent
+
+  bool operator==(const PaperColumn&) const = default;
+};
+struct PaperFigures {
+  std::vector<std::string> metrics;  // e.g. {"EM", "F1"}
+  std::vector<PaperColumn> columns;
+
+  bool operator==(const PaperFigures&) const = default;
+};
+
 struct SuiteSpec {
   std::string file;          // where it was read from, for messages
   std::string task;          // its name in the report
@@ -34,9 +58,14 @@ struct SuiteSpec {
   std::string prompts;       // folder of the methods' prompts; "{seed}" is the run's seed
   std::string gold = "O_B";  // field with the wanted answer
   std::string aliases;       // field with a list of accepted answers; optional
-  AnswerRule rule = AnswerRule::kSquad;
-  int64_t n = 0;  // the first n records; 0: all
+  Metric metric = Metric::kSquad;
+  std::string choices;  // letters that label the choices of a question; with kAccuracy alone
+  int64_t n = 0;        // the first n records; 0: all
   std::vector<uint64_t> seeds = {1};
+  int64_t batch = 1;      // questions in lockstep; times are measured at 1 alone
+  std::string reference;  // the method that the others are compared with; may be empty
+  int64_t figure = 0;     // number of the paper's figure that these methods make; 0: none
+  PaperFigures paper;
   std::vector<MethodSpec> methods;
 
   Status Validate() const;

@@ -40,7 +40,9 @@ TEST(Suite, SaysWhatItsFileSays) {
   EXPECT_EQ(suite->data, "out/test.jsonl");
   EXPECT_EQ(suite->gold, "O_B");
   EXPECT_EQ(suite->aliases, "answers");
-  EXPECT_EQ(suite->rule, AnswerRule::kHotpotQa);
+  EXPECT_EQ(suite->metric, Metric::kHotpotQa);
+  EXPECT_EQ(suite->batch, 1);
+  EXPECT_EQ(suite->figure, 0);
   EXPECT_EQ(suite->n, 20);
   EXPECT_THAT(suite->seeds, ElementsAre(1, 7));
   ASSERT_EQ(suite->methods.size(), 2u);
@@ -74,10 +76,60 @@ TEST(Suite, FaultsNameFileLineAndKey) {
   EXPECT_THAT(Fault(head + "{method: m, chain: c, prompts: {A: [1]}}\n"),
               HasSubstr("prompts.A: want a folder"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c}\nmetric: bleu\n"),
-              HasSubstr("metric: want squad or hotpotqa, found \"bleu\""));
+              HasSubstr("metric: want squad, hotpotqa or accuracy, found \"bleu\""));
   EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: [1, x]\n"), HasSubstr("seeds: want"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: [2, 2]\n"), HasSubstr("2 stands twice"));
   EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: []\n"), HasSubstr("seeds: want 1 to"));
+}
+
+constexpr char kMethod[] =
+    "data: x\nmethods:\n  - {method: m, chain: c}\n  - {method: k, chain: c}\n";
+
+TEST(Suite, HoldsWhatAReportNeeds) {
+  const Result<SuiteSpec> suite =
+      ParseSuite(std::string(kMethod) +
+                     "metric: accuracy\nchoices: ABCDE\nbatch: 8\nreference: k\nfigure: 4\n"
+                     "paper_metrics: [EM, F1]\n"
+                     "paper:\n  - {name: \"Hotpot <3>\", values: {m: [14.4, 22.8], k: [0, 100]}}\n"
+                     "  - {name: NQ, values: {k: [1, 2]}}\n",
+                 "d/s.yaml");
+  ASSERT_TRUE(suite.ok()) << suite.status().message();
+  EXPECT_EQ(suite->metric, Metric::kAccuracy);
+  EXPECT_EQ(RuleOf(suite->metric), AnswerRule::kSquad);
+  EXPECT_EQ(suite->choices, "ABCDE");
+  EXPECT_EQ(suite->batch, 8);
+  EXPECT_EQ(suite->reference, "k");
+  EXPECT_EQ(suite->figure, 4);
+  EXPECT_THAT(suite->paper.metrics, ElementsAre("EM", "F1"));
+  ASSERT_EQ(suite->paper.columns.size(), 2u);
+  EXPECT_EQ(suite->paper.columns[0].name, "Hotpot <3>");
+  EXPECT_THAT(suite->paper.columns[0].values.at("m"), ElementsAre(14.4, 22.8));
+  EXPECT_EQ(suite->paper.columns[1].values.count("m"), 0u);
+}
+
+TEST(Suite, RefusesWhatAReportCannotShow) {
+  const std::string head = kMethod;
+  EXPECT_THAT(Fault(head + "batch: 0\n"), HasSubstr("d/s.yaml:5: batch: want"));
+  EXPECT_THAT(Fault(head + "figure: x\n"), HasSubstr("d/s.yaml:5: figure: want"));
+  EXPECT_THAT(Fault(head + "reference: z\n"),
+              HasSubstr("reference: want a method of this suite, found \"z\""));
+  EXPECT_THAT(Fault(head + "choices: AB\n"),
+              HasSubstr("choices: want metric accuracy beside it, found squad"));
+  EXPECT_THAT(Fault(head + "metric: accuracy\nchoices: ABA\n"),
+              HasSubstr("choices: want 2 to 26 different capital letters"));
+  const std::string paper = head + "paper_metrics: [EM]\npaper:\n  - ";
+  EXPECT_THAT(Fault(paper + "{name: NQ, values: {z: [1]}}\n"),
+              HasSubstr("paper[0].values.z: want a method of this suite"));
+  EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: [1, 2]}}\n"),
+              HasSubstr("paper[0].values.m: want a number for each of paper_metrics (1), found 2"));
+  for (const char* value : {"[x]", "[101]", "[-1]", "[nan]", "['1']", "[[1]]", "1"}) {
+    EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: " + value + "}}\n"),
+                HasSubstr("d/s.yaml:7: paper[0].values.m: want"))
+        << value;
+  }
+  EXPECT_THAT(Fault(paper + "{name: NQ}\n"), HasSubstr("paper[0].values: this key is needed"));
+  EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: [1]}, x: 1}\n"),
+              HasSubstr("unknown key \"paper[0].x\""));
 }
 
 TEST(Suite, AnswerFollowsTheLastMark) {

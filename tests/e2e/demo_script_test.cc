@@ -26,13 +26,16 @@ TEST(DemoScript, TrainsComparesAndMeasures) {
   EXPECT_TRUE(fs::exists(out + "/answer-fthss/best/adapter_model.safetensors"));
   std::ifstream file(out + "/results.json");
   std::vector<std::string> methods;
-  for (const nlohmann::json& row : nlohmann::json::parse(file)) {
+  const nlohmann::json results = nlohmann::json::parse(file);
+  EXPECT_TRUE(results.contains("task"));
+  for (const nlohmann::json& row : results["methods"]) {
     methods.push_back(row["method"]);
     for (const char* key :
-         {"task", "n", "em", "f1", "ms", "handoff_ms", "recomputed_tokens", "peak_kv_bytes"}) {
+         {"n", "em", "f1", "ms", "handoff_ms", "recomputed_tokens", "peak_kv_bytes"}) {
       EXPECT_TRUE(row.contains(key)) << row["method"] << ": " << key;
     }
   }
+  EXPECT_TRUE(fs::exists(out + "/report.html"));
   EXPECT_THAT(methods, testing::ElementsAre("native", "rag", "prompt-tuning", "chain",
                                             "chain-cached", "distill", "fthss", "fthss-untuned"));
   fs::remove_all(out);

@@ -50,7 +50,11 @@ TEST_F(EvalDemo, EveryMethodAnswersAndFthssRecomputesNothing) {
   const Outcome eval = RunOnepass("eval " + Root() + "/chains/demo/suite.yaml --data " + data +
                                   " --n " + n + " --threads 1 --out " + dir_);
   ASSERT_EQ(eval.exit_code, 0) << eval.output;
-  const nlohmann::json rows = nlohmann::json::parse(ReadText(dir_ + "/results.json"));
+  const nlohmann::json results = nlohmann::json::parse(ReadText(dir_ + "/results.json"));
+  EXPECT_EQ(results["version"], 2);
+  EXPECT_EQ(results["task"], "world-compress-qa");
+  EXPECT_EQ(results["metric"], "squad");
+  const nlohmann::json& rows = results["methods"];
   const std::vector<std::string> wanted = {"native", "rag",          "prompt-tuning",
                                            "chain",  "chain-cached", "distill",
                                            "fthss",  "fthss-untuned"};
@@ -63,6 +67,8 @@ TEST_F(EvalDemo, EveryMethodAnswersAndFthssRecomputesNothing) {
     EXPECT_GT(row["ms"], 0);
     EXPECT_GT(row["peak_kv_bytes"], 0);
     EXPECT_GE(row["f1"], row["em"]);
+    EXPECT_LE(row["em_interval"][0], row["em"]);
+    EXPECT_GE(row["em_interval"][1], row["em"]);
     const double recomputed = row["recomputed_tokens"];
     if (wanted[i] == "chain" || wanted[i] == "chain-cached") {
       EXPECT_GT(recomputed, 0);

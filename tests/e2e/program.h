@@ -31,7 +31,10 @@ inline Outcome RunShell(const std::string& command) {
 
 // `arguments` as a shell reads them.
 inline Outcome RunOnepass(const std::string& arguments) {
-  return RunShell(std::string(ONEPASS_BINARY) + " " + arguments);
+  std::string command = ONEPASS_BINARY;
+  command += ' ';
+  command += arguments;
+  return RunShell(command);
 }
 
 }  // namespace onepass

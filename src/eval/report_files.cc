@@ -1,0 +1,31 @@
+#include "eval/report_files.h"
+
+#include "core/file.h"
+#include "eval/out_folder.h"
+#include "eval/report.h"
+
+namespace onepass {
+namespace {
+
+constexpr int64_t kMaxResultsBytes = int64_t{64} << 20;
+
+}  // namespace
+
+Status CombineReports(const std::vector<std::string>& folders, const std::string& title,
+                      const std::string& out) {
+  if (folders.empty()) return InvalidArgument("report: want at least one folder, found none");
+  Report report{.title = title, .tasks = {}};
+  for (const std::string& folder : folders) {
+    const std::string path = folder + "/results.json";
+    ASSIGN_OR_RETURN(const std::string json, ReadFile(path, kMaxResultsBytes));
+    ASSIGN_OR_RETURN(TaskResults results, ParseResults(json, path));
+    report.tasks.push_back(std::move(results));
+  }
+  ASSIGN_OR_RETURN(OutFolder made, OutFolder::Make(out));
+  RETURN_IF_ERROR(WriteTogether(
+      {{out + "/report.md", ReportMarkdown(report)}, {out + "/report.html", ReportHtml(report)}}));
+  made.Keep();
+  return Status::Ok();
+}
+
+}  // namespace onepass

@@ -1,0 +1,15 @@
+// One report of several comparisons: reads their results.json, writes report.md and report.html.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+
+namespace onepass {
+
+// A section a folder, in this order. `out` is made where it is missing; a fault leaves it as it was.
+Status CombineReports(const std::vector<std::string>& folders, const std::string& title,
+                      const std::string& out);
+
+}  // namespace onepass

@@ -1,0 +1,65 @@
+// A report in Markdown: the tables; charts are in the HTML page alone.
+#include <fmt/format.h>
+
+#include "core/utf8.h"
+#include "eval/report.h"
+#include "eval/report_content.h"
+
+namespace onepass {
+namespace {
+
+// Text that no reader of Markdown takes for anything else, in one line. It never stands at a line's
+// beginning, so that brackets are links only where a parenthesis follows.
+std::string Escape(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const Utf8Part part = FirstUtf8Part(text);
+    const std::string_view bytes = text.substr(0, part.length);
+    text.remove_prefix(part.length);
+    const char first = bytes[0];
+    if (!part.complete) {
+      out += '?';
+    } else if (static_cast<unsigned char>(first) < 0x20 || first == 0x7f) {
+      out += ' ';
+    } else if (first == '<') {
+      out += "&lt;";
+    } else if (first == '&') {
+      out += "&amp;";
+    } else {
+      const bool marks = std::string_view("\\`*_|~$").find(first) != std::string_view::npos;
+      if (marks || (first == '(' && out.ends_with(']'))) out += '\\';
+      out += bytes;
+    }
+  }
+  return out;
+}
+
+void AddRow(const std::vector<std::string>& cells, std::string* page) {
+  *page += '|';
+  for (const std::string& cell : cells) *page += fmt::format(" {} |", Escape(cell));
+  *page += '\n';
+}
+
+void AddTable(const ReportTable& table, std::string* page) {
+  *page += fmt::format("\n{}:\n\n", Escape(table.caption));
+  AddRow(table.header, page);
+  *page += "|---|";
+  for (size_t i = 1; i < table.header.size(); ++i) *page += "---:|";
+  *page += '\n';
+  for (const auto& row : table.rows) AddRow(row, page);
+}
+
+}  // namespace
+
+std::string ReportMarkdown(const Report& report) {
+  std::string page = fmt::format("# {}\n", Escape(report.title));
+  for (const TaskResults& task : report.tasks) {
+    const ReportSection section = SectionOf(task);
+    if (report.tasks.size() > 1) page += fmt::format("\n## {}\n", Escape(section.title));
+    for (const std::string& note : section.notes) page += fmt::format("\n{}\n", Escape(note));
+    for (const ReportTable& table : section.tables) AddTable(table, &page);
+  }
+  return page;
+}
+
+}  // namespace onepass
