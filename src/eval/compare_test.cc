@@ -9,6 +9,7 @@
 
 #include "chain/tiny_chain_for_test.h"
 #include "eval/answer_questions.h"
+#include "retrieval/bm25_index_builder.h"
 
 namespace onepass {
 namespace {
@@ -167,9 +168,6 @@ TEST_F(CompareTest, TakesRunsThatWouldBeTheSame) {
   suite = Suite();
   suite.batch = 2;
   expect_none("batch", suite);
-  ASSERT_EQ(runs_taken(Suite()), 0);
-  Write("chain.yaml", *ReadFile(dir_ + "/chain.yaml") + "    min_p: 0\n");
-  EXPECT_FALSE(Compare(Suite(), On(out)).ok());  // not a chain, and no longer that of the runs
 }
 
 TEST_F(CompareTest, InLockstepAnswersAreTheSameAndTimesAreNone) {
@@ -194,6 +192,35 @@ TEST_F(CompareTest, InLockstepAnswersAreTheSameAndTimesAreNone) {
     return texts;
   };
   EXPECT_EQ(answers("/batch"), answers("/single"));
+}
+
+TEST_F(CompareTest, CountsRoundsAndToolsAndKnowsAnIndexByItsContent) {
+  const auto build = [&](const std::string& more) {
+    auto builder = Bm25IndexBuilder::Create(dir_ + "/index");
+    ASSERT_TRUE(builder.ok());
+    ASSERT_TRUE((*builder)->Add({.id = "1", .text = "the one who is that" + more}).ok());
+    ASSERT_TRUE((*builder)->Finish().ok());
+  };
+  build("");
+  Write("loop.yaml",
+        "base: .\nstages:\n"
+        "  - {name: a, input: \"{Q} {find}\\n\", start: <bos>, max_tokens: 2}\n"
+        "tools: [{name: find, index: index, query: \"{Q}\", top: 1}]\n"
+        "flow: [{loop: [find, a], rounds: 3}]\n");
+  SuiteSpec suite = Suite();
+  suite.methods.resize(1);
+  suite.methods.push_back({.method = "loop", .chain = dir_ + "/loop.yaml"});
+  const Result<Comparison> compared = Compare(suite, On(dir_ + "/out"));
+  ASSERT_TRUE(compared.ok()) << compared.status().message();
+  EXPECT_EQ(compared->results.methods[0].rounds, std::nullopt);
+  EXPECT_EQ(compared->results.methods[0].tool_runs, std::nullopt);
+  EXPECT_EQ(compared->results.methods[1].rounds, 3);
+  EXPECT_EQ(compared->results.methods[1].tool_runs, 3);
+  EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 2);
+  build(" and then");
+  EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 1);
+  Write("loop.yaml", *ReadFile(dir_ + "/loop.yaml") + "# changed\n");
+  EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 1);
 }
 
 TEST_F(CompareTest, AKeptRunRemembersWhatItCouldNotDo) {

@@ -14,24 +14,26 @@ std::string OrDash(const std::optional<double>& value, int digits) {
   return value.has_value() ? Number(*value, digits) : "-";
 }
 
-std::string Brackets(const Interval& interval, const char* format) {
-  return fmt::format("[{}, {}]", fmt::format(fmt::runtime(format), interval.low),
-                     fmt::format(fmt::runtime(format), interval.high));
+// "+1.7", "-0.3", "0.0"
+std::string Signed(double value) {
+  const std::string text = fmt::format("{:+.1f}", value);
+  return text == "+0.0" || text == "-0.0" ? "0.0" : text;
 }
 
 // "91.3 [88.6, 93.8] ± 1.7"
 std::string ScoreText(const MetricResult* metric) {
   if (metric == nullptr) return "-";
-  std::string text = Number(metric->mean, 1) + " " + Brackets(metric->interval, "{:.1f}");
+  std::string text = fmt::format("{:.1f} [{:.1f}, {:.1f}]", metric->mean, metric->interval.low,
+                                 metric->interval.high);
   if (metric->spread.has_value()) text += " ± " + Number(*metric->spread, 1);
   return text;
 }
 
 std::string DifferenceText(const MetricResult* metric) {
   if (metric == nullptr || !metric->minus_reference.has_value()) return "-";
-  std::string text = fmt::format("{:+.1f}", *metric->minus_reference);
-  if (metric->minus_reference_interval.has_value()) {
-    text += " " + Brackets(*metric->minus_reference_interval, "{:+.1f}");
+  std::string text = Signed(*metric->minus_reference);
+  if (const auto& interval = metric->minus_reference_interval; interval.has_value()) {
+    text += fmt::format(" [{}, {}]", Signed(interval->low), Signed(interval->high));
   }
   return text;
 }
@@ -86,10 +88,11 @@ bool HasTools(const TaskResults& results) {
       results.methods, [](const MethodResult& method) { return method.tool_runs.has_value(); });
 }
 
-double Kilobytes(int64_t bytes) { return static_cast<double>(bytes) / 1000; }
+// Of 1024 bytes, as in the table for the terminal.
+double Kilobytes(int64_t bytes) { return static_cast<double>(bytes) / 1024; }
 
 ReportTable CostTable(const TaskResults& results) {
-  ReportTable table{.caption = "Costs, a question",
+  ReportTable table{.caption = "Costs of a question; peak KV: the largest of any",
                     .header = {"method", "ms", "hand-off ms", "recomputed tokens", "peak KV, kB"},
                     .rows = {}};
   if (HasRounds(results)) table.header.emplace_back("rounds");
@@ -135,9 +138,9 @@ BarChart ScoreChart(const TaskResults& results) {
 }
 
 template <class ValueOf>
-void AddCostChart(const TaskResults& results, const char* title, int digits, ValueOf value_of,
-                  std::vector<BarChart>* charts) {
-  BarChart chart{.title = title, .axis = "a question", .series = {title}, .rows = {}};
+void AddCostChart(const TaskResults& results, const char* title, const char* axis, int digits,
+                  ValueOf value_of, std::vector<BarChart>* charts) {
+  BarChart chart{.title = title, .axis = axis, .series = {title}, .rows = {}};
   bool any = false;
   for (const MethodResult& method : results.methods) {
     const std::optional<double> value = value_of(method);
@@ -184,14 +187,14 @@ ReportSection SectionOf(const TaskResults& results) {
                         .tables = {ScoreTable(results), CostTable(results)},
                         .charts = {ScoreChart(results)}};
   AddCostChart(
-      results, "hand-off, ms", 2, [](const MethodResult& method) { return method.handoff_ms; },
-      &section.charts);
+      results, "hand-off, ms", "a question", 2,
+      [](const MethodResult& method) { return method.handoff_ms; }, &section.charts);
   AddCostChart(
-      results, "recomputed tokens", 1,
+      results, "recomputed tokens", "a question", 1,
       [](const MethodResult& method) { return std::optional(method.recomputed_tokens); },
       &section.charts);
   AddCostChart(
-      results, "peak KV, kB", 0,
+      results, "peak KV, kB", "largest of any question", 0,
       [](const MethodResult& method) { return std::optional(Kilobytes(method.peak_kv_bytes)); },
       &section.charts);
   return section;
