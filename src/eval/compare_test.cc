@@ -7,69 +7,14 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "chain/tiny_chain_for_test.h"
 #include "eval/answer_questions.h"
-#include "retrieval/bm25_index_builder.h"
+#include "eval/compare_for_test.h"
 
 namespace onepass {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-constexpr int64_t kPromptLength = 4;
-
-void Save(const std::string& dir, uint64_t seed) {
-  const SoftPrompt prompt = RandomPrompt(kPromptLength, TinyConfig().width, seed);
-  ASSERT_TRUE(MakeDirectories(dir).ok());
-  const Status status = SaveSoftPrompt(prompt, dir);
-  ASSERT_TRUE(status.ok()) << status.message();
-}
-
-// A folder with a tiny base, a two-stage chain, prompts of two seeds and three records.
-class CompareTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    dir_ = WriteTinyBase("compare_test");
-    Write("chain.yaml",
-          "base: .\nshared: \"{Q}\\n\"\nstages:\n"
-          "  - {name: a, prompt: none, input: \"{D}\\n\", start: <bos>, stop_tokens: [<eos>], "
-          "max_tokens: 6}\n"
-          "  - {name: b, prompt: none, start: <bos>, stop_tokens: [<eos>], max_tokens: 4}\n");
-    Write("plain.yaml", "base: .\nstages:\n  - {name: only, input: \"{Q}\", max_tokens: 3}\n");
-    Write("data.jsonl",
-          "{\"Q\": \"who\", \"D\": \"the one\", \"O\": \"he\", \"also\": [\"she\", \"they\"]}\n"
-          "{\"Q\": \"what\", \"D\": \"that\", \"O\": \" it \", \"also\": []}\n"
-          "{\"Q\": \"when\", \"D\": \"then\", \"O\": \"now\", \"also\": \"soon\"}\n");
-    for (const int seed : {1, 2}) {
-      Save(dir_ + "/prompts/" + std::to_string(seed) + "/a", static_cast<uint64_t>(10 * seed));
-      Save(dir_ + "/prompts/" + std::to_string(seed) + "/b", static_cast<uint64_t>(10 * seed + 1));
-    }
-  }
-
-  void Write(const std::string& name, const std::string& text) {
-    ASSERT_TRUE(WriteFileAtomically(dir_ + "/" + name, text).ok());
-  }
-
-  SuiteSpec Suite() {
-    const Result<SuiteSpec> suite = ParseSuite(
-        "data: data.jsonl\nprompts: prompts/{seed}\ngold: O\naliases: also\nseeds: [1, 2]\n"
-        "methods:\n"
-        "  - {method: plain, chain: plain.yaml}\n"
-        "  - {method: text, chain: chain.yaml, handoff: text, prompts: {a: a, b: b}}\n"
-        "  - {method: cached, chain: chain.yaml, handoff: text-cached, prompts: {a: a, b: b}}\n"
-        "  - {method: kv, chain: chain.yaml, handoff: kv, prompts: {a: a, b: b}, answer: b}\n",
-        dir_ + "/suite.yaml");
-    EXPECT_TRUE(suite.ok()) << suite.status().message();
-    return *suite;
-  }
-
-  std::string dir_;
-};
-
-CompareOptions On(const std::string& out) {
-  return {.out = out, .base = {.backend = "ref", .thread_count = 1}};
-}
 
 TEST_F(CompareTest, TellsMethodsApartByWhatTheyRecompute) {
   const Result<Comparison> compared = Compare(Suite(), On(dir_ + "/out"));
@@ -112,64 +57,6 @@ TEST_F(CompareTest, TellsMethodsApartByWhatTheyRecompute) {
   }
 }
 
-TEST_F(CompareTest, TakesRunsThatWouldBeTheSame) {
-  const std::string out = dir_ + "/out";
-  const Result<Comparison> first = Compare(Suite(), On(out));
-  ASSERT_TRUE(first.ok()) << first.status().message();
-  const auto runs_taken = [&](const SuiteSpec& suite) {
-    const Result<Comparison> again = Compare(suite, On(out));
-    EXPECT_TRUE(again.ok()) << again.status().message();
-    return again.ok() ? again->runs_taken : -1;
-  };
-  const std::string kept = *ReadFile(out + "/results.json");
-  EXPECT_EQ(runs_taken(Suite()), 7);
-  EXPECT_EQ(*ReadFile(out + "/results.json"), kept);  // its times too
-  CompareOptions restart = On(out);
-  restart.restart = true;
-  EXPECT_EQ(Compare(Suite(), restart)->runs_taken, 0);
-
-  // What a report says of the runs may change, and what they do not hold.
-  SuiteSpec suite = Suite();
-  suite.task = "another";
-  suite.reference = "text";
-  suite.methods.pop_back();
-  EXPECT_EQ(runs_taken(suite), 5);
-  // A file that is cut, changed or gone.
-  const std::string plain = *ReadFile(out + "/runs/plain-1.jsonl");
-  Write("out/runs/plain-1.jsonl", plain.substr(0, plain.size() - 9));
-  Write("out/runs/kv-1.jsonl", "x");
-  std::filesystem::remove(out + "/runs/kv-2.jsonl");
-  EXPECT_EQ(runs_taken(Suite()), 4);
-
-  // All that decides an answer or its score.
-  Save(dir_ + "/prompts/2/b", 77);
-  EXPECT_EQ(runs_taken(Suite()), 4);
-  const auto expect_none = [&](const char* what, const SuiteSpec& changed) {
-    EXPECT_EQ(runs_taken(changed), 0) << what;
-    EXPECT_EQ(runs_taken(changed), 7) << what;
-  };
-  suite = Suite();
-  suite.metric = Metric::kAccuracy;
-  expect_none("metric", suite);
-  suite.choices = "AB";
-  expect_none("choices", suite);
-  suite = Suite();
-  for (MethodSpec& method : suite.methods) method.after = "x";
-  expect_none("after", suite);
-  suite = Suite();
-  suite.aliases.clear();
-  expect_none("aliases", suite);
-  suite = Suite();
-  suite.n = 2;
-  expect_none("records", suite);
-  suite = Suite();
-  for (MethodSpec& method : suite.methods) method.kv_dtype = DType::kBF16;
-  expect_none("kv", suite);
-  suite = Suite();
-  suite.batch = 2;
-  expect_none("batch", suite);
-}
-
 TEST_F(CompareTest, InLockstepAnswersAreTheSameAndTimesAreNone) {
   SuiteSpec suite = Suite();
   const Result<Comparison> single = Compare(suite, On(dir_ + "/single"));
@@ -192,54 +79,6 @@ TEST_F(CompareTest, InLockstepAnswersAreTheSameAndTimesAreNone) {
     return texts;
   };
   EXPECT_EQ(answers("/batch"), answers("/single"));
-}
-
-TEST_F(CompareTest, CountsRoundsAndToolsAndKnowsAnIndexByItsContent) {
-  const auto build = [&](const std::string& more) {
-    auto builder = Bm25IndexBuilder::Create(dir_ + "/index");
-    ASSERT_TRUE(builder.ok());
-    ASSERT_TRUE((*builder)->Add({.id = "1", .text = "the one who is that" + more}).ok());
-    ASSERT_TRUE((*builder)->Finish().ok());
-  };
-  build("");
-  Write("loop.yaml",
-        "base: .\nstages:\n"
-        "  - {name: a, input: \"{Q} {find}\\n\", start: <bos>, max_tokens: 2}\n"
-        "tools: [{name: find, index: index, query: \"{Q}\", top: 1}]\n"
-        "flow: [{loop: [find, a], rounds: 3}]\n");
-  SuiteSpec suite = Suite();
-  suite.methods.resize(1);
-  suite.methods.push_back({.method = "loop", .chain = dir_ + "/loop.yaml"});
-  const Result<Comparison> compared = Compare(suite, On(dir_ + "/out"));
-  ASSERT_TRUE(compared.ok()) << compared.status().message();
-  EXPECT_EQ(compared->results.methods[0].rounds, std::nullopt);
-  EXPECT_EQ(compared->results.methods[0].tool_runs, std::nullopt);
-  EXPECT_EQ(compared->results.methods[1].rounds, 3);
-  EXPECT_EQ(compared->results.methods[1].tool_runs, 3);
-  EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 2);
-  build(" and then");
-  EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 1);
-  Write("loop.yaml", *ReadFile(dir_ + "/loop.yaml") + "# changed\n");
-  EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 1);
-}
-
-TEST_F(CompareTest, AKeptRunRemembersWhatItCouldNotDo) {
-  Write("data.jsonl",
-        "{\"Q\": \"who\", \"D\": \"the one\", \"O\": \"he\", \"also\": []}\n"
-        "{\"Q\": \"why\", \"O\": \"so\", \"also\": []}\n");
-  CompareOptions options = On(dir_ + "/out");
-  options.on_error = OnError::kSkip;
-  const Result<Comparison> first = Compare(Suite(), options);
-  ASSERT_TRUE(first.ok()) << first.status().message();
-  std::vector<std::string> faults;
-  options.on_skipped = [&](const Status& fault) { faults.push_back(fault.message()); };
-  const Result<Comparison> again = Compare(Suite(), options);
-  ASSERT_TRUE(again.ok()) << again.status().message();
-  EXPECT_EQ(again->runs_taken, 7);
-  EXPECT_EQ(again->results, first->results);
-  EXPECT_THAT(faults, ElementsAre(HasSubstr("record 2")));
-  options.on_error = OnError::kStop;
-  EXPECT_THAT(Compare(Suite(), options).status().message(), HasSubstr("record 2"));
 }
 
 TEST_F(CompareTest, ASkippedRecordIsSkippedForEveryMethod) {
