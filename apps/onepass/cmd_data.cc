@@ -1,4 +1,4 @@
-// onepass data world | babi: writes samples in the authors' format, one line of JSON each.
+// onepass data world | babi | squad: writes samples in the authors' format, one line of JSON each.
 #include <fmt/format.h>
 
 #include <functional>
@@ -8,6 +8,8 @@
 #include "commands.h"
 #include "core/file.h"
 #include "eval/babi.h"
+#include "eval/babi_trace.h"
+#include "eval/squad.h"
 #include "world/world.h"
 
 namespace onepass {
@@ -48,14 +50,32 @@ struct BabiFlags {
   BabiOptions options;
   std::string input;
   std::string split = "train";
+  bool traces = false;
   std::string out;
 };
 
 Status RunBabi(BabiFlags flags) {
   ASSIGN_OR_RETURN(flags.options.split, ParseBabiSplit(flags.split));
   CheckUsage(flags.options.Validate());
+  if (flags.traces) CheckUsage(CheckBabiTraceTask(flags.options.task));
   ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.input, int64_t{1} << 28));
   ASSIGN_OR_RETURN(const auto samples, ReadBabi(text, flags.input, flags.options));
+  return WriteLines(flags.out, static_cast<int64_t>(samples.size()), [&](int64_t i) {
+    const BabiSample& sample = samples[static_cast<size_t>(i)];
+    return flags.traces ? ToJson(MakeBabiTrace(sample)) : ToJson(sample);
+  });
+}
+
+struct SquadFlags {
+  std::string input;
+  std::string split = "train";
+  std::string out;
+};
+
+Status RunSquad(const SquadFlags& flags) {
+  ASSIGN_OR_RETURN(const SquadSplit split, ParseSquadSplit(flags.split));
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.input, int64_t{1} << 28));
+  ASSIGN_OR_RETURN(const auto samples, ReadSquad(text, flags.input, split));
   return WriteLines(flags.out, static_cast<int64_t>(samples.size()),
                     [&](int64_t i) { return ToJson(samples[static_cast<size_t>(i)]); });
 }
@@ -88,7 +108,8 @@ void AddWorldCommand(CLI::App& data, int* exit_code) {
 }
 
 void AddBabiCommand(CLI::App& data, int* exit_code) {
-  CLI::App* app = data.add_subcommand("babi", "a bAbI file's questions as compress & QA samples");
+  CLI::App* app = data.add_subcommand(
+      "babi", "a bAbI file's questions as compress & QA samples, or as traces of several rounds");
   auto flags = std::make_shared<BabiFlags>();
   app->add_option("--input", flags->input, "a bAbI task's text file")->required();
   app->add_option("--task", flags->options.task, "the task's number")->required();
@@ -99,8 +120,24 @@ void AddBabiCommand(CLI::App& data, int* exit_code) {
   app->add_option("--last-sentences", flags->options.last_sentences,
                   "keep only the end of longer stories (0: all)")
       ->capture_default_str();
+  app->add_flag("--traces", flags->traces,
+                "one supporting fact a round: reason -> recall -> reason ...; of tasks 1, 2, 3, 7, "
+                "8 and 15");
   app->add_option("--out", flags->out, "file to write (JSONL)")->required();
   app->callback([flags, exit_code] { *exit_code = ReportStatus(RunBabi(*flags)); });
+}
+
+void AddSquadCommand(CLI::App& data, int* exit_code) {
+  CLI::App* app =
+      data.add_subcommand("squad", "a SQuAD 1.1 file's questions as compress & QA samples");
+  auto flags = std::make_shared<SquadFlags>();
+  app->add_option("--input", flags->input, "SQuAD's JSON")->required();
+  app->add_option("--split", flags->split,
+                  "of every ten articles validation: the ninth; test: the tenth; train: the rest")
+      ->check(ParsedBy(ParseSquadSplit))
+      ->capture_default_str();
+  app->add_option("--out", flags->out, "file to write (JSONL)")->required();
+  app->callback([flags, exit_code] { *exit_code = ReportStatus(RunSquad(*flags)); });
 }
 
 }  // namespace
@@ -110,6 +147,7 @@ void AddDataCommand(CLI::App& app, int* exit_code) {
   data->require_subcommand(1);
   AddWorldCommand(*data, exit_code);
   AddBabiCommand(*data, exit_code);
+  AddSquadCommand(*data, exit_code);
 }
 
 }  // namespace onepass

@@ -45,7 +45,7 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
   }
 }
 
-// Ids of the supporting sentences, each once, in the file's order: that of reasoning.
+// Ids of the supporting sentences, each once, in the file's order.
 Result<std::vector<int64_t>> ParseSupport(std::string_view text,
                                           const std::vector<Sentence>& story) {
   std::vector<int64_t> ids;
@@ -83,7 +83,7 @@ Result<BabiSample> MakeSample(const std::vector<std::string_view>& fields,
   for (const int64_t id : support) {
     const auto sentence = std::find_if(story.begin(), story.end(),
                                        [&](const Sentence& other) { return other.id == id; });
-    sample.facts.append(" ").append(sentence->text);
+    sample.facts.push_back(fmt::format(" {}", sentence->text));
   }
   return sample;
 }
@@ -186,7 +186,7 @@ std::string ToJson(const BabiSample& sample) {
   nlohmann::ordered_json json;
   json["I_ALL"] = sample.question;
   json["I_A"] = sample.story;
-  json["O_A"] = sample.facts;
+  json["O_A"] = fmt::format("{}", fmt::join(sample.facts, ""));
   json["O_B"] = sample.answer;
   json["task"] = fmt::format("babi-{}", sample.task);
   return json.dump();

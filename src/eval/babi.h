@@ -1,5 +1,6 @@
 // bAbI's question files as samples in the authors' format: compress the story to its supporting
-// facts, then answer. Reads the file's text only; knows no chain and writes no file.
+// facts, then answer. (babi_trace.h makes traces of several rounds of them.) Reads the file's text
+// only; knows no chain and writes no file.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +24,14 @@ struct BabiOptions {
 };
 
 // One question. Sentences and outputs begin with a space, as in the generated world's samples.
+// Facts are in the file's order: that of reasoning, or, where all that happened to somebody counts,
+// mostly the story's.
 struct BabiSample {
   int task = 1;
-  std::string question;  // I_ALL
-  std::string story;     // I_A: the sentences before the question
-  std::string facts;     // O_A: the supporting sentences, in the file's order (of reasoning)
-  std::string answer;    // O_B
+  std::string question;            // I_ALL
+  std::string story;               // I_A: the sentences before the question
+  std::vector<std::string> facts;  // O_A, joined: the supporting sentences, in the file's order
+  std::string answer;              // O_B
 };
 
 // Lines are "ID SENTENCE" or "ID QUESTION<tab>ANSWER<tab>IDS"; ids start again at 1 with each

@@ -9,6 +9,7 @@
 namespace onepass {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // `count` stories of two sentences and a question whose answer is the story's number.
@@ -56,7 +57,7 @@ TEST(Babi, SampleHoldsStorySoFarAndFactsInTheFilesOrder) {
   EXPECT_EQ(samples[0].story, " Ann took the key. Bob sat.");
   EXPECT_EQ(samples[1].question, "Where is the key?");
   EXPECT_EQ(samples[1].story, " Ann took the key. Bob sat. Ann ran home.");
-  EXPECT_EQ(samples[1].facts, " Ann ran home. Ann took the key.");
+  EXPECT_THAT(samples[1].facts, ElementsAre(" Ann ran home.", " Ann took the key."));
   EXPECT_EQ(samples[1].answer, " home");
   const nlohmann::json json = nlohmann::json::parse(ToJson(samples[1]));
   EXPECT_EQ(json["I_ALL"], "Where is the key?");
@@ -70,7 +71,7 @@ TEST(Babi, LongStoriesKeepTheirEnd) {
   text += "7 Who?\tme\t2 6\n";
   const auto samples = Read(text + Stories(299), {.last_sentences = 2});
   EXPECT_EQ(samples[0].story, " S5. S6.");
-  EXPECT_EQ(samples[0].facts, " S2. S6.");
+  EXPECT_THAT(samples[0].facts, ElementsAre(" S2.", " S6."));
 }
 
 TEST(Babi, FaultsNameFileAndLine) {
