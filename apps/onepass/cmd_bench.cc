@@ -1,5 +1,5 @@
 // Measurements: onepass bench machine | prefill | decode | roofline | handoff | kv-memory |
-// kv-error | train-step.
+// kv-error | replay | train-step.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -249,6 +249,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
   handoff->add_option("--runs", flags->handoff.runs)->check(count)->capture_default_str();
 
   AddKvErrorCommand(bench, exit_code);
+  AddReplayCommand(bench, exit_code);
 
   CLI::App* step = AddMeasurement(bench, flags, "train-step",
                                   "A training step with the constant part untaped, and all taped",

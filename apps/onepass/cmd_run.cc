@@ -11,8 +11,8 @@
 
 #include "chain/explain.h"
 #include "chain/run_file.h"
+#include "chain_flags.h"
 #include "commands.h"
-#include "core/quote.h"
 #include "kernels/registry.h"
 
 namespace onepass {
@@ -31,26 +31,6 @@ struct RunFlags {
   RunnerOptions runner;
   BaseOptions backend;
 };
-
-// "STAGE.prompt=DIR", DIR as the shell sees it.
-Status SetPrompt(const std::string& setting, ChainSpec* spec) {
-  const size_t equals = setting.find('=');
-  constexpr std::string_view kKey = ".prompt";
-  const std::string left = setting.substr(0, equals);
-  if (equals == std::string::npos || !left.ends_with(kKey)) {
-    return InvalidArgument("--set: want STAGE.prompt=DIR, found " + Quote(setting));
-  }
-  const std::string name = left.substr(0, left.size() - kKey.size());
-  std::string names;
-  for (StageSpec& stage : spec->stages) {
-    if (stage.name == name) {
-      stage.prompt = setting.substr(equals + 1);
-      return Status::Ok();
-    }
-    names += (names.empty() ? "" : ", ") + stage.name;
-  }
-  return InvalidArgument("--set: want one of the stages " + names + ", found " + Quote(name));
-}
 
 Status Explain(const RunFlags& flags, ChainRunner& runner) {
   ExplainFacts facts;

@@ -22,6 +22,7 @@ void AddKvCommand(CLI::App& app, int* exit_code);
 void AddEvalCommand(CLI::App& app, int* exit_code);
 void AddBenchCommand(CLI::App& app, int* exit_code);
 void AddKvErrorCommand(CLI::App& bench, int* exit_code);  // bench kv-error
+void AddReplayCommand(CLI::App& bench, int* exit_code);   // bench replay
 
 // Prints "onepass: message" to stderr if not ok; the exit code.
 int ReportStatus(const Status& status);

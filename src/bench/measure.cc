@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/check.h"
 
@@ -47,6 +49,27 @@ Spread SpreadOf(std::vector<double> values) {
   const double median =
       values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
   return {.median = median, .low = values.front(), .high = values.back()};
+}
+
+Summary SummaryOf(std::vector<double> values) {
+  ONEPASS_CHECK(!values.empty(), "the summary of nothing");
+  std::sort(values.begin(), values.end());
+  const auto count = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  const auto quantile = [&](double part) {
+    const double place = part * (count - 1);
+    const auto below = static_cast<size_t>(place);
+    const size_t above = std::min(below + 1, values.size() - 1);
+    const double share = place - static_cast<double>(below);
+    return values[below] + share * (values[above] - values[below]);
+  };
+  return {.mean = mean,
+          .deviation = values.size() < 2 ? 0 : std::sqrt(squares / (count - 1)),
+          .tenth = quantile(0.1),
+          .median = quantile(0.5),
+          .ninetieth = quantile(0.9)};
 }
 
 }  // namespace onepass

@@ -30,4 +30,14 @@ struct Spread {
 // REQUIRES: not empty.
 Spread SpreadOf(std::vector<double> values);
 
+struct Summary {
+  double mean = 0;
+  double deviation = 0;  // sample standard deviation; 0 of one value
+  double tenth = 0;      // percentiles, between two values in proportion
+  double median = 0;
+  double ninetieth = 0;
+};
+// REQUIRES: not empty.
+Summary SummaryOf(std::vector<double> values);
+
 }  // namespace onepass

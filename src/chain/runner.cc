@@ -304,12 +304,17 @@ Status ChainRunner::FitContext(Job* job) const {
   return Status::Ok();
 }
 
-Status ChainRunner::Prepare(Job* job) const {
+Status ChainRunner::RenderInputs(Job* job) const {
   job->written = front_prompts_;
   job->tokens.resize(plan_.segments.size());
   job->transcript = {.record = job->record, .texts = {}};
   job->transcript.texts.resize(plan_.steps.size());
   ASSIGN_OR_RETURN(job->inputs, templates_->RenderInputs(plan_, *job->record));
+  return Status::Ok();
+}
+
+Status ChainRunner::Prepare(Job* job) const {
+  RETURN_IF_ERROR(RenderInputs(job));
   return FitContext(job);
 }
 

@@ -80,6 +80,15 @@ struct RecordResult {
   int64_t TokensRecomputed() const;
 };
 
+// What a replay of a record did.
+struct ReplayResult {
+  // As of a run; its outputs are those given, nothing was sampled, and the peak is the pool's own
+  // count. No loops and tools.
+  RecordResult record;
+  // By run of a stage: cross entropy of its output's tokens, and of its stop token where it has one.
+  std::vector<std::vector<float>> losses;
+};
+
 // A chain bound to a base, with its prompts loaded. Thread-compatible. Not copyable.
 class ChainRunner {
  public:
@@ -111,6 +120,12 @@ class ChainRunner {
   // One result a record, in order; a record's fault is its own. Works through them in batches.
   std::vector<RecordResult> Run(std::span<const Record> records);
 
+  // Runs a record with outputs that are given (TraceOf: trace.h) in place of generated ones. Each
+  // hand-off's work is done, timed and counted as in Run; an output is written in one call. Refused:
+  // what does not fit the context with these outputs; nothing is cut.
+  Result<ReplayResult> Replay(const Record& record,
+                              const std::vector<std::optional<std::string>>& outputs);
+
   // Token counts by planned id that a record would have: its inputs and prompts exactly, -1 for
   // what depends on outputs. Fails as Run would for a record that is missing a field or does not
   // fit.
@@ -125,14 +140,17 @@ class ChainRunner {
   Status MakeRules();
   AddedTokens AddedTokensOf(int stage) const;
   Status WriteFrontPrompt(int id, std::vector<WrittenSegment>* written);
+  Status RenderInputs(Job* job) const;
   Status Prepare(Job* job) const;
   Status FitContext(Job* job) const;
   int64_t WorstCaseEnd(const Plan& plan, const InputTokens& inputs) const;
   Status RunBatch(std::span<Job*> jobs);
   Status RunStep(int step, std::span<Job*> jobs);
-  Status BeginStep(int step, Job* job) const;
+  Status BeginStep(int step, Job* job, int64_t most_output_tokens) const;
   Status PrefillStep(int step, std::span<Job*> jobs);
+  void CountReused(int step, Job* job) const;
   Status DecodeStep(int step, std::span<Job*> jobs);
+  Status ReplayStep(int step, const std::string& text, Job* job, std::vector<float>* losses);
   Status RunTool(int step, Job* job);
   void EndStep(int step, Job* job) const;
   int64_t StartPosition(const Job& job, int id) const;

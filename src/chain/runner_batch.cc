@@ -15,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 
 // Frees what no step from this one on reads, and makes the step's inputs. A record that cannot
 // finish the step stops before it: nothing is in vain.
-Status ChainRunner::BeginStep(int step, Job* job) const {
+Status ChainRunner::BeginStep(int step, Job* job, int64_t most_output_tokens) const {
   const PlanStep& planned_step = plan_.steps[step];
   const int stage = planned_step.stage;
   const StageSpec& spec = spec_.stages[stage];
@@ -28,7 +28,7 @@ Status ChainRunner::BeginStep(int step, Job* job) const {
     if (kind != SegmentKind::kSharedInput && kind != SegmentKind::kOwnInput) continue;
     job->tokens[id] = templates_->TokensOf(plan_, id, job->inputs, job->transcript);
   }
-  int64_t end = std::ssize(templates_->StartTokens(stage)) + spec.max_tokens;
+  int64_t end = std::ssize(templates_->StartTokens(stage)) + most_output_tokens;
   int at = plan_.OutputOf(step);
   while (plan_.segments[at].after >= 0) {
     at = plan_.segments[at].after;
@@ -98,7 +98,8 @@ Status ChainRunner::RunStep(int step, std::span<Job*> jobs) {
   }
   std::vector<Job*> live;
   for (Job* job : jobs) {
-    job->result->status = BeginStep(step, job);
+    const int64_t most_tokens = spec_.stages[plan_.steps[step].stage].max_tokens;
+    job->result->status = BeginStep(step, job, most_tokens);
     if (job->failed()) continue;
     live.push_back(job);
     StageResult& run = job->result->stages.emplace_back();

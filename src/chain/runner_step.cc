@@ -95,6 +95,15 @@ Status ChainRunner::PrefillStep(int step, std::span<Job*> jobs) {
   return Status::Ok();
 }
 
+// What the output attends to and no work of this step wrote.
+void ChainRunner::CountReused(int step, Job* job) const {
+  for (const int seen : plan_.segments[plan_.OutputOf(step)].view) {
+    const bool own_work =
+        Contains(plan_.steps[step].writes, seen) || (options_.cold && plan_.OutlivesRecords(seen));
+    if (!own_work) job->run().tokens_reused += job->written[seen].token_count;
+  }
+}
+
 Status ChainRunner::DecodeStep(int step, std::span<Job*> jobs) {
   const PlanStep& planned_step = plan_.steps[step];
   const int stage = planned_step.stage;
@@ -121,11 +130,7 @@ Status ChainRunner::DecodeStep(int step, std::span<Job*> jobs) {
     seed = HashCombine(seed, static_cast<uint64_t>(job->record->number));
     if (planned_step.run > 0) seed = HashCombine(seed, static_cast<uint64_t>(planned_step.run));
     request.read_later = planned.dies_after > step;
-    for (const int seen : planned.view) {
-      const bool own_work =
-          Contains(planned_step.writes, seen) || (options_.cold && plan_.OutlivesRecords(seen));
-      if (!own_work) job->run().tokens_reused += job->written[seen].token_count;
-    }
+    CountReused(step, job);
     requests.push_back(std::move(request));
   }
   const Clock::time_point ready = Clock::now();

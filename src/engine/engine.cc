@@ -153,6 +153,19 @@ void ReadLogits(Transformer<float>& model, std::span<Decoding* const> sequences,
   }
 }
 
+// The losses of a request's targets, of which `hidden` has the rows before each.
+void AddLosses(Transformer<float>& model, View<const float> hidden, PrefillRequest& request) {
+  const int64_t vocab_size = model.config().vocab_size;
+  std::vector<int32_t> targets(request.targets.begin(), request.targets.end());
+  // Behind the base's logits stand those of the added tokens that it may write.
+  for (int32_t& target : targets) {
+    if (target >= vocab_size) target -= static_cast<int32_t>(request.added.first);
+  }
+  const std::vector<float> scale(targets.size(), 1.0F);
+  request.losses.resize(targets.size());
+  model.Loss(hidden, targets, scale, request.losses, {}, request.added.written_head());
+}
+
 }  // namespace
 
 std::string_view NameOf(FinishReason reason) {
@@ -179,6 +192,7 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
     const int64_t count = request.vectors.empty() ? static_cast<int64_t>(request.tokens.size())
                                                   : request.vectors.rows();
     ONEPASS_CHECK(count > 0, "an empty segment");
+    ONEPASS_CHECK(std::ssize(request.targets) <= count, "a target without a token before it");
     RETURN_IF_ERROR(request.vectors.empty() ? tail->Extend(request.tokens)
                                             : tail->ExtendWithVectors(count));
     items.push_back({.view = &request.view,
@@ -186,7 +200,8 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
                      .new_count = count,
                      .vectors = request.vectors,
                      .added_embedding = request.added.rows.embedding,
-                     .read_count = request.want_logits ? 1 : 0});
+                     .read_count = std::max<int64_t>(request.want_logits ? 1 : 0,
+                                                     std::ssize(request.targets))});
     tails.push_back(std::move(tail));
   }
   if (items.empty()) return Status::Ok();
@@ -196,11 +211,16 @@ Status Engine::Prefill(std::span<PrefillRequest> requests) {
   for (size_t i = 0; i < requests.size(); ++i) {
     PrefillRequest& request = requests[i];
     counters_.tokens_computed += items[i].new_count;
+    row += items[i].read_count;
     if (request.want_logits) {
       request.logits.resize(base_->config().vocab_size + request.added.count);
-      base_->model->Logits(hidden.Rows(row++, 1),
+      base_->model->Logits(hidden.Rows(row - 1, 1),
                            {request.logits.data(), 1, std::ssize(request.logits)},
                            request.added.written_head());
+    }
+    const int64_t target_count = std::ssize(request.targets);
+    if (target_count > 0) {
+      AddLosses(*base_->model, hidden.Rows(row - target_count, target_count), request);
     }
     tails[i]->set_content_hash(ContentHash(base_hash_, *tails[i], request.view, request.vectors,
                                            base_->config().vocab_size,

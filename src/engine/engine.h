@@ -58,11 +58,14 @@ struct PrefillRequest {
   int64_t start_position = 0;
   Provenance provenance;  // content_hash is filled in by the engine
   bool want_logits = false;
+  // What the last targets.size() tokens are followed by, where it is known; at most one a token.
+  std::vector<TokenId> targets;
   AddedTokens added;
 
   // Results.
   SegmentRef segment;
   std::vector<float> logits;  // [V + added.count] after the last token, if wanted
+  std::vector<float> losses;  // cross entropy of each target
 };
 
 struct StopRule {

@@ -106,6 +106,27 @@ class EngineTest : public ::testing::Test {
   std::unique_ptr<Engine> engine_;
 };
 
+TEST_F(EngineTest, TargetsHaveTheLossesOfTheLogitsBeforeThem) {
+  const std::vector<TokenId> tokens = {3, 0, 27, 9, 14};
+  PrefillRequest whole[2];
+  for (PrefillRequest& request : whole) request.tokens.assign(tokens.begin(), tokens.end());
+  whole[0].targets = {27, 9, 14, 26};  // behind all but the first token
+  whole[0].want_logits = true;
+  ASSERT_TRUE(engine_->Prefill(whole).ok());
+  EXPECT_TRUE(whole[1].losses.empty());
+  ASSERT_EQ(whole[0].losses.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    PrefillRequest prefix;
+    prefix.tokens.assign(tokens.begin(), tokens.begin() + static_cast<int64_t>(i) + 2);
+    prefix.want_logits = true;
+    ASSERT_TRUE(engine_->Prefill({&prefix, 1}).ok());
+    double sum = 0;
+    for (const float logit : prefix.logits) sum += std::exp(static_cast<double>(logit));
+    EXPECT_NEAR(whole[0].losses[i], std::log(sum) - prefix.logits[whole[0].targets[i]], 1e-5);
+    if (i == 3) EXPECT_EQ(prefix.logits, whole[0].logits);
+  }
+}
+
 TEST_F(EngineTest, AStopTokenEndsTheOutputAndIsNotFed) {
   DecodeRequest free_run = Request(6);
   ASSERT_TRUE(engine_->Decode({&free_run, 1}).ok());

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "chain/cut.h"
+#include "chain/trace.h"
 #include "core/hash.h"
 #include "core/quote.h"
 #include "core/rng.h"
@@ -13,7 +14,6 @@ namespace onepass {
 namespace {
 
 constexpr size_t kMaxWarnings = 10;
-constexpr std::string_view kRound = "{round}";
 
 // Makes samples of records, one at a time.
 class SampleMaker {
@@ -59,7 +59,7 @@ class SampleMaker {
     TrainSample sample;
     Transcript transcript{.record = &record, .texts = {}};
     if (options_.distill_output.empty() && options_.distill_rounds.empty()) {
-      ASSIGN_OR_RETURN(transcript.texts, OutputsOf(record));
+      ASSIGN_OR_RETURN(transcript.texts, TraceOf(plan_, options_.outputs, options_.tools, record));
     } else {
       ASSIGN_OR_RETURN(transcript.texts.emplace_back(), DistillOutput(record));
     }
@@ -98,7 +98,7 @@ class SampleMaker {
     bool more = !options_.distill_rounds.empty();
     for (int run = 0; more; ++run) {
       for (const std::string& field : options_.distill_rounds) {
-        const std::string name = WithRound(field, run);
+        const std::string name = TraceField(field, run);
         more = more && record.Find(name) != nullptr;
         if (!more) break;
         ASSIGN_OR_RETURN(const std::string_view value, record.Text(name));
@@ -114,65 +114,6 @@ class SampleMaker {
       text += value;
     }
     return text;
-  }
-
-  // The record field of a run, from 0.
-  static std::string WithRound(std::string field, int run) {
-    const size_t at = field.find(kRound);
-    if (at != std::string::npos) field.replace(at, kRound.size(), std::to_string(run + 1));
-    return field;
-  }
-  std::string FieldOf(int stage, int run) const { return WithRound(options_.outputs[stage], run); }
-
-  // By step. A loop ends where the record has no further output; tools run on what it has.
-  Result<std::vector<std::optional<std::string>>> OutputsOf(const Record& record) const {
-    Transcript transcript{.record = &record, .texts = {}};
-    std::vector<std::optional<std::string>>& texts = transcript.texts;
-    texts.resize(plan_.steps.size());
-    for (int step = 0; step < plan_.step_count();) {
-      const PlanStep& planned = plan_.steps[step];
-      // The stage that the record may have an output of.
-      int next = step;
-      while (next + 1 < planned.behind_part && plan_.steps[next].stage < 0) ++next;
-      const bool may_end = step > 0 && plan_.steps[step - 1].part == planned.part;
-      if (may_end && plan_.steps[next].stage >= 0 && !HasOutput(record, next)) {
-        for (int later = next; later < planned.behind_part; ++later) {
-          if (plan_.steps[later].stage < 0) continue;
-          RETURN_IF_ERROR(CheckAbsent(
-              record, plan_.steps[later].stage, plan_.steps[later].run,
-              "it has no " + Quote(FieldOf(plan_.steps[next].stage, plan_.steps[next].run))));
-        }
-        step = planned.behind_part;
-        continue;
-      }
-      if (planned.tool >= 0) {
-        ASSIGN_OR_RETURN(const ToolResult found, options_.tools->Run(plan_, step, transcript));
-        texts[step] = found.text;
-      } else {
-        ASSIGN_OR_RETURN(const std::string_view text,
-                         record.Text(FieldOf(planned.stage, planned.run)));
-        texts[step] = std::string(text);
-      }
-      ++step;
-    }
-    // Rounds beyond those of the flow.
-    for (int stage = 0; stage < std::ssize(options_.outputs); ++stage) {
-      const int runs = static_cast<int>(std::ranges::count(plan_.steps, stage, &PlanStep::stage));
-      if (runs == 0 || options_.outputs[stage].find(kRound) == std::string::npos) continue;
-      RETURN_IF_ERROR(
-          CheckAbsent(record, stage, runs, "the chain's flow has " + std::to_string(runs)));
-    }
-    return std::move(texts);
-  }
-
-  bool HasOutput(const Record& record, int step) const {
-    return record.Find(FieldOf(plan_.steps[step].stage, plan_.steps[step].run)) != nullptr;
-  }
-
-  Status CheckAbsent(const Record& record, int stage, int run, const std::string& why) const {
-    const std::string field = FieldOf(stage, run);
-    if (record.Find(field) == nullptr) return Status::Ok();
-    return InvalidArgument(record.Where() + ": want no field " + Quote(field) + ", since " + why);
   }
 
   int64_t LengthOf(const TrainSample& sample, int id) const {

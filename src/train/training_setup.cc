@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "chain/trace.h"
 #include "core/hash.h"
 #include "core/quote.h"
 #include "train/stored_kv.h"
@@ -190,22 +191,8 @@ Result<std::function<Status(Record*)>> GenerateUpstream(TrainingSetup& setup,
 
 Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   const Recipe& recipe = setup.recipe;
-  int stage_count = 0;  // up to the last one that the plan runs
-  for (const PlanStep& step : setup.plan.steps) {
-    stage_count = std::max(stage_count, step.stage + 1);
-  }
-  if (recipe.kind != TrainKind::kDistill && std::ssize(recipe.outputs) < stage_count) {
-    return InvalidArgument(recipe.file + ": outputs: want a record field for each of " +
-                           std::to_string(stage_count) + " stages, found " +
-                           std::to_string(recipe.outputs.size()));
-  }
-  for (const PlanStep& step : setup.plan.steps) {
-    if (step.stage < 0 || step.run == 0 || recipe.kind == TrainKind::kDistill) continue;
-    if (recipe.outputs[step.stage].find("{round}") != std::string::npos) continue;
-    return InvalidArgument(recipe.file + ": outputs: want \"{round}\" in the field of stage " +
-                           Quote(setup.spec.stages[step.stage].name) +
-                           ", which runs more than once, found " +
-                           Quote(recipe.outputs[step.stage]));
+  if (recipe.kind != TrainKind::kDistill) {
+    RETURN_IF_ERROR(CheckTraceFields(setup.plan, recipe.outputs).WithPrefix(recipe.file));
   }
   DatasetOptions options{.cut_field = setup.spec.cut_field,
                          .outputs = recipe.outputs,
