@@ -76,7 +76,7 @@ BabiTrace MakeBabiTrace(const BabiSample& sample) {
                   .story = sample.story,
                   .rounds = {},
                   .conclusion = " [The answer is]" + sample.answer,
-                  .answer = sample.answer.substr(1),
+                  .answer = sample.answer,
                   .answers = OrdersOf(sample.answer.substr(1))};
   const bool listed = IsListed(sample.task);
   std::string wanted = TopicOf(sample.question);
@@ -92,13 +92,19 @@ BabiTrace MakeBabiTrace(const BabiSample& sample) {
 
 std::string ToJson(const BabiTrace& trace) {
   nlohmann::ordered_json json;
+  std::string all;
+  const auto add_output = [&](size_t round, char stage, const std::string& text) {
+    json[fmt::format("O_{}{}", round, stage)] = text;
+    all += text;
+  };
   json["I_ALL"] = trace.question;
   json["I_B"] = trace.story;
   for (size_t i = 0; i < trace.rounds.size(); ++i) {
-    json[fmt::format("O_{}A", i + 1)] = trace.rounds[i].wanted;
-    json[fmt::format("O_{}B", i + 1)] = trace.rounds[i].recalled;
+    add_output(i + 1, 'A', trace.rounds[i].wanted);
+    add_output(i + 1, 'B', trace.rounds[i].recalled);
   }
-  json[fmt::format("O_{}A", trace.rounds.size() + 1)] = trace.conclusion;
+  add_output(trace.rounds.size() + 1, 'A', trace.conclusion);
+  json["trace"] = all;
   json["answer"] = trace.answer;
   json["answers"] = trace.answers;
   json["task"] = fmt::format("babi-{}", trace.task);

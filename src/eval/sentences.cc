@@ -53,20 +53,31 @@ std::string ToSmall(std::string_view text) {
   return small;
 }
 
+// The length of a note at the front of a text: "[4]", "[note 2]", "[citation needed]", or a page,
+// ":79"; 0: there is none.
+size_t NoteSize(std::string_view text) {
+  constexpr size_t kLongestNote = 20;
+  if (text.starts_with('[')) {
+    const size_t close = std::min(text.find(']'), kLongestNote);
+    const std::string_view inside = text.substr(1, close - 1);
+    const bool is_note = !inside.empty() && (IsDigit(inside.back()) || inside == "citation needed");
+    return is_note && close < kLongestNote ? close + 1 : 0;
+  }
+  if (!text.starts_with(':')) return 0;
+  size_t size = 1;
+  while (size < text.size() && (IsDigit(text[size]) || (size > 1 && text[size] == '-'))) ++size;
+  return size > 1 ? size : 0;
+}
+
 // Behind quotes, brackets and notes that close what ends at `at`.
 size_t BehindClosers(std::string_view text, size_t at) {
   while (at < text.size()) {
     const std::string_view rest = text.substr(at);
-    if (rest.front() == '[') {  // a note: [4], [note 2]
-      const size_t close = rest.find(']');
-      if (close == std::string_view::npos || close > 12 || !IsDigit(rest[close - 1])) return at;
-      at += close + 1;
-      continue;
-    }
+    const size_t note = NoteSize(rest);
     const auto closer = std::ranges::find_if(
         kClosers, [&](std::string_view candidate) { return rest.starts_with(candidate); });
-    if (closer == kClosers.end()) return at;
-    at += closer->size();
+    if (note == 0 && closer == kClosers.end()) return at;
+    at += note > 0 ? note : closer->size();
   }
   return at;
 }

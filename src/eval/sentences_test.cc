@@ -38,6 +38,9 @@ TEST(Sentences, QuotesBracketsAndNotesBelongToWhatTheyClose) {
   EXPECT_THAT(Split("It fell.[4] It rose.[note 2] End."),
               ElementsAre("It fell.[4]", "It rose.[note 2]", "End."));
   EXPECT_THAT(Split("Er ging. »Ja.« “No.” Doch."), ElementsAre("Er ging.", "»Ja.« “No.”", "Doch."));
+  EXPECT_THAT(Split("It fell.[citation needed] It rose.:79 \"So?\":3-4 End: 5."),
+              ElementsAre("It fell.[citation needed]", "It rose.:79", "\"So?\":3-4", "End: 5."));
+  EXPECT_THAT(Split("It fell.[it rose] It.:x end."), ElementsAre("It fell.[it rose] It.:x end."));
   EXPECT_THAT(Split("It fell. [It] rose."), ElementsAre("It fell.", "[It] rose."));
   EXPECT_THAT(Split("It fell.[unclosed rose."), ElementsAre("It fell.[unclosed rose."));
 }
