@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "chain/runner_for_test.h"
 #include "chain/trace.h"
 
@@ -91,6 +89,11 @@ TEST_F(ReplayTest, WhatIsHeldAndCountedIsWhatThePlanSays) {
       held.clear();
       runner->on_step = nullptr;
 
+      // While what is dead is held, more is.
+      if (handoff == Handoff::kText) {
+        EXPECT_GT(with_held->record.peak_kv_bytes,
+                  PeakKvBytes(plan, counts, runner->pool().layout()));
+      }
       // Twice the same, and nothing is left behind.
       for (int i = 0; i < 2; ++i) {
         const auto replay = runner->Replay(record, *outputs);
@@ -118,12 +121,15 @@ TEST_F(ReplayTest, CountsAreThoseOfARunThatWroteTheSame) {
   ChainSpec spec = Loop(Placement::kFront);
   spec.flow = {{.names = {"a", "b", "c"}, .until = {}}};
   spec.stages[1].start = "<note>";
-  for (StageSpec& stage : spec.stages) stage.max_tokens = 2;
   for (const Handoff handoff : kHandoffs) {
     SCOPED_TRACE(NameOf(handoff));
     int compared = 0;
-    for (uint64_t seed = 1; seed < 400 && compared < 2; ++seed) {
-      const auto runner = Make(spec, {.handoff = handoff}, Prompts(10 * seed));
+    for (uint64_t seed = 1; seed < 1000 && compared < 2; ++seed) {
+      for (StageSpec& stage : spec.stages) {
+        stage.max_tokens = 2;
+        stage.sampling = {.temperature = 1, .seed = seed};
+      }
+      const auto runner = Make(spec, {.handoff = handoff});
       ASSERT_NE(runner, nullptr);
       Record record = Trace({});
       const RecordResult ran = RunOne(*runner, record);
@@ -145,8 +151,6 @@ TEST_F(ReplayTest, CountsAreThoseOfARunThatWroteTheSame) {
         EXPECT_EQ(replayed.tokens, ran.stages[i].tokens);
         EXPECT_EQ(replayed.tokens_reused, ran.stages[i].tokens_reused);
         EXPECT_EQ(replayed.tokens_recomputed, ran.stages[i].tokens_recomputed);
-        // Greedy: no token was likelier, so it is likelier than the average one.
-        EXPECT_LT(replay->losses[i][0], std::log(263.0));
       }
     }
     EXPECT_EQ(compared, 2);

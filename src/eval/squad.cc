@@ -17,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kArticlesOfAGroup = 10;
+constexpr size_t kMostOccurrences = 1000;  // of an answer: a hostile paragraph could have millions
 constexpr std::string_view kSpace = " \t\r\n\v\f";
 
 SquadSplit SplitOf(size_t article) {
@@ -81,11 +82,13 @@ bool IsWordByte(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || byte >= 0x80;
 }
 
-// Where `text` stands in `context`: as whole words, or, where it never does, as part of some.
+// Where `text` stands in `context`, up to so many times: as whole words, or, where it never does, as
+// part of some.
 std::vector<TextSpan> OccurrencesOf(std::string_view text, std::string_view context) {
   std::vector<TextSpan> whole;
   std::vector<TextSpan> all;
-  for (size_t at = context.find(text); at != std::string_view::npos;
+  for (size_t at = context.find(text);
+       at != std::string_view::npos && all.size() < kMostOccurrences;
        at = context.find(text, at + 1)) {
     const size_t end = at + text.size();
     all.push_back({at, end});

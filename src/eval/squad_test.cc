@@ -139,6 +139,21 @@ TEST(Squad, FaultsNameFileAndPlace) {
   EXPECT_THAT(Fault(good, SquadSplit::kTest), HasSubstr("found none in 1 articles"));
 }
 
+TEST(Squad, EveryPrefixOfAFileIsAFault) {
+  const std::string good =
+      Article(R"(["3 hens", {"text": "Élan", "answer_start": 0}])", "Who?", "Élan has 3 hens.");
+  EXPECT_EQ(One(good).sentence, " Élan has 3 hens.");
+  for (size_t size = 0; size < good.size(); ++size) {
+    EXPECT_THAT(Fault(good.substr(0, size)), HasSubstr("f.json"));
+  }
+}
+
+TEST(Squad, AParagraphOfTheAnswerAloneIsReadInTime) {
+  std::string context;
+  for (int i = 0; i < 200'000; ++i) context += "a. ";
+  EXPECT_EQ(One(Article(R"(["a"])", "a?", context)).answer, " a");
+}
+
 // Invariants over the real file; what is checked is counted apart from the code under test.
 TEST(Squad, OfTheRealFileEverySummaryHoldsItsAnswer) {
   const std::string path = ONEPASS_SOURCE_DIR "/../shared/data/squad1.1_part.json";
