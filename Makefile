@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 BUILD := cmake --build --parallel $(JOBS) --preset
 
-.PHONY: all setup setup-dev build demo test bench lint format fuzz asan tsan neon clean
+.PHONY: all setup setup-dev build demo test paper bench lint format fuzz asan tsan neon clean
 
 all: build
 
@@ -26,6 +26,10 @@ demo: setup
 
 test: build
 	@ctest --preset release -j $(JOBS)
+
+# Every table of the paper, in small: trains all prompts and compares all methods (hours).
+paper: build
+	@tools/run_results.sh
 
 bench: build
 	@tools/bench.sh

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The numbers of docs/results.md: trains every prompt with every seed and compares all methods on
 # held-out questions.
-#   tools/run_results.sh [TASK ...]     default: all of world, rewrite, memory, active-rag, inline, babi
+#   tools/run_results.sh [TASK ...]     default: all, in this order
 #     world       compress & QA on the generated world, and figure 4 of the paper
 #     rewrite     query rewriting & QA          memory   memory & reasoning, several rounds
 #     active-rag  several retrievals a question
 #     inline      compress & QA, each prompt before its stage instead of in front
 #     babi        compress & QA on bAbI tasks 1 to 3
+#     report      OUT/report: one page of all that is there
 # Variables: SEEDS ("1 2 3"), N (test questions of a task of the world, 500), OUT (out/results),
 #   BABI (../shared/data/babi: the files qa1_*_train.txt to qa3_*_train.txt), ONEPASS (the release
 #   build's program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a
@@ -110,16 +111,17 @@ make_index() {
   "$onepass" index build --input "$data/corpus.jsonl" --out "$index"
 }
 
-# compare TASK SUITE
+# compare TASK SUITE [OUT]
 compare() {
   train_all "$1"
   "$onepass" eval "$2" --data "$data/${samples_of[$1]:-$1}-test.jsonl" --n "$n" \
-    --seeds "${seeds// /,}" --prompts "$out/$1/seed{seed}" --out "$out/$1" ${EVAL:-}
+    --seeds "${seeds// /,}" --prompts "$out/$1/seed{seed}" --out "$out/${3:-$1}" ${EVAL:-}
 }
 
 world() {
   samples world compress-qa
   compare world chains/demo/suite.yaml
+  compare world chains/demo/figure4.yaml figure4
 }
 inline() {
   samples world compress-qa
@@ -162,10 +164,22 @@ babi() {
   done
 }
 
-[ $# -gt 0 ] || set -- world rewrite memory active-rag inline babi
+report() {
+  local folders=() folder
+  for folder in world figure4 rewrite memory active-rag inline babi-1 babi-2 babi-3; do
+    [ -e "$out/$folder/results.json" ] && folders+=("$out/$folder")
+  done
+  "$onepass" eval report "${folders[@]}" --out "$out/report" --title "Chains over one KV cache"
+}
+
+[ $# -gt 0 ] || set -- world rewrite memory active-rag inline babi report
 for what in "$@"; do
   case "$what" in
-    world | rewrite | memory | active-rag | inline | babi) "$what" ;;
-    *) echo "usage: tools/run_results.sh [world|rewrite|memory|active-rag|inline|babi ...]" >&2; exit 2 ;;
+    world | rewrite | memory | active-rag | inline | babi | report) "$what" ;;
+    *)
+      echo "usage: tools/run_results.sh" \
+        "[world|rewrite|memory|active-rag|inline|babi|report ...]" >&2
+      exit 2
+      ;;
   esac
 done

@@ -25,8 +25,8 @@ struct DatasetOptions {
   // as a record has them, then the template.
   std::vector<std::string> distill_rounds;
   std::string distill_output;
-  int64_t max_tokens = 1224;   // text tokens of one sample, over all used segments
-  int64_t max_positions = 0;   // the base's context
+  int64_t max_tokens = 1224;  // text tokens of one sample, over all used segments
+  int64_t max_positions = 0;  // the base's context
   OverlongSample overlong = OverlongSample::kRefuse;
   OnError on_error = OnError::kStop;
   int64_t max_samples = 0;  // stop reading after so many; 0: all

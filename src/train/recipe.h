@@ -47,17 +47,17 @@ struct Recipe {
   std::vector<std::string>
       upstream_prompts;  // folders of the earlier stages, instead of the chain's
   UpstreamSource upstream_outputs = UpstreamSource::kRecord;
-  std::string upstream_kv;      // folder of `onepass kv dump`; empty: KV is computed (online)
+  std::string upstream_kv;           // folder of `onepass kv dump`; empty: KV is computed (online)
   std::vector<std::string> indexes;  // "TOOL=FOLDER", instead of the chain\'s
-  std::string data;             // JSONL or JSON array of records
-  std::string validation_data;  // may be empty
+  std::string data;                  // JSONL or JSON array of records
+  std::string validation_data;       // may be empty
   // Record field of each stage's output, in stage order; "{round}" in it counts the stage's runs.
   std::vector<std::string> outputs;
   // What distill learns to write: the texts of these fields, round after round, as far as a record
   // has them, then this template.
   std::vector<std::string> distill_rounds;
   std::string distill_output;
-  std::string out;             // folder of prompts, metrics, checkpoint
+  std::string out;  // folder of prompts, metrics, checkpoint
 
   int64_t prompt_length = 100;
   PromptInit init = PromptInit::kRandom;

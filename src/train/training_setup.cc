@@ -118,10 +118,10 @@ Status LoadPrompts(TrainingSetup& setup) {
           PlaceOnBase(*setup.base, setup.spec.placement, setup.spec.stages[i].added_tokens));
       if (!fits.ok()) {
         // One of another base, say, will be trained again; it is a fault where it is needed now.
-        setup.prompt_faults[i] = fits.WithPrefix(
-            i < std::ssize(recipe.upstream_prompts)
-                ? recipe.file + ": upstream_prompts"
-                : setup.spec.file + ": stage " + Quote(setup.spec.stages[i].name));
+        setup.prompt_faults[i] =
+            fits.WithPrefix(i < std::ssize(recipe.upstream_prompts)
+                                ? recipe.file + ": upstream_prompts"
+                                : setup.spec.file + ": stage " + Quote(setup.spec.stages[i].name));
         if (i < first && setup.spec.flow.empty()) return setup.prompt_faults[i];
         setup.prompt_lengths.push_back(recipe.prompt_length);
         continue;

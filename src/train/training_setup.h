@@ -31,9 +31,9 @@ struct TrainingSetup {
   std::optional<ChainVocabulary> vocabulary;
   std::vector<int64_t> prompt_lengths;  // by stage
   std::vector<std::optional<SoftPrompt>>
-      prompts;  // by stage: those that the plan uses as constants
+      prompts;                        // by stage: those that the plan uses as constants
   std::vector<Status> prompt_faults;  // by stage: why a prompt that lies there cannot be used
-  Plan plan;    // up to the last trained output
+  Plan plan;                          // up to the last trained output
   TapePlan tape;
   Dataset data;
   Dataset validation;                    // no samples: none given

@@ -72,7 +72,7 @@ TEST(ChainTasks, KeysAreTheAuthorsAndTextsAreEscaped) {
   MemoryReasoningSample memory{"s", "d\n", {{"a", "b"}, {"c", "e"}}, "f", {"g"}, 2};
   EXPECT_EQ(ToJson(memory),
             R"({"I_ALL": "s", "I_B": "d\n", "O_1A": "a", "O_1B": "b", "O_2A": "c", "O_2B": "e", )"
-            R"("O_3A": "f", "answers": ["g"], "hops": 2})");
+            R"("O_3A": "f", "answer": " g", "answers": ["g"], "hops": 2})");
   ActiveRagSample active{"s", {{"a", "b"}, {"c", "e"}}, "f", "g", {"g"}, {"x", "y"}};
   EXPECT_EQ(ToJson(active),
             R"({"I_ALL": "s", "O_1A": "a", "O_1B": "b", "O_2A": "c", "O_2B": "e", "O_3A": "f", )"

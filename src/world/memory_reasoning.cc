@@ -84,6 +84,7 @@ std::string ToJson(const MemoryReasoningSample& sample) {
     line.Add(round + 'A', sample.recalls[i].start).Add(round + 'B', sample.recalls[i].fact);
   }
   return line.Add("O_" + std::to_string(sample.recalls.size() + 1) + 'A', sample.conclusion)
+      .Add("answer", ' ' + sample.answers.front())
       .Add("answers", sample.answers)
       .Add("hops", sample.hops)
       .Text();

@@ -83,10 +83,10 @@ stages:
   - {name: all, prompt: d/last, input: "{Q}{K}:", start: "<bos>", stop_tokens: ["<eos>"],
      max_tokens: 12}
 )");
-  const Result<TrainReport> report = folder.Train(
-      "multi.yaml", {"kind=distill", "chain=" + folder.Path("one.yaml"), "outputs=",
-                     "distill_rounds=O_{round}A, O_{round}B", "distill_output=.",
-                     "out=" + folder.Path("d")});
+  const Result<TrainReport> report =
+      folder.Train("multi.yaml", {"kind=distill", "chain=" + folder.Path("one.yaml"),
+                                  "outputs=", "distill_rounds=O_{round}A, O_{round}B",
+                                  "distill_output=.", "out=" + folder.Path("d")});
   ASSERT_TRUE(report.ok()) << report.status().message();
   Result<std::unique_ptr<Base>> base = LoadBase(folder.Path("base"), {.thread_count = 1});
   ASSERT_TRUE(base.ok());
