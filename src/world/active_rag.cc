@@ -12,8 +12,9 @@ namespace onepass {
 ActiveRagSample MakeActiveRagSample(const Corpus& corpus, Split split, uint64_t seed,
                                     int64_t index) {
   Rng rng = SampleRng(Stream::kActiveRag, split, seed, index);
+  const auto retrievals = static_cast<int>(rng.UniformInt(2, 4));
   std::optional<CombineQuestion> question;
-  while (!question) question = DrawCombineQuestion(corpus.facts(), rng);
+  while (!question) question = DrawCombineQuestion(corpus.facts(), retrievals, rng);
   ActiveRagSample sample;
   sample.shared_input = question->text;
   for (const Fact& fact : question->support) {

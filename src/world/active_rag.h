@@ -1,5 +1,6 @@
 // Active RAG: plan -> [retrieve] -> answer(documents) -> plan ... -> combine. The question asks for
-// two facts together, of which one may need another first (combine.h): two or three retrievals.
+// two objects together (combine.h). Where another fact tells a subject, the question does not name
+// the document about it: what was retrieved before does.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,8 @@ struct ActiveRagSample {
   std::vector<std::string> gold_documents;  // ids, one a retrieval, in their order
 };
 
-// Half of the questions compare, and half of those have the answer " yes". Sample `index` of
-// (split, seed) depends on nothing else. REQUIRES: corpus is of (split, seed).
+// Two, three and four retrievals are equally likely. Sample `index` of (split, seed) depends on
+// nothing else. REQUIRES: corpus is of (split, seed).
 ActiveRagSample MakeActiveRagSample(const Corpus& corpus, Split split, uint64_t seed,
                                     int64_t index);
 

@@ -211,7 +211,6 @@ TEST(MemoryReasoning, TheTraceFollowsTheQuestionThroughTheDocuments) {
 
 TEST(ActiveRag, TheTraceGathersTheFactsOfTheAnswer) {
   const Search search(TestCorpus());
-  std::map<std::string, int> answers;
   std::map<size_t, int> retrieval_counts;
   int found = 0;
   int retrievals = 0;
@@ -235,19 +234,15 @@ TEST(ActiveRag, TheTraceGathersTheFactsOfTheAnswer) {
     }
     ASSERT_EQ(asked.size(), 2u);
     EXPECT_EQ(asked[0].relation, asked[1].relation);
-    const bool same = asked[0].object == asked[1].object;
-    const bool compares = sample.answer == " yes" || sample.answer == " no";
-    ++answers[compares ? sample.answer : "both"];
-    const std::string both = ' ' + asked[0].object + " and " + asked[1].object;
-    EXPECT_EQ(sample.answer, !compares ? both : same ? " yes" : " no");
+    const std::string& left = asked[0].object;
+    const std::string& right = asked[1].object;
+    EXPECT_EQ(sample.answers,
+              (std::vector<std::string>{left + " and " + right, right + " and " + left}));
     EXPECT_LE(WordCount(sample.shared_input), 60);
   }
   EXPECT_GE(found, retrievals * 97 / 100);
-  EXPECT_GT(retrieval_counts[2], kSamples / 3);
-  EXPECT_GT(retrieval_counts[3], kSamples / 3);
-  EXPECT_GT(answers["both"], kSamples * 2 / 5);
-  EXPECT_GT(answers[" yes"], kSamples / 5);
-  EXPECT_GT(answers[" no"], kSamples / 5);
+  EXPECT_EQ(retrieval_counts.size(), 3u);
+  for (size_t count = 2; count <= 4; ++count) EXPECT_GT(retrieval_counts[count], kSamples / 4);
 }
 
 }  // namespace

@@ -8,28 +8,22 @@
 namespace onepass {
 namespace {
 
-// By relation, {a} and {b} are the subjects: asks for both objects; asks whether they are the same.
-struct CombineText {
-  std::string_view both;
-  std::string_view same;
-};
-
-constexpr std::array<CombineText, 14> kCombineTexts = {{
-    {"For which company do {a} and {b} work?", "Do {a} and {b} work for the same company?"},
-    {"In which city do {a} and {b} live?", "Do {a} and {b} live in the same city?"},
-    {"In which city were {a} and {b} born?", "Were {a} and {b} born in the same city?"},
-    {"From whom did {a} and {b} learn?", "Did {a} and {b} learn from the same person?"},
-    {"What is the job of {a} and {b}?", "Do {a} and {b} have the same job?"},
-    {"What is the hobby of {a} and {b}?", "Do {a} and {b} have the same hobby?"},
-    {"Which animal do {a} and {b} own?", "Do {a} and {b} own the same animal?"},
-    {"In which city are {a} and {b} based?", "Are {a} and {b} based in the same city?"},
-    {"Who founded {a} and {b}?", "Do {a} and {b} have the same founder?"},
-    {"What do {a} and {b} make?", "Do {a} and {b} make the same product?"},
-    {"In which country are {a} and {b}?", "Are {a} and {b} in the same country?"},
-    {"Who is the mayor of {a} and {b}?", "Do {a} and {b} have the same mayor?"},
-    {"On which river do {a} and {b} stand?", "Do {a} and {b} stand on the same river?"},
-    {"For which food are {a} and {b} known?", "Are {a} and {b} known for the same food?"},
-}};
+// By relation: asks for the objects of the subjects {a} and {b}.
+constexpr std::array<std::string_view, 14> kCombineTexts = {
+    "For which company do {a} and {b} work?",
+    "In which city do {a} and {b} live?",
+    "In which city were {a} and {b} born?",
+    "From whom did {a} and {b} learn?",
+    "What is the job of {a} and {b}?",
+    "What is the hobby of {a} and {b}?",
+    "Which animal do {a} and {b} own?",
+    "In which city are {a} and {b} based?",
+    "Who founded {a} and {b}?",
+    "What do {a} and {b} make?",
+    "In which country are {a} and {b}?",
+    "Who is the mayor of {a} and {b}?",
+    "On which river do {a} and {b} stand?",
+    "For which food are {a} and {b} known?"};
 
 std::string Fill(std::string_view pattern, std::string_view left, std::string_view right) {
   std::string text(pattern);
@@ -78,52 +72,40 @@ struct Side {
   std::string words;
 };
 
-bool MakeSide(const std::vector<Fact>& facts, const Fact& fact, bool by_another_fact, Rng& rng,
-              Side& side) {
-  side = {{fact}, fact.subject};
-  if (!by_another_fact) return true;
+std::optional<Side> MakeSide(const std::vector<Fact>& facts, const Fact& fact, bool by_another_fact,
+                             Rng& rng) {
+  if (!by_another_fact) return Side{{fact}, fact.subject};
   const Fact* bridge = PickWhere(
       facts, [&](const Fact& other) { return other.object == fact.subject; }, rng);
-  if (bridge == nullptr) return false;
-  side = {{*bridge, fact}, ObjectPhrase(*bridge, rng)};
-  return true;
+  if (bridge == nullptr) return std::nullopt;
+  return Side{{*bridge, fact}, ObjectPhrase(*bridge, rng)};
 }
 
 }  // namespace
 
-std::optional<CombineQuestion> DrawCombineQuestion(const std::vector<Fact>& facts, Rng& rng) {
+std::optional<CombineQuestion> DrawCombineQuestion(const std::vector<Fact>& facts, int needed,
+                                                   Rng& rng) {
   constexpr int kAttempts = 60;
-  const bool compares = rng.Chance(0.5);
-  const bool same = compares && rng.Chance(0.5);
-  const bool chained = rng.Chance(0.5);
   for (int attempt = 0; attempt < kAttempts && !facts.empty(); ++attempt) {
     const Fact& first = rng.Pick(facts);
-    const bool chain_first = chained && rng.Chance(0.5);
+    const bool chain_first = needed == 4 || (needed == 3 && rng.Chance(0.5));
+    const bool chain_second = needed - 2 > static_cast<int>(chain_first);
     const auto fits = [&](const Fact& other) {
       return other.relation == first.relation && other.subject != first.subject &&
-             (other.object == first.object) == same;
+             other.object != first.object;
     };
     const Fact* second = PickWhere(facts, fits, rng);
-    Side left;
-    Side right;
-    if (second == nullptr || !MakeSide(facts, first, chain_first, rng, left) ||
-        !MakeSide(facts, *second, chained && !chain_first, rng, right)) {
-      continue;
-    }
-    CombineQuestion question;
-    question.support = left.support;
-    question.support.insert(question.support.end(), right.support.begin(), right.support.end());
-    if (!KeepsApart(question.support, first, *second)) continue;
-    const CombineText& words = kCombineTexts[static_cast<size_t>(first.relation)];
-    question.text = Fill(compares ? words.same : words.both, left.words, right.words);
-    question.compares = compares;
-    if (compares) {
-      question.answers = {same ? "yes" : "no"};
-    } else {
-      question.answers = {first.object + " and " + second->object,
-                          second->object + " and " + first.object};
-    }
-    return question;
+    if (second == nullptr) continue;
+    const std::optional<Side> left = MakeSide(facts, first, chain_first, rng);
+    const std::optional<Side> right = MakeSide(facts, *second, chain_second, rng);
+    if (!left || !right) continue;
+    std::vector<Fact> support = left->support;
+    support.insert(support.end(), right->support.begin(), right->support.end());
+    if (!KeepsApart(support, first, *second)) continue;
+    return CombineQuestion{
+        Fill(kCombineTexts[static_cast<size_t>(first.relation)], left->words, right->words),
+        std::move(support),
+        {first.object + " and " + second->object, second->object + " and " + first.object}};
   }
   return std::nullopt;
 }

@@ -119,7 +119,7 @@ Layout::Layout(Ask ask, Rng& rng) : ask_(ask) {
 
 std::string Layout::QuestionLine(std::string_view question) const {
   std::string line(question_label_);
-  if (!line.empty()) line += ' ';
+  if (!line.empty() && question.front() != ' ') line += ' ';
   return line.append(question);
 }
 

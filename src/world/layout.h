@@ -39,7 +39,7 @@ class Layout {
 
   // Instruction (unless this sample has none), text and question in this layout's order, then the
   // label of the output. Either of text and question may be empty. The text begins with a space or
-  // with a heading.
+  // with a heading; where a question may begin with a name, it has a space before it.
   std::string Prompt(std::string_view text, std::string_view question, Rng& rng) const;
 
   // A later turn: question and label of the output only, on a new line.

@@ -37,36 +37,19 @@ MicroWorld DrawWorld(const FormatOptions& options, Rng& rng) {
   return DrawMicroWorld(world_options, rng);
 }
 
-// Facts of one relation mostly differ in so small a world. Of half of the relations two come to
-// agree here, so that a question whether they do has the answer "yes" as often as "no".
-void LetSomeAgree(MicroWorld& world, Rng& rng) {
-  for (size_t i = 0; i < world.facts.size(); ++i) {
-    Fact& fact = world.facts[i];
-    const bool first =
-        std::none_of(world.facts.begin(), world.facts.begin() + static_cast<std::ptrdiff_t>(i),
-                     [&](const Fact& earlier) { return earlier.relation == fact.relation; });
-    if (!first || !rng.Chance(0.5)) continue;
-    for (size_t j = i + 1; j < world.facts.size(); ++j) {
-      if (world.facts[j].relation != fact.relation || world.facts[j].object == fact.subject)
-        continue;
-      fact.object = world.facts[j].object;
-      break;
-    }
-  }
-}
-
+// Needs 2, 3 or 4 facts.
 Task DrawCombining(const FormatOptions& options, Rng& rng) {
+  const auto needed = static_cast<int>(rng.UniformInt(2, 4));
   while (true) {
     Task task{DrawWorld(options, rng), {}, true};
-    LetSomeAgree(task.world, rng);
-    std::optional<CombineQuestion> drawn = DrawCombineQuestion(task.world.facts, rng);
+    std::optional<CombineQuestion> drawn = DrawCombineQuestion(task.world.facts, needed, rng);
     if (!drawn) continue;
     task.question = {std::move(drawn->text), std::move(drawn->support), drawn->answers[0]};
     return task;
   }
 }
 
-// A path of 1 to 2, 3 or 5 steps by level.
+// A path of 1 to 2, 3 or 5 steps by level. Its question may begin with a name, hence the space.
 Task DrawPath(const FormatOptions& options, Rng& rng) {
   const int longest = options.level == 3 ? 5 : options.level + 1;
   while (true) {
@@ -75,6 +58,7 @@ Task DrawPath(const FormatOptions& options, Rng& rng) {
     std::vector<Question> questions = DrawPathQuestions(task.world, steps, rng);
     if (questions.empty()) continue;
     task.question = std::move(questions.front());
+    task.question.text.insert(0, 1, ' ');
     return task;
   }
 }
