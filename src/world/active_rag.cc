@@ -1,6 +1,5 @@
 #include "world/active_rag.h"
 
-#include <cstddef>
 #include <optional>
 
 #include "world/combine.h"
@@ -18,7 +17,7 @@ ActiveRagSample MakeActiveRagSample(const Corpus& corpus, Split split, uint64_t 
   ActiveRagSample sample;
   sample.shared_input = question->text;
   for (const Fact& fact : question->support) {
-    sample.retrievals.push_back({' ' + SentenceStart(fact), ' ' + CanonicalSentence(fact)});
+    sample.retrievals.push_back(RoundOf(fact));
     sample.gold_documents.push_back(corpus.DocumentOf(fact.subject).id);
   }
   sample.last_plan = " [Combine]";
@@ -30,12 +29,8 @@ ActiveRagSample MakeActiveRagSample(const Corpus& corpus, Split split, uint64_t 
 std::string ToJson(const ActiveRagSample& sample) {
   JsonLine line;
   line.Add("I_ALL", sample.shared_input);
-  for (size_t i = 0; i < sample.retrievals.size(); ++i) {
-    const std::string round = "O_" + std::to_string(i + 1);
-    line.Add(round + 'A', sample.retrievals[i].query).Add(round + 'B', sample.retrievals[i].fact);
-  }
-  return line.Add("O_" + std::to_string(sample.retrievals.size() + 1) + 'A', sample.last_plan)
-      .Add("O_C", sample.answer)
+  AddRounds(sample.retrievals, sample.last_plan, line);
+  return line.Add("O_C", sample.answer)
       .Add("answers", sample.answers)
       .Add("gold_documents", sample.gold_documents)
       .Add("hops", static_cast<int64_t>(sample.retrievals.size()))

@@ -8,19 +8,15 @@
 #include <vector>
 
 #include "world/corpus.h"
+#include "world/rounds.h"
 
 namespace onepass {
 
-struct Retrieval {
-  std::string query;  // O_1A: the canonical sentence up to its object
-  std::string fact;   // O_1B: the whole sentence, which the document says in other words
-};
-
 struct ActiveRagSample {
-  std::string shared_input;  // I_ALL: the question
-  std::vector<Retrieval> retrievals;
-  std::string last_plan;  // the planner's last output: " [Combine]"
-  std::string answer;     // O_C
+  std::string shared_input;       // I_ALL: the question
+  std::vector<Round> retrievals;  // the start is the query; the document mostly has other words
+  std::string last_plan;          // the planner's last output: " [Combine]"
+  std::string answer;             // O_C
   std::vector<std::string> answers;
   std::vector<std::string> gold_documents;  // ids, one a retrieval, in their order
 };

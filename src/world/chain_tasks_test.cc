@@ -187,7 +187,7 @@ TEST(MemoryReasoning, TheTraceFollowsTheQuestionThroughTheDocuments) {
     EXPECT_TRUE(noted == 0 || (noted == 1 && has_note));
     EXPECT_THAT(question, Not(HasSubstr(answer)));
     std::string at;  // where the path has come to
-    for (const Recall& recall : sample.recalls) {
+    for (const Round& recall : sample.recalls) {
       EXPECT_THAT(recall.fact, StartsWith(recall.start + ' '));
       if (at.empty()) {
         const std::string& known = noted == 1 ? sample.shared_input : question;
@@ -223,13 +223,13 @@ TEST(ActiveRag, TheTraceGathersTheFactsOfTheAnswer) {
     ASSERT_EQ(sample.gold_documents.size(), sample.retrievals.size());
     std::vector<Fact> asked;
     for (size_t j = 0; j < sample.retrievals.size(); ++j) {
-      const std::vector<Fact> facts = FactsThatStart(sample.retrievals[j].query);
+      const std::vector<Fact> facts = FactsThatStart(sample.retrievals[j].start);
       ASSERT_EQ(facts.size(), 1u);
       EXPECT_EQ(sample.retrievals[j].fact, ' ' + CanonicalSentence(facts[0]));
       EXPECT_EQ(TestCorpus().DocumentOf(facts[0].subject).id, sample.gold_documents[j]);
       if (!asked.empty() && asked.back().object == facts[0].subject) asked.pop_back();
       asked.push_back(facts[0]);
-      found += search.Finds(sample.gold_documents[j], sample.retrievals[j].query, 1);
+      found += search.Finds(sample.gold_documents[j], sample.retrievals[j].start, 1);
       ++retrievals;
     }
     ASSERT_EQ(asked.size(), 2u);

@@ -27,8 +27,8 @@ struct CorpusDocument {
 class Corpus {
  public:
   // Draws 390 people, 140 companies and 60 cities: about what the smallest split has names for
-  // (validation: 426, 151, 60). A person has five facts, a company three, a city four. No two names inside one document share a
-  // word; among all names that cannot be, but words are dealt evenly.
+  // (validation: 426, 151, 60). A person has five facts, a company three, a city four. No two names
+  // of one document share a word; among all names that cannot be, but words are dealt evenly.
   Corpus(Split split, uint64_t seed);
 
   const std::vector<CorpusDocument>& documents() const { return documents_; }

@@ -36,6 +36,20 @@ std::string WriteSummary(const std::vector<Fact>& facts) {
   return text;
 }
 
+MicroWorld DrawDocumentWorld(Split split, Rng& rng) {
+  constexpr int kFewestFacts = 12;
+  while (true) {
+    MicroWorldOptions options;
+    options.split = split;
+    options.person_count = static_cast<int>(rng.UniformInt(2, 3));
+    options.company_count = 2;
+    options.city_count = static_cast<int>(rng.UniformInt(2, 3));
+    options.fact_count = static_cast<int>(rng.UniformInt(kFewestFacts, 16));
+    MicroWorld world = DrawMicroWorld(options, rng);
+    if (world.facts.size() >= kFewestFacts) return world;
+  }
+}
+
 std::vector<Document> WriteDocuments(const MicroWorld& world, int document_count, Rng& rng) {
   std::vector<std::string> subjects = world.entities;
   rng.Shuffle(subjects);

@@ -18,6 +18,9 @@ struct Document {
   std::string text;         // heading and sentences, no newline
 };
 
+// A world for four or five documents: 12 to 16 facts about six to eight entities.
+MicroWorld DrawDocumentWorld(Split split, Rng& rng);
+
 // Spreads the facts over at most `document_count` documents. Facts about one subject stay in one
 // document; a document may speak of several subjects. Order of documents and of sentences is
 // random. No document is empty.

@@ -61,9 +61,9 @@ struct MicroWorld {
 };
 
 // Draws entities and facts. Unless asked for, no two names share a word ("Great Benton", "Little
-// Benton"): a small reader tells names apart by a single word. Relations are dealt so that entities of one kind
-// mostly share them: a question's relation then occurs with several subjects, and the wrong ones
-// distract.
+// Benton"): a small reader tells names apart by a single word. Relations are dealt so that entities
+// of one kind mostly share them: a question's relation then occurs with several subjects, and the
+// wrong ones distract.
 MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng);
 
 // A sentence that states the fact. Canonical: the one wording that summaries use; else one of the

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <optional>
 
 #include "world/documents.h"
 #include "world/facts.h"
@@ -18,29 +17,18 @@ constexpr int kMostHops = 5;
 // Whether and which note precedes the question.
 enum class Note { kNone, kFirstFact, kOther };
 
-MicroWorld DrawWorld(Split split, Rng& rng) {
-  MicroWorldOptions options;
-  options.split = split;
-  options.person_count = static_cast<int>(rng.UniformInt(2, 3));
-  options.company_count = 2;
-  options.city_count = static_cast<int>(rng.UniformInt(2, 3));
-  options.fact_count = static_cast<int>(rng.UniformInt(12, 16));
-  return DrawMicroWorld(options, rng);
-}
-
 Note DrawNote(int recalls, Rng& rng) {
   if (recalls == 0) return Note::kFirstFact;
   if (recalls < kMostHops && rng.Chance(0.25)) return Note::kFirstFact;
   return rng.Chance(0.25) ? Note::kOther : Note::kNone;
 }
 
-// A fact that is no step of the question; none if there is no other.
-std::optional<Fact> OtherFact(const MicroWorld& world, const Question& question, Rng& rng) {
+// A fact that is no step of the question.
+Fact OtherFact(const MicroWorld& world, const Question& question, Rng& rng) {
   std::vector<Fact> others;
   for (const Fact& fact : world.facts) {
     if (std::ranges::find(question.support, fact) == question.support.end()) others.push_back(fact);
   }
-  if (others.empty()) return std::nullopt;
   return rng.Pick(others);
 }
 
@@ -52,22 +40,21 @@ MemoryReasoningSample MakeMemoryReasoningSample(Split split, uint64_t seed, int6
   const Note note = DrawNote(recalls, rng);
   const int hops = recalls + (note == Note::kFirstFact ? 1 : 0);
   while (true) {
-    const MicroWorld world = DrawWorld(split, rng);
+    const MicroWorld world = DrawDocumentWorld(split, rng);
     const std::vector<Question> questions = DrawPathQuestions(world, hops, rng);
-    if (world.facts.size() < 12 || questions.empty()) continue;
+    if (questions.empty()) continue;
     const Question& question = questions.front();
-    const std::optional<Fact> noted =
+    const Fact noted =
         note == Note::kFirstFact ? question.support[0] : OtherFact(world, question, rng);
     const std::vector<Document> documents =
         WriteDocuments(world, static_cast<int>(rng.UniformInt(4, 5)), rng);
-    if (!noted || documents.size() < 4) continue;
+    if (documents.size() < 4) continue;
     MemoryReasoningSample sample;
-    if (note != Note::kNone) sample.shared_input = ' ' + ParaphrasedSentence(*noted, rng) + '\n';
+    if (note != Note::kNone) sample.shared_input = ' ' + ParaphrasedSentence(noted, rng) + '\n';
     sample.shared_input += ' ' + question.text;
     sample.documents = JoinDocuments(documents);
     for (auto i = static_cast<size_t>(hops - recalls); i < question.support.size(); ++i) {
-      const Fact& fact = question.support[i];
-      sample.recalls.push_back({' ' + SentenceStart(fact), ' ' + CanonicalSentence(fact)});
+      sample.recalls.push_back(RoundOf(question.support[i]));
     }
     sample.conclusion = " [The answer is] " + question.answer;
     sample.answers = {question.answer};
@@ -79,12 +66,8 @@ MemoryReasoningSample MakeMemoryReasoningSample(Split split, uint64_t seed, int6
 std::string ToJson(const MemoryReasoningSample& sample) {
   JsonLine line;
   line.Add("I_ALL", sample.shared_input).Add("I_B", sample.documents);
-  for (size_t i = 0; i < sample.recalls.size(); ++i) {
-    const std::string round = "O_" + std::to_string(i + 1);
-    line.Add(round + 'A', sample.recalls[i].start).Add(round + 'B', sample.recalls[i].fact);
-  }
-  return line.Add("O_" + std::to_string(sample.recalls.size() + 1) + 'A', sample.conclusion)
-      .Add("answer", ' ' + sample.answers.front())
+  AddRounds(sample.recalls, sample.conclusion, line);
+  return line.Add("answer", ' ' + sample.answers.front())
       .Add("answers", sample.answers)
       .Add("hops", sample.hops)
       .Text();

@@ -7,19 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "world/rounds.h"
 #include "world/vocabulary.h"
 
 namespace onepass {
 
-struct Recall {
-  std::string start;  // O_1A: the canonical sentence up to its object
-  std::string fact;   // O_1B: the whole sentence
-};
-
 struct MemoryReasoningSample {
   std::string shared_input;  // I_ALL: the question, behind a note and a newline in some samples
   std::string documents;     // I_B: four or five documents with 12 to 16 sentences
-  std::vector<Recall> recalls;
+  std::vector<Round> recalls;
   std::string conclusion;  // the reasoner's last output: " [The answer is] " and the answer
   std::vector<std::string> answers;
   int hops = 1;  // facts on the question's path

@@ -47,10 +47,11 @@ class Search {
 
   // Whether the document is among the first `rank` that the query finds.
   bool Finds(const std::string& id, std::string_view query, int rank) const {
+    const std::map<std::string, int> terms = Terms(query);
     double wanted = 0;
     std::vector<double> scores;
     for (size_t i = 0; i < terms_.size(); ++i) {
-      scores.push_back(Score(i, query));
+      scores.push_back(Score(i, terms));
       if (corpus_.documents()[i].id == id) wanted = scores.back();
     }
     return wanted > 0 &&
@@ -58,9 +59,9 @@ class Search {
   }
 
  private:
-  double Score(size_t place, std::string_view query) const {
+  double Score(size_t place, const std::map<std::string, int>& query) const {
     double score = 0;
-    for (const auto& [term, unused] : Terms(query)) {
+    for (const auto& [term, unused] : query) {
       const auto found = terms_[place].find(term);
       if (found == terms_[place].end()) continue;
       const double holders = holders_.at(term);

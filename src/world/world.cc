@@ -114,15 +114,9 @@ CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index)
   Rng rng = SampleRng(Stream::kCompressQa, split, seed, index);
   const int steps = rng.Chance(0.5) ? 2 : 1;
   while (true) {
-    MicroWorldOptions options;
-    options.split = split;
-    options.person_count = static_cast<int>(rng.UniformInt(2, 3));
-    options.company_count = 2;
-    options.city_count = static_cast<int>(rng.UniformInt(2, 3));
-    options.fact_count = static_cast<int>(rng.UniformInt(12, 16));
-    const MicroWorld world = DrawMicroWorld(options, rng);
+    const MicroWorld world = DrawDocumentWorld(split, rng);
     Question question;
-    if (world.facts.size() < 12 || !ChooseQuestion(world, steps, rng, question)) continue;
+    if (!ChooseQuestion(world, steps, rng, question)) continue;
     const std::vector<Document> documents =
         WriteDocuments(world, static_cast<int>(rng.UniformInt(4, 5)), rng);
     if (documents.size() < 4) continue;
