@@ -80,8 +80,8 @@ Task DrawTask(const FormatOptions& options, Rng& rng) {
 
 int Hops(const Task& task) { return static_cast<int>(task.question.support.size()); }
 
-// The first `known` facts of the question among up to two others, mostly in canonical words; may be
-// empty. The question's last fact is never among the others.
+// The first `known` facts of the question in their order, as a chain finds them, mostly in canonical
+// words; up to two others stand before or among them. May be empty.
 std::string KnownText(const Task& task, size_t known, Rng& rng) {
   const std::vector<Fact>& support = task.question.support;
   std::vector<Fact> facts(support.begin(), support.begin() + static_cast<std::ptrdiff_t>(known));
@@ -89,10 +89,10 @@ std::string KnownText(const Task& task, size_t known, Rng& rng) {
   for (int64_t i = 0; i < others; ++i) {
     const Fact& other = rng.Pick(task.world.facts);
     const auto is_other = [&](const Fact& fact) { return fact == other; };
-    if (std::ranges::none_of(support, is_other) && std::ranges::none_of(facts, is_other))
-      facts.push_back(other);
+    if (std::ranges::any_of(support, is_other) || std::ranges::any_of(facts, is_other)) continue;
+    const size_t place = rng.Chance(0.5) ? 0 : rng.Uniform(facts.size() + 1);
+    facts.insert(facts.begin() + static_cast<std::ptrdiff_t>(place), other);
   }
-  if (rng.Chance(0.5)) rng.Shuffle(facts);
   return rng.Chance(0.7) ? WriteSummary(facts) : WritePassage(facts, rng);
 }
 

@@ -67,6 +67,19 @@ TEST(StepFormats, ARecalledFactBeginsAsItsStart) {
   }
 }
 
+TEST(StepFormats, KnownFactsStandInTheOrderOfTheQuestion) {
+  int in_order = 0;
+  for (int i = 0; i < kSamples; ++i) {
+    Rng rng = SampleOf(i);
+    const FormatSample sample = Combine({}, rng);
+    const std::string& answer = sample.parts[1].text;
+    const size_t middle = answer.find(" and ");
+    const std::string& prompt = sample.parts[0].text;
+    in_order += prompt.find(answer.substr(0, middle)) < prompt.rfind(answer.substr(middle + 4));
+  }
+  EXPECT_GT(in_order, kSamples * 97 / 100);  // others may hold the same objects
+}
+
 TEST(StepFormats, AConclusionIsTheAnswerOrAStep) {
   int answers = 0;
   for (int i = 0; i < kSamples; ++i) {
