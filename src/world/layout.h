@@ -45,7 +45,7 @@ class Layout {
   // A later turn: question and label of the output only, on a new line.
   std::string Turn(std::string_view question) const;
 
-  // After an output: another text, then the label of the next output.
+  // After an output: another text, then the label of the next output. REQUIRES: Ask::kNext.
   std::string Then(std::string_view text) const;
 
   void PutTextFirst() { question_first_ = false; }

@@ -8,7 +8,8 @@
 
 namespace onepass {
 
-// Question and known facts; the start of the next fact that it needs.
+// Question and the facts known so far, in its order, with up to two others before or among them;
+// the start of the next one that it needs.
 FormatSample NextStep(const FormatOptions& options, Rng& rng);
 // The same turn by turn, each fact being told once its start is written; at the end that the answer
 // is known or, of questions that combine, that all facts are, and then the answer.
