@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Makes a base as the one that ships was made (models/README.md): four runs of pretrain_base.py, each
-# on the formats of its time, some 90 minutes on 2 cores with AMX and nothing beside; it lies in
-# OUT-work/4. Then three more, which teach reasoning in steps: OUT.
+# Makes a base as the one that ships was made (models/README.md): ten runs of pretrain_base.py, each
+# on the formats of its time. Some two and a half hours on 2 cores with nothing beside.
 #   tools/make_base.sh OUT           a folder for the base; the runs and generators lie in OUT-work
 # Needs the git history, the packages of `make setup` and tools/requirements.txt. Runs that are there
 # already are not made again. Variables: PYTHON (python3), SHARE (of each run's tokens, 1; a trial:
@@ -42,6 +41,12 @@ run() {
     --stop-after "$("$python" -c "print($stop * $share * 1e6)")" "$@"
 }
 
+# The commits of the formats that teach reasoning in steps, each the first of its state.
+with_steps=eaa00b5
+without_comparing=HEAD
+in_order=HEAD
+
+one_worker=(--workers 1 --no-compile)
 all_levels=(--level1-at 0 --level2-at 0 --level3-at 0 --decay-share 1)
 run "$work/1" dfd0dd8 30 25 --seed 1 --decay-share 0.95 --level1-at 0.06 --level2-at 0.2 \
   --level3-at 0.4 --batch-tokens 8192 8192 16384
@@ -55,13 +60,25 @@ run "$work/3" 99961e1 13 13 --init-from "$work/2" --seed 4 --muon-lr 0.005 --ada
 run "$work/4" 348aed5 4 4 --init-from "$work/3" --seed 5 --muon-lr 0.005 --adam-lr 0.0008 \
   --batch-tokens 16384 --more answer-facts steps move-turns --more-share 0.12 "${all_levels[@]}"
 # Reasoning in steps: the next fact, recalling, concluding, combining; then more of what was learnt
-# least; then nearer to the mix again. formats: the commit whose formats these runs draw from.
-formats=HEAD
-run "$work/5" "$formats" 8 4 --init-from "$work/4" --seed 6 --muon-lr 0.008 --adam-lr 0.0012 \
-  --batch-tokens 16384 --workers 1 --no-compile "${all_levels[@]}"
-run "$work/6" "$formats" 6.5 6.5 --init-from "$work/5" --seed 7 --muon-lr 0.008 --adam-lr 0.0012 \
-  --batch-tokens 16384 --workers 1 --no-compile --more next next-turns conclude combine fill \
-  --more-share 0.1 "${all_levels[@]}"
-run "$out" "$formats" 4.5 4.5 --init-from "$work/6" --seed 8 --muon-lr 0.006 --adam-lr 0.0009 \
-  --batch-tokens 16384 --workers 1 --no-compile --more answer-facts facts-turns next combine \
-  --more-share 0.06 "${all_levels[@]}"
+# least; then nearer to the mix again.
+run "$work/5" "$with_steps" 8 4 --init-from "$work/4" --seed 6 --muon-lr 0.008 --adam-lr 0.0012 \
+  --batch-tokens 16384 "${one_worker[@]}" "${all_levels[@]}"
+run "$work/6" "$with_steps" 6.5 6.5 --init-from "$work/5" --seed 7 --muon-lr 0.008 --adam-lr 0.0012 \
+  --batch-tokens 16384 --more next next-turns conclude combine fill --more-share 0.1 \
+  "${one_worker[@]}" "${all_levels[@]}"
+run "$work/7" "$with_steps" 4.5 4.5 --init-from "$work/6" --seed 8 --muon-lr 0.006 --adam-lr 0.0009 \
+  --batch-tokens 16384 --more answer-facts facts-turns next combine --more-share 0.06 \
+  "${one_worker[@]}" "${all_levels[@]}"
+# No comparing, combining of up to four facts, a space before a question that begins with a name.
+weak=(next next-turns conclude combine fill steps answer-facts)
+run "$work/8" "$without_comparing" 10.5 4 --init-from "$work/7" --seed 9 --muon-lr 0.012 \
+  --adam-lr 0.0018 --batch-tokens 8192 8192 16384 --more "${weak[@]}" --more-share 0.13 \
+  "${one_worker[@]}" "${all_levels[@]}"
+# Known facts stand in their order.
+run "$work/9" "$in_order" 3.8 3.8 --init-from "$work/8" --seed 10 --muon-lr 0.008 --adam-lr 0.0012 \
+  --batch-tokens 8192 8192 16384 --more "${weak[@]}" --more-share 0.12 \
+  "${one_worker[@]}" "${all_levels[@]}"
+# Nearer to the mix again.
+run "$out" "$in_order" 3.2 3.2 --init-from "$work/9" --seed 11 --muon-lr 0.006 --adam-lr 0.0009 \
+  --batch-tokens 8192 8192 16384 --more next answer-facts --more-share 0.05 \
+  "${one_worker[@]}" "${all_levels[@]}"
