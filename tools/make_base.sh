@@ -43,8 +43,8 @@ run() {
 
 # The commits of the formats that teach reasoning in steps, each the first of its state.
 with_steps=eaa00b5
-without_comparing=HEAD
-in_order=HEAD
+without_comparing=9b28d12
+in_order=ad2db48
 
 one_worker=(--workers 1 --no-compile)
 all_levels=(--level1-at 0 --level2-at 0 --level3-at 0 --decay-share 1)

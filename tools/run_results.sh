@@ -115,7 +115,8 @@ make_index() {
 compare() {
   train_all "$1"
   "$onepass" eval "$2" --data "$data/${samples_of[$1]:-$1}-test.jsonl" --n "$n" \
-    --seeds "${seeds// /,}" --prompts "$out/$1/seed{seed}" --out "$out/${3:-$1}" ${EVAL:-}
+    --seeds "${seeds// /,}" --prompts "$out/$1/seed{seed}" --index "search=$index" \
+    --out "$out/${3:-$1}" ${EVAL:-}
 }
 
 world() {

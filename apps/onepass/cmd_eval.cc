@@ -8,6 +8,7 @@
 #include <string>
 
 #include "commands.h"
+#include "core/quote.h"
 #include "eval/compare.h"
 #include "eval/report.h"
 #include "eval/report_files.h"
@@ -22,6 +23,7 @@ struct Flags {
   std::string task;
   std::string data;
   std::string prompts;
+  std::vector<std::string> indexes;
   std::string seeds;
   std::string out;
   std::string on_error = "stop";
@@ -51,6 +53,11 @@ Status Run(const Flags& flags, bool* faulty) {
   if (!flags.task.empty()) suite.task = flags.task;
   if (!flags.data.empty()) suite.data = flags.data;
   if (!flags.prompts.empty()) suite.prompts = flags.prompts;
+  for (const std::string& index : flags.indexes) {
+    if (index.find('=') != std::string::npos) continue;
+    CheckUsage(InvalidArgument("--index: want TOOL=FOLDER, found " + Quote(index)));
+  }
+  suite.indexes = flags.indexes;
   if (flags.n >= 0) suite.n = flags.n;
   if (!flags.seeds.empty()) {
     ASSIGN_OR_RETURN(suite.seeds, ParseSeeds(flags.seeds));
@@ -107,6 +114,8 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   eval->add_option("--task", flags->task, "the task's name in the report");
   eval->add_option("--prompts", flags->prompts,
                    "folder of the prompts, instead of the suite's; {seed} is replaced");
+  eval->add_option("--index", flags->indexes,
+                   "TOOL=FOLDER: another index for the chains that have the tool");
   eval->add_option(
       "--out", flags->out,
       "folder for results.json, report.html, report.md, samples_<method>.jsonl and runs; runs "

@@ -108,6 +108,10 @@ Result<ChainSpec> BindMethod(const SuiteSpec& suite, const MethodSpec& method, u
     }
     stage->prompt = PromptFolder(suite, prompt, seed);
   }
+  for (const std::string& index : suite.indexes) {
+    if (spec.ToolOf(index.substr(0, index.find('='))) < 0) continue;
+    RETURN_IF_ERROR(spec.SetIndex(index));
+  }
   RETURN_IF_ERROR(AnswerStage(spec, method).status());
   return spec;
 }

@@ -52,12 +52,13 @@ struct PaperFigures {
 };
 
 struct SuiteSpec {
-  std::string file;          // where it was read from, for messages
-  std::string task;          // its name in the report
-  std::string data;          // records (authors' JSON or JSONL), resolved against the YAML
-  std::string prompts;       // folder of the methods' prompts; "{seed}" is the run's seed
-  std::string gold = "O_B";  // field with the wanted answer
-  std::string aliases;       // field with a list of accepted answers; optional
+  std::string file;                  // where it was read from, for messages
+  std::string task;                  // its name in the report
+  std::string data;                  // records (authors' JSON or JSONL), resolved against the YAML
+  std::string prompts;               // folder of the methods' prompts; "{seed}" is the run's seed
+  std::vector<std::string> indexes;  // "TOOL=FOLDER", for the methods whose chains have the tool
+  std::string gold = "O_B";          // field with the wanted answer
+  std::string aliases;               // field with a list of accepted answers; optional
   Metric metric = Metric::kSquad;
   std::string choices;  // letters that label the choices of a question; with kAccuracy alone
   int64_t n = 0;        // the first n records; 0: all

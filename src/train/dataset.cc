@@ -61,7 +61,7 @@ class SampleMaker {
     if (options_.distill_output.empty() && options_.distill_rounds.empty()) {
       ASSIGN_OR_RETURN(transcript.texts, TraceOf(plan_, options_.outputs, options_.tools, record));
     } else {
-      ASSIGN_OR_RETURN(transcript.texts.emplace_back(), DistillOutput(record));
+      RETURN_IF_ERROR(DistillInto(&transcript));
     }
     ASSIGN_OR_RETURN(sample.tokens, TokensOfPlan(templates_, plan_, transcript));
     for (int step = 0; step < plan_.step_count(); ++step) {
@@ -91,6 +91,21 @@ class SampleMaker {
     }
     return InvalidArgument(record.Where() +
                            ": want a start token or an own input before the output, found none");
+  }
+
+  // The only stage's output; tools run before it.
+  Status DistillInto(Transcript* transcript) const {
+    ASSIGN_OR_RETURN(const std::string output, DistillOutput(*transcript->record));
+    transcript->texts.resize(plan_.steps.size());
+    for (int step = 0; step < plan_.step_count(); ++step) {
+      if (plan_.steps[step].tool < 0) {
+        transcript->texts[step] = output;
+        continue;
+      }
+      ASSIGN_OR_RETURN(const ToolResult found, options_.tools->Run(plan_, step, *transcript));
+      transcript->texts[step] = found.text;
+    }
+    return Status::Ok();
   }
 
   Result<std::string> DistillOutput(const Record& record) const {

@@ -37,7 +37,7 @@ Result<std::vector<int>> FindStages(const ChainSpec& spec, const Recipe& recipe)
 Status SetHandoffs(const Recipe& recipe, const std::vector<int>& stages, ChainSpec& spec) {
   switch (recipe.kind) {
     case TrainKind::kDistill:
-      if (spec.stages.size() != 1 || !spec.flow.empty()) {
+      if (spec.stages.size() != 1) {
         return InvalidArgument(recipe.file +
                                ": chain: want a chain of one stage for kind distill, found " +
                                std::to_string(spec.stages.size()) + " stages in " + spec.file);
@@ -193,6 +193,9 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   const Recipe& recipe = setup.recipe;
   if (recipe.kind != TrainKind::kDistill) {
     RETURN_IF_ERROR(CheckTraceFields(setup.plan, recipe.outputs).WithPrefix(recipe.file));
+  } else if (std::ranges::count(setup.plan.steps, 0, &PlanStep::stage) > 1) {
+    return InvalidArgument(recipe.file + ": chain: want a stage that runs once for kind distill," +
+                           " found one that runs again in " + setup.spec.file);
   }
   DatasetOptions options{.cut_field = setup.spec.cut_field,
                          .outputs = recipe.outputs,
