@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-
 #include "chain/plan.h"
 #include "chain/yaml.h"
 

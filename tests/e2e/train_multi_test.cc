@@ -99,8 +99,9 @@ stages:
   EXPECT_EQ(results[0].stages[0].text, "pqr!.");
   EXPECT_EQ(results[1].stages[0].text, "stuvw!.");
   folder.Write("one.yaml", folder.Read("one.yaml") + "flow: [{loop: [all], rounds: 2}]\n");
-  EXPECT_THAT(folder.Train("multi.yaml", {"kind=distill", "chain=" + folder.Path("one.yaml"),
-                                          "outputs=", "distill_output={Q}"})
+  EXPECT_THAT(folder
+                  .Train("multi.yaml", {"kind=distill", "chain=" + folder.Path("one.yaml"),
+                                        "outputs=", "distill_output={Q}"})
                   .status()
                   .message(),
               HasSubstr("want a stage that runs once for kind distill"));
