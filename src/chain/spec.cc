@@ -254,12 +254,12 @@ Status ChainSpec::Validate() const {
   }
   bool first = true;
   for (const FlowPart& part : FlowParts()) {
-    for (const std::string& name : part.names) {
-      const int stage = StageOf(name);
+    for (const std::string& step : part.names) {
+      const int stage = StageOf(step);
       if (stage < 0) continue;
-      const std::string of = where + ": stage " + Quote(name) + ": input";
-      RETURN_IF_ERROR(ValidateToolUse(*this, stages[stage].input, name, of));
-      if (first) RETURN_IF_ERROR(ValidateToolUse(*this, shared, name, where + ": shared"));
+      const std::string of = where + ": stage " + Quote(step) + ": input";
+      RETURN_IF_ERROR(ValidateToolUse(*this, stages[stage].input, step, of));
+      if (first) RETURN_IF_ERROR(ValidateToolUse(*this, shared, step, where + ": shared"));
       first = false;
     }
   }
@@ -281,13 +281,13 @@ Status ChainSpec::Validate() const {
   return Status::Ok();
 }
 
-int ChainSpec::StageOf(std::string_view name) const {
-  const auto found = std::ranges::find(stages, name, &StageSpec::name);
+int ChainSpec::StageOf(std::string_view wanted) const {
+  const auto found = std::ranges::find(stages, wanted, &StageSpec::name);
   return found == stages.end() ? -1 : static_cast<int>(found - stages.begin());
 }
 
-int ChainSpec::ToolOf(std::string_view name) const {
-  const auto found = std::ranges::find(tools, name, &ToolSpec::name);
+int ChainSpec::ToolOf(std::string_view wanted) const {
+  const auto found = std::ranges::find(tools, wanted, &ToolSpec::name);
   return found == tools.end() ? -1 : static_cast<int>(found - tools.begin());
 }
 
