@@ -13,6 +13,7 @@
 #include "model/convert.h"
 #include "prompt/soft_prompt.h"
 #include "sample_case.h"
+#include "world/world.h"
 
 namespace onepass {
 namespace {
@@ -59,28 +60,22 @@ void WriteRandomBase(const std::string& dir, Rng& rng) {
   ASSERT_TRUE(WriteFileAtomically(dir + "/config.json", ConfigToJson(config, DType::kF32)).ok());
 }
 
-// Two records of the generated world, as a chain of two stages lays them out.
+// Records of the generated world, as a chain of two stages lays them out.
 nlohmann::json WorldSamples(const Tokenizer& tokenizer) {
   const auto ids = [&](const std::string& text) {
     return tokenizer.Encode(text, {.parse_special = true});
   };
-  const auto sample = [&](const std::string& question, const std::string& documents,
-                          const std::string& facts, const std::string& answer) {
-    return nlohmann::json{{"S", ids(question + "\n")},   {"I_A", ids(documents + "\n")},
-                          {"O_A", ids("<bos>" + facts)}, {"T", ids(facts)},
-                          {"I_B", ids("<bos>")},         {"O_B", ids(answer)}};
-  };
-  return {{"samples",
-           {sample("Who is the neighbor of the person who works for Amber Forge?",
-                   "Maria Bolton works for Amber Forge. The pet of Nina Fox is a cat. The neighbor "
-                   "of Maria Bolton is Zoe Holmes. The pet of Zoe Holmes is a cow.",
-                   " Maria Bolton works for Amber Forge. The neighbor of Maria Bolton is Zoe "
-                   "Holmes.",
-                   " Zoe Holmes"),
-            sample("What is the pet of Nina Fox?",
-                   "The pet of Zoe Holmes is a cow. The pet of Nina Fox is a cat.",
-                   " The pet of Nina Fox is a cat.", " cat")}},
-          {"end_token", 1}};
+  nlohmann::json samples;
+  for (int64_t i = 0; i < 16; ++i) {
+    const CompressQaSample sample = MakeCompressQaSample(Split::kValidation, 1, i);
+    samples.push_back({{"S", ids(sample.shared_input + "\n")},
+                       {"I_A", ids(sample.documents + "\n")},
+                       {"O_A", ids("<bos>" + sample.summary)},
+                       {"T", ids(sample.summary)},
+                       {"I_B", ids("<bos>")},
+                       {"O_B", ids(sample.answer)}});
+  }
+  return {{"samples", samples}, {"end_token", 1}};
 }
 
 class QuantisedGradient : public ::testing::TestWithParam<std::tuple<BlockType, std::string>> {
@@ -179,10 +174,9 @@ TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
   }
   ASSERT_GT(want_squares, 0);
   const bool is_eight = type() == BlockType::kQ8_0;
-  // Little of a trained prompt's gradient is left, and rounding weighs the more. Of the base and
-  // prompts that ship 0.170 and 0.287 were measured, and a cosine of 0.991.
-  EXPECT_LT(std::sqrt(error_squares / want_squares), is_eight ? 0.18 : 0.30);
-  EXPECT_GT(dot / std::sqrt(want_squares * found_squares), 0.99);
+  EXPECT_LT(std::sqrt(error_squares / want_squares), is_eight ? 0.13 : 0.21);
+  // Least of the base and prompts that ship: 0.9972 and 0.9907.
+  EXPECT_GT(dot / std::sqrt(want_squares * found_squares), is_eight ? 0.995 : 0.99);
   // Rounding is seen: the products are not ref's.
   EXPECT_GT(error_squares, 1e-4 * want_squares);
 }
