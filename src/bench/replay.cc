@@ -132,8 +132,7 @@ class Replay {
     int64_t end = 0;
     for (const Policy& policy : policies_) {
       ASSIGN_OR_RETURN(const std::vector<int64_t> counts, policy.CountTokens(record, outputs));
-      const std::vector<int64_t> starts = PositionsOfPlan(policy.runner->plan(), counts);
-      for (size_t id = 0; id < counts.size(); ++id) end = std::max(end, starts[id] + counts[id]);
+      end = std::max(end, EndOfPlan(policy.runner->plan(), counts));
     }
     return end;
   }

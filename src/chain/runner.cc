@@ -244,10 +244,7 @@ int64_t ChainRunner::WorstCaseEnd(const Plan& plan, const InputTokens& inputs) c
                    : std::ssize(inputs.own[other.step]);
     }
   }
-  const std::vector<int64_t> starts = PositionsOfPlan(plan, counts);
-  int64_t end = 0;
-  for (size_t id = 0; id < counts.size(); ++id) end = std::max(end, starts[id] + counts[id]);
-  return end;
+  return EndOfPlan(plan, counts);
 }
 
 Status ChainRunner::FitContext(Job* job) const {

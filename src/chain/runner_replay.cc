@@ -1,7 +1,6 @@
 // A record with outputs that are given: the same hand-offs as in a run, and what each output would
 // have cost to say.
 #include <algorithm>
-#include <cmath>
 
 #include "chain/runner.h"
 #include "chain/runner_job.h"
@@ -12,11 +11,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-float CrossEntropy(std::span<const float> logits, TokenId target) {
-  const float largest = std::ranges::max(logits);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - largest);
-  return static_cast<float>(std::log(sum) + largest - logits[static_cast<size_t>(target)]);
+// Uses the logits up.
+float CrossEntropy(Ops<float>& ops, std::vector<float> logits, TokenId target) {
+  const float scale = 1;
+  float loss = 0;
+  ops.SoftmaxCrossEntropy({logits.data(), 1, std::ssize(logits)}, {&target, 1}, {&scale, 1},
+                          {&loss, 1});
+  return loss;
 }
 
 }  // namespace
@@ -57,8 +58,8 @@ Status ChainRunner::ReplayStep(int step, const std::string& text, Job* job,
   request.targets.push_back(stop.empty() ? 0 : stop.front());
   losses->clear();
   if (start.empty()) {
-    // Plain text never has added tokens, so the base's logits are enough.
-    losses->push_back(CrossEntropy(job->first_logits, tokens.front()));
+    // Plain text never has added tokens: its ids are places among the logits.
+    losses->push_back(CrossEntropy(*base_.ops, std::move(job->first_logits), tokens.front()));
     request.targets.erase(request.targets.begin());
   }
   job->first_logits.clear();

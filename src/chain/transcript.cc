@@ -192,4 +192,11 @@ std::vector<int64_t> PositionsOfPlan(const Plan& plan, std::span<const int64_t> 
   return starts;
 }
 
+int64_t EndOfPlan(const Plan& plan, std::span<const int64_t> token_counts) {
+  const std::vector<int64_t> starts = PositionsOfPlan(plan, token_counts);
+  int64_t end = 0;
+  for (size_t id = 0; id < starts.size(); ++id) end = std::max(end, starts[id] + token_counts[id]);
+  return end;
+}
+
 }  // namespace onepass

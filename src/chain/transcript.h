@@ -99,5 +99,7 @@ Result<std::vector<std::vector<TokenId>>> TokensOfPlan(const ChainTemplates& tem
 // Start position of every planned segment, given the token count of each (a prompt's is its
 // length; 0 where its step was skipped).
 std::vector<int64_t> PositionsOfPlan(const Plan& plan, std::span<const int64_t> token_counts);
+// The position behind the last one that it uses.
+int64_t EndOfPlan(const Plan& plan, std::span<const int64_t> token_counts);
 
 }  // namespace onepass

@@ -101,12 +101,12 @@ Result<std::vector<std::string>> AcceptedAnswers(const SuiteSpec& suite, const R
 Result<ChainSpec> BindMethod(const SuiteSpec& suite, const MethodSpec& method, uint64_t seed) {
   ASSIGN_OR_RETURN(ChainSpec spec, LoadChainSpec(method.chain));
   for (const auto& [name, prompt] : method.prompts) {
-    const auto stage = std::ranges::find(spec.stages, name, &StageSpec::name);
-    if (stage == spec.stages.end()) {
+    const int stage = spec.StageOf(name);
+    if (stage < 0) {
       return InvalidArgument(fmt::format("{}: method \"{}\": prompts: {} is no stage of {}",
                                          suite.file, method.method, Quote(name), spec.file));
     }
-    stage->prompt = PromptFolder(suite, prompt, seed);
+    spec.stages[stage].prompt = PromptFolder(suite, prompt, seed);
   }
   for (const std::string& index : suite.indexes) {
     if (spec.ToolOf(index.substr(0, index.find('='))) < 0) continue;

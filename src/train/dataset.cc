@@ -144,10 +144,8 @@ class SampleMaker {
     for (size_t id = 0; id < counts.size(); ++id) {
       counts[id] = LengthOf(sample, static_cast<int>(id));
     }
-    const std::vector<int64_t> starts = PositionsOfPlan(plan_, counts);
-    int64_t end = 0;
-    for (size_t id = 0; id < counts.size(); ++id) end = std::max(end, starts[id] + counts[id]);
-    return std::max(sample.TokenCount(tape_) - options_.max_tokens, end - options_.max_positions);
+    return std::max(sample.TokenCount(tape_) - options_.max_tokens,
+                    EndOfPlan(plan_, counts) - options_.max_positions);
   }
 
   // Cuts the end of cut_field so that the sample fits (CutToFit says how close).

@@ -279,7 +279,7 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id, bool positions_onl
   if (taped && trained) {
     pass.prompt_calls.push_back({.call = pass.tape.call_count(), .stage = planned.stage});
   }
-  if (taped && !is_prompt) FindTrainedTokens(pass, id);
+  if (taped && !is_prompt && added_.count() > 0) FindTrainedTokens(pass, id);
   const View<const Real> hidden = model_->Forward(items, taped ? &pass.tape : nullptr);
   if (!kept) (taped ? pass.result.taped_tokens : pass.result.constant_tokens) += row_count;
   AddLoss(pass, id, hidden, taped);
