@@ -1,5 +1,5 @@
-// What hand-offs cost on records that have their own outputs: the same inputs and outputs under each
-// hand-off, so that nothing depends on what a base would write. Quality is not judged.
+// What hand-offs cost on records that have their own outputs: the same inputs and outputs under
+// each hand-off, so that nothing depends on what a base would write. Quality is not judged.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct ReplayBenchOptions {
 };
 
 // Every record under text, text-cached and kv in turn, after one round of the first record that is
-// not counted. A row a measure, stage and hand-off, over all samples: tokens and rounds of a record,
-// loss of an output (mean cross entropy of its tokens), milliseconds of a hand-off, tokens
+// not counted. A row a measure, stage and hand-off, over all samples: tokens and rounds of a
+// record, loss of an output (mean cross entropy of its tokens), milliseconds of a hand-off, tokens
 // recomputed and reused of a record, its peak of KV.
 //
 // A record that does not fit the context under every hand-off is cut where the chain says so, alike

@@ -1,5 +1,5 @@
-// Records with outputs that are given: what is held, counted and refused. (That the losses are those
-// of training is bench/replay_test.cc's.)
+// Records with outputs that are given: what is held, counted and refused. (That the losses are
+// those of training is bench/replay_test.cc's.)
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

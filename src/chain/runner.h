@@ -33,8 +33,8 @@ struct RunnerOptions {
   Status Validate() const;
 };
 
-// What one run of a stage did for one record. In a batch the records share forward calls, so that times are
-// those of the whole batch; counts are the record's own.
+// What one run of a stage did for one record. In a batch the records share forward calls, so that
+// times are those of the whole batch; counts are the record's own.
 struct StageResult {
   int step = 0;   // of the plan
   int stage = 0;  // of the chain
@@ -85,7 +85,8 @@ struct ReplayResult {
   // As of a run; its outputs are those given, nothing was sampled, and the peak is the pool's own
   // count. No loops and tools.
   RecordResult record;
-  // By run of a stage: cross entropy of its output's tokens, and of its stop token where it has one.
+  // By run of a stage: cross entropy of its output's tokens, and of its stop token where it has
+  // one.
   std::vector<std::vector<float>> losses;
 };
 
@@ -121,8 +122,8 @@ class ChainRunner {
   std::vector<RecordResult> Run(std::span<const Record> records);
 
   // Runs a record with outputs that are given (TraceOf: trace.h) in place of generated ones. Each
-  // hand-off's work is done, timed and counted as in Run; an output is written in one call. Refused:
-  // what does not fit the context with these outputs; nothing is cut.
+  // hand-off's work is done, timed and counted as in Run; an output is written in one call.
+  // Refused: what does not fit the context with these outputs; nothing is cut.
   Result<ReplayResult> Replay(const Record& record,
                               const std::vector<std::optional<std::string>>& outputs);
 

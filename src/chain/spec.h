@@ -41,8 +41,8 @@ struct StageSpec {
   SamplingOptions sampling;
 };
 
-// A BM25 index between stages: what it finds stands for {NAME} in the templates of the stages, and of
-// the shared input, that are written behind it.
+// A BM25 index between stages: what it finds stands for {NAME} in the templates of the stages, and
+// of the shared input, that are written behind it.
 struct ToolSpec {
   std::string name;
   std::string index;  // folder, resolved against the YAML's

@@ -21,10 +21,10 @@ std::string TraceField(std::string field, int run);
 // none for each run of a stage that runs more than once.
 Status CheckTraceFields(const Plan& plan, const std::vector<std::string>& fields);
 
-// The outputs that a record has, by step of the plan; none where the step does not run, since a loop
-// ends where the record has no further output. Tools run on what the record has; `tools` may be null
-// where the plan runs none. kInvalidArgument: an output is missing, or there is one too many.
-// REQUIRES: CheckTraceFields(plan, fields).ok()
+// The outputs that a record has, by step of the plan; none where the step does not run, since a
+// loop ends where the record has no further output. Tools run on what the record has; `tools` may
+// be null where the plan runs none. kInvalidArgument: an output is missing, or there is one too
+// many. REQUIRES: CheckTraceFields(plan, fields).ok()
 Result<std::vector<std::optional<std::string>>> TraceOf(const Plan& plan,
                                                         const std::vector<std::string>& fields,
                                                         Tools* tools, const Record& record);

@@ -29,8 +29,8 @@ struct BabiTrace {
 // Ok for the tasks of which traces can be made: 1, 2, 3, 7, 8, 15.
 Status CheckBabiTraceTask(int task);
 
-// The supporting facts, one a round. What is wanted follows from the question and the facts recalled
-// so far, never from what is recalled next:
+// The supporting facts, one a round. What is wanted follows from the question and the facts
+// recalled so far, never from what is recalled next:
 //
 //   first   the question without its question words: " Find: the football"
 //   later   tasks 1, 2, 3, 15, where a fact leads to the next one: of "X is a Y." Y, else whom the

@@ -8,7 +8,8 @@
 
 namespace onepass {
 
-// A section a folder, in this order. `out` is made where it is missing; a fault leaves it as it was.
+// A section a folder, in this order. `out` is made where it is missing; a fault leaves it as it
+// was.
 Status CombineReports(const std::vector<std::string>& folders, const std::string& title,
                       const std::string& out);
 

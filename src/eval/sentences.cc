@@ -105,8 +105,8 @@ bool BeginsAsSentencesDo(std::string_view text) {
   return Contains(kFirstWords, text.substr(0, size));
 }
 
-// Whether the dot behind `word`, which may be the whole sentence so far, ends it where `next` follows.
-// REQUIRES: next is not empty.
+// Whether the dot behind `word`, which may be the whole sentence so far, ends it where `next`
+// follows. REQUIRES: next is not empty.
 bool DotEnds(std::string_view word, bool word_is_all, std::string_view next) {
   const std::string small = ToSmall(word);
   if (small.empty()) return true;

@@ -18,8 +18,9 @@ struct TextSpan {
 };
 
 // The sentences in order, without the white space between them; together they hold all else.
-// A sentence ends behind ".", "!" or "?" (and quotes, brackets and notes like "[4]" or ":79" that follow it)
-// where white space and something other than a small letter follow. A dot does not end one
+// A sentence ends behind ".", "!" or "?" (and quotes, brackets and notes like "[4]" or ":79" that
+// follow it) where white space and something other than a small letter follow. A dot does not end
+// one
 //   - behind a title or the like ("Dr.", "St.", "vs.", "Fig.") or a single letter ("J. Smith");
 //   - behind an abbreviation that may also stand last ("U.S.", "p.m.", "Inc."), unless a word
 //     follows that usually begins a sentence ("The", "In", "He");

@@ -82,8 +82,8 @@ bool IsWordByte(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || byte >= 0x80;
 }
 
-// Where `text` stands in `context`, up to so many times: as whole words, or, where it never does, as
-// part of some.
+// Where `text` stands in `context`, up to so many times: as whole words, or, where it never does,
+// as part of some.
 std::vector<TextSpan> OccurrencesOf(std::string_view text, std::string_view context) {
   std::vector<TextSpan> whole;
   std::vector<TextSpan> all;

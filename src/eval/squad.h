@@ -1,5 +1,5 @@
-// SQuAD's files as samples in the authors' format: compress the paragraph to the sentence that holds
-// the answer, then answer. Reads the file's text only; knows no chain and writes no file.
+// SQuAD's files as samples in the authors' format: compress the paragraph to the sentence that
+// holds the answer, then answer. Reads the file's text only; knows no chain and writes no file.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct SquadSample {
 
 // A file of SQuAD 1.1 ({"data": [article ...]}) or the list of its articles alone. An answer is an
 // object with text and answer_start, or a string; of a string the place is not known, and of its
-// occurrences the one is taken in whose sentence most of the other answers stand, then most words of
-// the question, then the first. Faults name the file and the place in it, in splits that are not
+// occurrences the one is taken in whose sentence most of the other answers stand, then most words
+// of the question, then the first. Faults name the file and the place in it, in splits that are not
 // asked for as well.
 Result<std::vector<SquadSample>> ReadSquad(std::string_view text, const std::string& file,
                                            SquadSplit split);

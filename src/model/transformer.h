@@ -16,8 +16,8 @@
 
 namespace onepass {
 
-// Tokens beyond the base's vocabulary: ids V to V + N - 1. Their rows are parameters of prompts, not
-// weights. Borrowed.
+// Tokens beyond the base's vocabulary: ids V to V + N - 1. Their rows are parameters of prompts,
+// not weights. Borrowed.
 template <class Real>
 struct AddedRows {
   View<const Real> embedding;  // [N, C]

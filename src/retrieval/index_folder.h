@@ -45,7 +45,8 @@ class IndexTemporary {
 
   // Gives the folder the target's name, durably. An index there is replaced in one step
   // (RENAME_EXCHANGE); on file systems without that, or with may_exchange false, in two renames: a
-  // process killed between them leaves nothing at the target. CheckIndexTarget()'s faults; kIoError.
+  // process killed between them leaves nothing at the target. CheckIndexTarget()'s faults;
+  // kIoError.
   Status PutInPlace(bool may_exchange = true);
 
  private:

@@ -24,8 +24,8 @@ std::vector<int64_t> ShapeOf(const KvLayout& layout, int64_t tokens) {
   return {layout.layers, 2, layout.kv_heads, tokens, layout.head_dim};
 }
 
-// Calls `copy` with every stretch of rows that lies in one page: page plane element, tensor element,
-// count.
+// Calls `copy` with every stretch of rows that lies in one page: page plane element, tensor
+// element, count.
 template <class Copy>
 void ForEachStretch(const Segment& segment, const Copy& copy) {
   const KvLayout& layout = segment.pool().layout();

@@ -223,8 +223,8 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   return Status::Ok();
 }
 
-// Added tokens among the samples: those that are trained need a tape where they are read, the others
-// their rows.
+// Added tokens among the samples: those that are trained need a tape where they are read, the
+// others their rows.
 Status PlaceAddedTokens(TrainingSetup& setup) {
   const ChainVocabulary& vocabulary = *setup.vocabulary;
   if (vocabulary.added_count() == 0) return Status::Ok();

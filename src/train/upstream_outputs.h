@@ -17,9 +17,10 @@ namespace onepass {
 // Thread-compatible. Not copyable.
 class UpstreamOutputs {
  public:
-  // Of the stages before `stage`, with the spec's sampling. REQUIRES: every stage runs once. prompts, prompt_lengths: one entry for
-  // every stage. The prompts of earlier stages must be there unless their length is 0; of the
-  // others the length is enough, for the positions. The base must outlive it.
+  // Of the stages before `stage`, with the spec's sampling. REQUIRES: every stage runs once.
+  // prompts, prompt_lengths: one entry for every stage. The prompts of earlier stages must be there
+  // unless their length is 0; of the others the length is enough, for the positions. The base must
+  // outlive it.
   static Result<std::unique_ptr<UpstreamOutputs>> Create(
       Base& base, const ChainSpec& spec, int stage,
       const std::vector<std::optional<SoftPrompt>>& prompts,

@@ -120,8 +120,8 @@ class Names {
   Names(Split split, bool alike) : split_(split), alike_(alike) {}
 
   // A name of this kind that shares no word with an earlier one or, where names may be alike and
-  // half of the time, one word with an earlier one of its kind. A pool holds several times the words
-  // that a micro-world needs, so one is found soon.
+  // half of the time, one word with an earlier one of its kind. A pool holds several times the
+  // words that a micro-world needs, so one is found soon.
   std::string Fresh(Kind kind, Rng& rng) {
     std::vector<std::string>& earlier = by_kind_[kind];
     const bool twin = alike_ && !earlier.empty() && rng.Chance(0.5);

@@ -1,6 +1,7 @@
-// Memory & reasoning: reason(question) -> memory(start of a fact; documents) -> reason ... until the
-// reasoner concludes. The question follows a path of one to five facts (paths.h). Only the memory
-// reads the documents; the reasoner sees the question, perhaps a note, and what was recalled.
+// Memory & reasoning: reason(question) -> memory(start of a fact; documents) -> reason ... until
+// the reasoner concludes. The question follows a path of one to five facts (paths.h). Only the
+// memory reads the documents; the reasoner sees the question, perhaps a note, and what was
+// recalled.
 #pragma once
 
 #include <cstdint>

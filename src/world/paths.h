@@ -6,7 +6,8 @@
 // left to right, unlike "the seat of the employer of the mentor of ...", whose first step stands
 // last. Each step has the very words of its fact's canonical sentence, and no relation occurs twice
 // in a path: what comes after "works for" is found by looking for "works for" in the question and
-// reading on, without counting steps. "which" or "what" in the place of "a" says that the path ends.
+// reading on, without counting steps. "which" or "what" in the place of "a" says that the path
+// ends.
 #pragma once
 
 #include <string>

@@ -80,8 +80,8 @@ Task DrawTask(const FormatOptions& options, Rng& rng) {
 
 int Hops(const Task& task) { return static_cast<int>(task.question.support.size()); }
 
-// The first `known` facts of the question in their order, as a chain finds them, mostly in canonical
-// words; up to two others stand before or among them. May be empty.
+// The first `known` facts of the question in their order, as a chain finds them, mostly in
+// canonical words; up to two others stand before or among them. May be empty.
 std::string KnownText(const Task& task, size_t known, Rng& rng) {
   const std::vector<Fact>& support = task.question.support;
   std::vector<Fact> facts(support.begin(), support.begin() + static_cast<std::ptrdiff_t>(known));

@@ -3,7 +3,8 @@
 // one. Thread-compatible; no state is kept between calls.
 //
 // Three kinds of file:
-// * The chains' tasks in the authors' format. compress-qa: half of the questions need one fact, half
+// * The chains' tasks in the authors' format. compress-qa: half of the questions need one fact,
+// half
 //   two; four or five documents hold 12 to 16 sentences, among them others of the same relation.
 //   rewrite-qa, memory-reasoning, active-rag: see their headers.
 // * The documents from which rewrite-qa and active-rag of the same split and seed retrieve.

@@ -1,5 +1,5 @@
-// `onepass bench replay`, and the records of real texts that `onepass data` writes, as programs: from
-// a text to samples, and what each hand-off costs on them.
+// `onepass bench replay`, and the records of real texts that `onepass data` writes, as programs:
+// from a text to samples, and what each hand-off costs on them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
