@@ -157,9 +157,13 @@ def make_mask(order, length, table):
 # Traces A -> B -> A -> B ...; B has an own input, in its first run. Each stage adds two tokens: what
 # its outputs start with and what they end with. Their ids stand behind the base's: V and V + 1 are
 # A's, V + 2 and V + 3 are B's. A stage predicts the base's tokens and its own two.
-def multi_table(placement, outputs):
-    """Segment -> what it sees, in the order of writing. outputs: O_1A, O_1B ... of the trace."""
-    table = {"P_A": [], "P_B": []} if placement == "front" else {}
+def multi_table(layout, outputs):
+    """Segment -> what it sees, in the order of writing. outputs: O_1A, O_1B ... of the trace.
+
+    layout: the prompts' placement, or "first": in front, and B's own input before S."""
+    table = {} if layout == "inline" else {"P_A": [], "P_B": []}
+    if layout == "first" and "O_1B" in outputs:
+        table["I_B"] = ["P_B"]
     table["S"] = []
     for i, name in enumerate(outputs):
         stage, seen = name[-1], ["S"] + outputs[:i]
@@ -173,12 +177,12 @@ def multi_table(placement, outputs):
     return table
 
 
-def run_multi(w, rows, placement, sample):
+def run_multi(w, rows, layout, sample):
     """Losses of each output of a trace; rows[stage]: prompt, two embedding rows, two head rows."""
     prompts = {"P_A": rows["A"][:P_A], "P_B": rows["B"][:P_B]}
     own = {"A": rows["A"][P_A:], "B": rows["B"][P_B:]}
     embedding = torch.cat([w["model.embed_tokens.weight"], own["A"][:2], own["B"][:2]])
-    table = multi_table(placement, [n for n in sample if n.startswith("O_")])
+    table = multi_table(layout, [n for n in sample if n.startswith("O_")])
     order = list(table)
     length = {n: len(sample[n]) if n in sample else prompts[n].shape[0] for n in order}
     begin, mask = make_mask(order, length, table)
@@ -211,13 +215,13 @@ def make_multi(w, out):
         samples.append(sample)
     rows = {"A": torch.randn(P_A + 4, C).double() * 0.3, "B": torch.randn(P_B + 4, C).double() * 0.3}
     tensors = {"rows_A": rows["A"].clone(), "rows_B": rows["B"].clone()}
-    for placement in ("front", "inline"):
+    for layout in ("front", "inline", "first"):
         trained = {s: rows[s].clone().requires_grad_(True) for s in rows}
-        by_sample = [run_multi(w, trained, placement, sample) for sample in samples]
+        by_sample = [run_multi(w, trained, layout, sample) for sample in samples]
         every = torch.cat([loss for losses in by_sample for loss in losses.values()])
-        tensors[placement + ".losses"] = every.detach()
+        tensors[layout + ".losses"] = every.detach()
         grads = torch.autograd.grad(every.mean(), [trained["A"], trained["B"]], retain_graph=True)
-        tensors[placement + ".gradient_A"], tensors[placement + ".gradient_B"] = grads
+        tensors[layout + ".gradient_A"], tensors[layout + ".gradient_B"] = grads
         # Of the first trace: who is influenced by whom.
         for name, loss in by_sample[0].items():
             grads = torch.autograd.grad(loss.sum(), [trained["A"], trained["B"]],
@@ -225,7 +229,7 @@ def make_multi(w, out):
             for stage, grad in zip("AB", grads):
                 if grad is None:
                     grad = torch.zeros_like(rows[stage])
-                tensors[f"{placement}.{name}_by_{stage}"] = grad
+                tensors[f"{layout}.{name}_by_{stage}"] = grad
     save_file(tensors, out / "multi.safetensors", metadata={"format": "pt"})
     (out / "multi.json").write_text(json.dumps({"samples": samples}, indent=1) + "\n")
 

@@ -87,10 +87,8 @@ Result<Walked> Walk(const Plan& plan, const std::vector<int64_t>& counts, const 
       if (plan.segments[id].dies_after < step) held[id] = PageList();
     }
     for (const int id : plan.steps[step].writes) {
-      const PlannedSegment& segment = plan.segments[id];
       RETURN_IF_ERROR(write(id));
-      const bool again = segment.kind == SegmentKind::kSharedInput && step > 0;
-      if (again || !segment.text_of.empty()) walked.recomputed_tokens += counts[id];
+      if (plan.Recomputes(id)) walked.recomputed_tokens += counts[id];
     }
   }
   walked.peak_bytes = pool.bytes_peak();

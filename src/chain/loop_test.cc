@@ -14,14 +14,21 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
+// Where prompts and own inputs stand.
+struct Layout {
+  constexpr Layout(Placement where, bool first = false)  // NOLINT(google-explicit-constructor)
+      : placement(where), input_first(first) {}
+  Placement placement;
+  bool input_first;
+};
+constexpr Layout kLayouts[] = {Placement::kFront, Placement::kInline, {Placement::kFront, true}};
 constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
 
-ChainSpec Loop(Placement placement, int rounds, UntilRule until = {}) {
+ChainSpec Loop(Layout layout, int rounds, UntilRule until = {}) {
   ChainSpec spec;
   spec.name = "loop";
   spec.file = "loop.yaml";
-  spec.placement = placement;
+  spec.placement = layout.placement;
   spec.shared = "Q: {Q}\n";
   spec.stages.resize(3);
   spec.stages[0] = {.name = "a", .start = "<bos>"};
@@ -31,6 +38,7 @@ ChainSpec Loop(Placement placement, int rounds, UntilRule until = {}) {
     stage.stop_tokens = {"<eos>"};
     stage.max_tokens = 6;
     stage.sampling = {.temperature = 0.8, .seed = 3};
+    stage.input_first = layout.input_first && !stage.input.empty();
   }
   spec.flow = {{.names = {"a", "b"}, .rounds = rounds, .until = std::move(until)},
                {.names = {"c"}, .until = {}}};
@@ -107,9 +115,9 @@ TEST_F(LoopTest, TheStopTokenOfAnOutputEndsItToo) {
 }
 
 TEST_F(LoopTest, RecordsOfABatchLeaveTheLoopEachInItsRound) {
-  for (const Placement placement : kPlacements) {
+  for (const Layout layout : kLayouts) {
     for (const Handoff handoff : kHandoffs) {
-      const ChainSpec spec = Loop(placement, 4, {.stage = "a", .text = "[a-m]"});
+      const ChainSpec spec = Loop(layout, 4, {.stage = "a", .text = "[a-m]"});
       const std::vector<Record> records = Records();
       const std::vector<RecordResult> together =
           Make(spec, {.handoff = handoff, .batch = 4})->Run(records);
@@ -133,10 +141,10 @@ TEST_F(LoopTest, RecordsOfABatchLeaveTheLoopEachInItsRound) {
 TEST_F(LoopTest, KvHandoffEqualsFullRecomputationBitwise) {
   for (const char* backend : {"ref", "cpu"}) {
     UseBackend(backend);
-    for (const Placement placement : kPlacements) {
+    for (const Layout layout : kLayouts) {
       // On cpu the bits do not depend on how keys are cut into calls where KV is narrow.
       const DType kv_dtype = std::string(backend) == "cpu" ? DType::kBF16 : DType::kF32;
-      const auto runner = Make(Loop(placement, 3), {.kv_dtype = kv_dtype});
+      const auto runner = Make(Loop(layout, 3), {.kv_dtype = kv_dtype});
       Held held;
       const RecordResult result = RunOne(*runner, Records()[2], &held);
       Recomputation recomputation(*base_, runner->plan(), held, Prompts(), kv_dtype);
@@ -174,10 +182,10 @@ TEST_F(LoopTest, TextHandoffIsAPlainPromptOfWhatWasSaid) {
 }
 
 TEST_F(LoopTest, PeakBytesAreThoseThatThePlanPredicts) {
-  for (const Placement placement : kPlacements) {
+  for (const Layout layout : kLayouts) {
     for (const Handoff handoff : kHandoffs) {
       for (const int tokens : {13, 1000}) {
-        const ChainSpec spec = Loop(placement, 3, {.tokens = tokens});
+        const ChainSpec spec = Loop(layout, 3, {.tokens = tokens});
         const auto runner = Make(spec, {.handoff = handoff, .page_tokens = 4});
         std::vector<int64_t> counts(runner->plan().segments.size());
         runner->on_step = [&](size_t, int, const std::vector<WrittenSegment>& written) {
@@ -191,6 +199,39 @@ TEST_F(LoopTest, PeakBytesAreThoseThatThePlanPredicts) {
         EXPECT_EQ(result.peak_kv_bytes, runner->pool().bytes_peak());
       }
     }
+  }
+}
+
+// An input that stands first is written once, whatever the rounds, and by text hand-offs again and
+// again; the outputs are those of the text in that order.
+TEST_F(LoopTest, AnInputBeforeTheSharedOneSeesNothingButItsPrompt) {
+  for (const Handoff handoff : kHandoffs) {
+    const ChainSpec spec = Loop({Placement::kFront, true}, 2);
+    const auto runner = Make(spec, {.handoff = handoff});
+    Held held;
+    const RecordResult result = RunOne(*runner, Records()[0], &held);
+    const Plan& plan = runner->plan();
+    std::vector<int> first;
+    for (int id = 0; id < std::ssize(plan.segments); ++id) {
+      const PlannedSegment& segment = plan.segments[id];
+      if (!segment.before_shared) continue;
+      first.push_back(segment.stage);
+      ASSERT_EQ(segment.view.size(), 1u);
+      EXPECT_EQ(plan.segments[segment.view[0]].kind, SegmentKind::kPrompt);
+      EXPECT_EQ(plan.segments[segment.view[0]].stage, segment.stage);
+      EXPECT_EQ(plan.segments[id + 1].after, id) << "what follows runs on from it";
+      const std::string text = segment.stage == 1 ? "the other thing:" : "so";
+      EXPECT_EQ(held[id]->tokens(), base_->tokenizer->Encode(text, {}));
+    }
+    if (handoff == Handoff::kText) {
+      EXPECT_THAT(first, ElementsAre(1, 1, 2));
+    } else {
+      EXPECT_THAT(first, ElementsAre(1, 2));
+    }
+    const int64_t b_again = std::ssize(base_->tokenizer->Encode("the other thing:", {}));
+    const int64_t recomputed = result.stages[3].tokens_recomputed;
+    if (handoff == Handoff::kText) EXPECT_GT(recomputed, b_again);
+    if (handoff == Handoff::kKv) EXPECT_EQ(result.TokensRecomputed(), 0);
   }
 }
 

@@ -46,6 +46,11 @@ class Compiler {
   PlannedSegment Next(const Cache& cache, PlannedSegment segment) const;
   void AddFrontPrompts();
   PlannedSegment FrontPrompt(int stage) const;
+  // The stage's front prompt in the cache, if it has one: the kept one or, under text, a new one.
+  void PlaceFrontPrompt(int step, Cache& cache);
+  int FirstRunOf(int stage) const;
+  // S, behind the own inputs that stand before it.
+  void WriteShared(int step, Cache& cache);
   // The cache that a step's segments see and go on with; a new S where it needs one.
   Cache BeginCache(int step);
   // What is read again as text, of the outputs that the stage reads.
@@ -67,7 +72,8 @@ class Compiler {
   int64_t after_prompts_ = 0;             // front: where the shared input starts; inline: 0
   std::vector<int> front_prompts_;        // prompts kept for all records, by stage; -1: none
   std::vector<int> outputs_;              // by step
-  std::vector<std::vector<int>> inputs_;  // own inputs, by stage
+  std::vector<std::vector<int>> inputs_;  // own inputs behind S, by stage
+  std::vector<int> first_inputs_;         // own inputs before the latest S
   Cache kv_cache_;                        // one for all stages
   std::vector<Cache> stage_caches_;       // text-cached: one a stage
   int shared_input_ = -1;                 // the latest one written
@@ -143,6 +149,50 @@ void Compiler::AddFrontPrompts() {
   }
 }
 
+void Compiler::PlaceFrontPrompt(int step, Cache& cache) {
+  const int stage = plan_.steps[step].stage;
+  if (prompt_lengths_[stage] == 0 || !front()) return;
+  if (front_prompts_[stage] >= 0) {
+    if (!Contains(cache.ids, front_prompts_[stage])) cache.ids.push_back(front_prompts_[stage]);
+    return;
+  }
+  for (const int id : cache.ids) {
+    if (plan_.segments[id].kind == SegmentKind::kPrompt) return;
+  }
+  Write(step, FrontPrompt(stage), {}, cache);
+}
+
+int Compiler::FirstRunOf(int stage) const {
+  return static_cast<int>(std::ranges::find(plan_.steps, stage, &PlanStep::stage) -
+                          plan_.steps.begin());
+}
+
+void Compiler::WriteShared(int step, Cache& cache) {
+  const int self = plan_.steps[step].stage;
+  const bool alone = plan_.steps[step].handoff == Handoff::kText;  // in a cache of its own
+  PlannedSegment shared{.kind = SegmentKind::kSharedInput, .offset = after_prompts_};
+  first_inputs_.clear();
+  for (int stage = 0; stage < stage_count(); ++stage) {
+    const bool runs = FirstRunOf(stage) < plan_.step_count();
+    if (!runs || !spec_.stages[stage].input_first || (alone && stage != self)) continue;
+    if (alone) {
+      PlaceFrontPrompt(step, cache);
+    } else if (front_prompts_[stage] >= 0 && !Contains(cache.ids, front_prompts_[stage])) {
+      cache.ids.push_back(front_prompts_[stage]);
+    }
+    const PlannedSegment own{.kind = SegmentKind::kOwnInput,
+                             .stage = stage,
+                             .input_of = FirstRunOf(stage),
+                             .before_shared = true,
+                             .after = shared.after,
+                             .offset = shared.offset};
+    shared.after = Write(step, own, {}, cache);
+    shared.offset = 0;
+    first_inputs_.push_back(shared.after);
+  }
+  shared_input_ = Write(step, std::move(shared), {}, cache);
+}
+
 Cache Compiler::BeginCache(int step) {
   const int stage = plan_.steps[step].stage;
   const Handoff handoff = plan_.steps[step].handoff;
@@ -155,11 +205,11 @@ Cache Compiler::BeginCache(int step) {
   // Shared input: a new one under a text hand-off, or where there is none yet.
   if (!spec_.shared.empty() && (kv || cache.shared_input < 0)) {
     if (shared_input_ < 0 || handoff == Handoff::kText) {
-      PlannedSegment shared{.kind = SegmentKind::kSharedInput, .offset = after_prompts_};
-      shared_input_ = Write(step, std::move(shared), {}, cache);
+      WriteShared(step, cache);
     } else if (cache.shared_input != shared_input_) {
       std::erase(cache.ids, cache.shared_input);
       cache.ids.push_back(shared_input_);
+      cache.ids.insert(cache.ids.end(), first_inputs_.begin(), first_inputs_.end());
     }
     cache.shared_input = shared_input_;
   }
@@ -185,7 +235,8 @@ Status Compiler::CheckPositions(int stage, const Cache& cache, std::span<const i
   for (int id = cache.last; id >= 0; id = plan_.segments[id].after) line.push_back(id);
   for (const int id : view) {
     const PlannedSegment& seen = plan_.segments[id];
-    if (seen.kind == SegmentKind::kSharedInput || Contains(front_prompts_, id)) continue;
+    if (seen.kind == SegmentKind::kSharedInput || seen.before_shared) continue;
+    if (Contains(front_prompts_, id)) continue;
     if (Contains(line, id)) continue;
     const std::string self = Quote(NameOf(stage));
     const std::string other = Quote(NameOf(seen.stage));
@@ -232,7 +283,8 @@ Status Compiler::CompileStep(int step) {
   const bool anew = first_run || handoff == Handoff::kText;
   const bool has_prompt = prompt_lengths_[stage] > 0;
   const std::string& input = spec_.stages[stage].input;
-  const bool has_input = !input.empty() && (first_run || spec_.UsesTool(input));
+  const bool behind_shared = !input.empty() && !spec_.stages[stage].input_first;
+  const bool has_input = behind_shared && (first_run || spec_.UsesTool(input));
 
   Cache cache = BeginCache(step);
   const auto write = [&](PlannedSegment segment) {
@@ -244,22 +296,17 @@ Status Compiler::CompileStep(int step) {
     RETURN_IF_ERROR(CheckPositions(
         stage, cache, ViewOf(plan_.placement, output, read_stages, plan_.segments, cache.ids)));
   }
-  if (has_prompt && front()) {
-    if (front_prompts_[stage] < 0) {
-      Write(step, FrontPrompt(stage), {}, cache);
-    } else if (!Contains(cache.ids, front_prompts_[stage])) {
-      cache.ids.push_back(front_prompts_[stage]);
-    }
-  }
+  PlaceFrontPrompt(step, cache);
   const bool prompt_between = has_prompt && !front() && anew;
-  PlannedSegment own{.kind = SegmentKind::kOwnInput, .stage = stage, .has_input = has_input};
+  PlannedSegment own{
+      .kind = SegmentKind::kOwnInput, .stage = stage, .input_of = has_input ? step : -1};
   int own_input = -1;
   if (!texts.empty()) {
     PlannedSegment again = own;
     again.text_of = texts;
-    again.has_input = has_input && !prompt_between;  // one run of text, one segment
+    if (prompt_between) again.input_of = -1;  // else one run of text, one segment
     const int id = write(again);
-    if (again.has_input) own_input = id;
+    if (plan_.HasInput(id)) own_input = id;
   }
   if (prompt_between) write({.kind = SegmentKind::kPrompt, .stage = stage});
   if (has_input && own_input < 0) own_input = write(own);
@@ -278,14 +325,13 @@ Status Compiler::CompileStep(int step) {
 Status Compiler::CheckFirstRuns() const {
   for (const PlanStep& step : plan_.steps) {
     if (step.stage < 0) continue;
-    const PlanStep& first = *std::ranges::find_if(plan_.steps, [&](const PlanStep& candidate) {
-      return candidate.stage == step.stage && candidate.run == 0;
-    });
+    const PlanStep& first = plan_.steps[FirstRunOf(step.stage)];
     if (first.part == step.part || !parts_[first.part].until.Asks()) continue;
     const StageSpec& stage = spec_.stages[step.stage];
     const bool keeps_prompt =
         !front() && prompt_lengths_[step.stage] > 0 && step.handoff != Handoff::kText;
-    const bool input_once = !stage.input.empty() && !spec_.UsesTool(stage.input);
+    const bool input_once =
+        !stage.input.empty() && !stage.input_first && !spec_.UsesTool(stage.input);
     if (!input_once && !keeps_prompt) continue;
     // Certain to have run: nothing in its round is looked at before it.
     bool certain = first.round == 0;
@@ -337,6 +383,13 @@ Result<Plan> Compiler::Compile() {
 
 Result<Plan> CompilePlan(const ChainSpec& spec, const std::vector<int64_t>& prompt_lengths) {
   return Compiler(spec, prompt_lengths).Compile();
+}
+
+bool Plan::Recomputes(int id) const {
+  const PlannedSegment& segment = segments[id];
+  if (segment.kind == SegmentKind::kSharedInput) return segment.step > 0;
+  if (segment.before_shared) return steps[segment.step].run > 0;
+  return !segment.text_of.empty();
 }
 
 void Plan::KeepSteps(int count) {

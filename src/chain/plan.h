@@ -22,7 +22,9 @@ struct PlannedSegment {
   // An own-input segment under a text hand-off: what these segments (outputs that the stage reads,
   // its own earlier inputs) say, read again as text.
   std::vector<int> text_of;
-  bool has_input = false;  // an own-input segment: the stage's input template stands in it, last
+  // An own-input segment: the run of the stage whose input template stands in it, last; -1: none.
+  int input_of = -1;
+  bool before_shared = false;  // an own input that sees its stage's prompt only
   std::vector<int> view;   // ids that its tokens attend to besides themselves, by position
   // It starts where segment `after` ends, or, for after == -1, at position `offset`. (The front
   // prompts' lengths are known before any record, so fixed offsets exist only there.)
@@ -57,6 +59,10 @@ struct Plan {
 
   int step_count() const { return static_cast<int>(steps.size()); }
   int OutputOf(int step) const { return steps[step].writes.back(); }
+  // Whether it says again what a record's earlier step has written, part of it at least (its own
+  // input, if it has one, may be new).
+  bool Recomputes(int id) const;
+  bool HasInput(int id) const { return segments[id].input_of >= 0; }
   // Kept for all records: a front prompt that no text hand-off writes anew.
   bool OutlivesRecords(int id) const { return segments[id].dies_after >= step_count(); }
   // Drops the steps behind the first `count`. Prompts keep their positions.
@@ -76,7 +82,9 @@ struct Plan {
 // stage keeps its own cache, outputs included, and reads what others wrote since its last run.
 //
 // Own inputs. In a stage's first run only: in later ones they are seen where they lie. One that
-// names a tool is written in every run.
+// names a tool is written in every run. One with `input_first` stands before S: those of all stages
+// in stage order, written with S by whatever step writes it; under a text hand-off the stage's own
+// one, with each new S.
 Result<Plan> CompilePlan(const ChainSpec& spec, const std::vector<int64_t>& prompt_lengths);
 
 // Most bytes of KV that a record holds at once, front prompts included, when its segments have

@@ -106,6 +106,16 @@ TEST(Plan, ALoopsTableIsThatOfTheMethod) {
   }
 }
 
+TEST(Plan, OwnInputsThatStandFirstAreBeforeTheSharedOne) {
+  std::string text;
+  for (const Handoff handoff : kHandoffs) {
+    ChainSpec spec = LoopSpec(Placement::kFront, handoff, 2);
+    spec.stages[1].input_first = spec.stages[2].input_first = true;
+    text += ExplainPlan(spec, Compiled(spec), {.prompt_lengths = Lengths(3)}) + "\n";
+  }
+  ExpectGolden("first_loop.txt", text);
+}
+
 // The visibility table a second time, over whole segments of all rounds.
 TEST(Plan, InALoopEveryViewIsWhatTheTableSays) {
   for (const Placement placement : kPlacements) {

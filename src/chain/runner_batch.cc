@@ -28,19 +28,8 @@ Status ChainRunner::BeginStep(int step, Job* job, int64_t most_output_tokens) co
     if (kind != SegmentKind::kSharedInput && kind != SegmentKind::kOwnInput) continue;
     job->tokens[id] = templates_->TokensOf(plan_, id, job->inputs, job->transcript);
   }
-  int64_t end = std::ssize(templates_->StartTokens(stage)) + most_output_tokens;
-  int at = plan_.OutputOf(step);
-  while (plan_.segments[at].after >= 0) {
-    at = plan_.segments[at].after;
-    if (!Contains(planned_step.writes, at)) {
-      end += job->written[at].token_count;
-    } else if (plan_.segments[at].kind == SegmentKind::kPrompt) {
-      end += prompts_[stage].length();
-    } else {
-      end += std::ssize(job->tokens[at]);
-    }
-  }
-  end += plan_.segments[at].offset;
+  const int64_t end = StartPosition(*job, plan_.OutputOf(step)) +
+                      std::ssize(templates_->StartTokens(stage)) + most_output_tokens;
   const int64_t context = base_.config().max_positions;
   const std::string where = job->record->Where() + ": stage " + Quote(spec.name) + ": ";
   if (end > context) {

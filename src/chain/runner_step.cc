@@ -31,12 +31,20 @@ std::vector<std::vector<int>> IndependentGroups(const Plan& plan, const PlanStep
 }  // namespace
 
 int64_t ChainRunner::StartPosition(const Job& job, int id) const {
+  const int step = plan_.segments[id].step;
   int64_t position = 0;
   for (int at = id;;) {
     const PlannedSegment& segment = plan_.segments[at];
     if (segment.after < 0) return position + segment.offset;
     at = segment.after;
-    position += job.written[at].token_count;
+    // What the same step writes may not be there yet.
+    if (plan_.segments[at].step != step) {
+      position += job.written[at].token_count;
+    } else if (plan_.segments[at].kind == SegmentKind::kPrompt) {
+      position += prompts_[plan_.segments[at].stage].length();
+    } else {
+      position += std::ssize(job.tokens[at]);
+    }
   }
 }
 
@@ -85,10 +93,10 @@ Status ChainRunner::PrefillStep(int step, std::span<Job*> jobs) {
       StageResult& result = job->run();
       result.tokens_computed += segment->token_count();
       const PlannedSegment& planned = plan_.segments[id];
-      const bool again = planned.kind == SegmentKind::kSharedInput && step > 0;
-      if (again || !planned.text_of.empty()) {
+      if (plan_.Recomputes(id)) {
         result.tokens_recomputed += segment->token_count();
-        if (planned.has_input) result.tokens_recomputed -= std::ssize(job->inputs.own[step]);
+        const bool new_input = planned.input_of >= 0 && !planned.before_shared;
+        if (new_input) result.tokens_recomputed -= std::ssize(job->inputs.own[step]);
       }
     }
   }

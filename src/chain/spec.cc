@@ -42,6 +42,7 @@ Status ReadStage(const YamlNode& node, const std::string& file, size_t index, St
   map.Text("prompt", &stage->prompt);
   stage->prompt = ResolveBeside(file, stage->prompt);
   ReadTemplate(map, "input", &stage->input);
+  map.Flag("input_first", &stage->input_first);
   ReadTemplate(map, "read_as", &stage->read_as);
   map.Text("start", &stage->start);
   std::optional<std::vector<std::string>> list;
@@ -238,6 +239,25 @@ Result<Handoff> ParseHandoff(std::string_view text) {
   return InvalidArgument("want text, text-cached or kv, found " + Quote(text));
 }
 
+// What a stage with `input_first` needs of its chain.
+Status ValidateInputFirst(const ChainSpec& spec, const StageSpec& stage) {
+  const std::string where = "stage " + Quote(stage.name) + ": input_first: want ";
+  if (stage.input.empty()) return InvalidArgument(where + "an input, found none");
+  if (spec.shared.empty()) return InvalidArgument(where + "a shared input behind it, found none");
+  if (spec.UsesTool(stage.input)) {
+    return InvalidArgument(where + "an input of the record's fields, found one that names a tool");
+  }
+  if (spec.placement != Placement::kFront) {
+    return InvalidArgument(where + "placement front, found " + std::string(NameOf(spec.placement)));
+  }
+  for (const StageSpec& other : spec.stages) {
+    if (other.handoff.value_or(spec.handoff) == stage.handoff.value_or(spec.handoff)) continue;
+    return InvalidArgument(where + "one hand-off for all stages, found another for " +
+                           Quote(other.name));
+  }
+  return Status::Ok();
+}
+
 Status ChainSpec::Validate() const {
   const std::string where = file.empty() ? "chain" : file;
   if (stages.empty() || stages.size() > kMaxStages) {
@@ -265,6 +285,7 @@ Status ChainSpec::Validate() const {
   }
   for (const StageSpec& stage : stages) {
     RETURN_IF_ERROR(ValidateReads(*this, stage).WithPrefix(where));
+    if (stage.input_first) RETURN_IF_ERROR(ValidateInputFirst(*this, stage).WithPrefix(where));
   }
   if (overlong == Overlong::kRefuse && !cut_field.empty()) {
     return InvalidArgument(where + ": cut_field: only `overlong: cut` has one, found " +

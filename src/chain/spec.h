@@ -28,6 +28,7 @@ struct StageSpec {
   std::string name;
   std::string prompt;                // folder, resolved against the YAML's; empty: no prompt
   std::string input;                 // own input I_i; may be empty
+  bool input_first = false;          // it stands before the shared input and sees its prompt only
   std::string read_as = "{text}\n";  // how a text hand-off writes this stage's output
   std::string start;                 // e.g. "<bos>"; may be empty
   // Tokens that the base does not have: their rows are learned and kept with the prompt.

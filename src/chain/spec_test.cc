@@ -101,6 +101,27 @@ TEST(ChainSpec, UnknownKeysAreRefusedWithTheNearestAndAllKnown) {
                         "temperature, top_k, top_p, seed"));
 }
 
+TEST(ChainSpec, AnInputThatStandsFirstNeedsSomethingBehindIt) {
+  const auto fault = [](const std::string& chain, const std::string& stage) {
+    return FaultOf("base: b\n" + chain + "stages:\n  - {name: a, input_first: true" + stage +
+                   "}\n  - {name: b, handoff: text}\n");
+  };
+  const std::string shared = "shared: \"{S}\"\n";
+  const std::string of_a = "dir/c.yaml: stage \"a\": input_first: want ";
+  EXPECT_EQ(fault(shared, ""), of_a + "an input, found none");
+  EXPECT_EQ(fault("", ", input: \"{I}\""), of_a + "a shared input behind it, found none");
+  EXPECT_EQ(fault(shared + "placement: inline\n", ", input: \"{I}\""),
+            of_a + "placement front, found inline");
+  EXPECT_EQ(fault(shared, ", input: \"{I}\""),
+            of_a + "one hand-off for all stages, found another for \"b\"");
+  EXPECT_EQ(fault(shared + "handoff: text\n", ", input: \"{I}\""), "");
+  EXPECT_EQ(fault(shared + "tools: [{name: t, index: i, query: q}]\nflow: [t, a, b]\n",
+                  ", input: \"{t}\""),
+            of_a + "an input of the record's fields, found one that names a tool");
+  EXPECT_EQ(FaultOf("base: b\nstages: [{name: a, input_first: 1}]\n"),
+            "dir/c.yaml:2: stages[0].input_first: want true or false, found \"1\"");
+}
+
 TEST(ChainSpec, FaultsNameLineKeyWantedAndFound) {
   EXPECT_EQ(FaultOf(With("placement: middle\n")),
             "dir/c.yaml:2: placement: want front or inline, found \"middle\"");

@@ -80,8 +80,10 @@ class TraceReader {
 }  // namespace
 
 std::string TraceField(std::string field, int run) {
-  const size_t at = field.find(kRound);
-  if (at != std::string::npos) field.replace(at, kRound.size(), std::to_string(run + 1));
+  const std::string number = std::to_string(run + 1);
+  for (size_t at = field.find(kRound); at != std::string::npos; at = field.find(kRound, at)) {
+    field.replace(at, kRound.size(), number);
+  }
   return field;
 }
 

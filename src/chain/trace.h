@@ -13,7 +13,7 @@
 
 namespace onepass {
 
-// The record field of a run, from 0: "{round}" in `field` replaced by its number, from 1.
+// The record field of a run, from 0: each "{round}" in `field` replaced by its number, from 1.
 std::string TraceField(std::string field, int run);
 
 // `fields`: the record field of each stage's output, by stage; "{round}" in one stands for the

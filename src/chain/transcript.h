@@ -41,7 +41,7 @@ struct Transcript {
 // The tokens of a record's inputs. Nothing of a field ever becomes a special token.
 struct InputTokens {
   std::vector<TokenId> shared;
-  std::vector<std::vector<TokenId>> own;  // by step; empty where it writes no own input
+  std::vector<std::vector<TokenId>> own;  // by step; empty where it has none
 };
 
 // A chain's templates, parsed once and bound to a tokenizer. Immutable; thread-safe.

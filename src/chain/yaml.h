@@ -40,6 +40,7 @@ class YamlMap {
   void Text(const char* key, std::string* out);
   void Integer(const char* key, int64_t low, int64_t high, int64_t* out);
   void Unsigned(const char* key, uint64_t* out);
+  void Flag(const char* key, bool* out);  // true or false
   void Real(const char* key, double low, double high, double* out);
   // A list of strings; `out` is an optional so that absent and empty differ.
   void TextList(const char* key, std::optional<std::vector<std::string>>* out);

@@ -114,6 +114,15 @@ void YamlMap::Integer(const char* key, int64_t low, int64_t high, int64_t* out) 
   *out = value;
 }
 
+void YamlMap::Flag(const char* key, bool* out) {
+  const YamlNode* node = Scalar(key);
+  if (node == nullptr) return;
+  if (node->quoted || (node->scalar != "true" && node->scalar != "false")) {
+    return Fail(node->line, key, "want true or false, found " + Describe(*node));
+  }
+  *out = node->scalar == "true";
+}
+
 void YamlMap::Unsigned(const char* key, uint64_t* out) {
   const YamlNode* node = Scalar(key);
   if (node == nullptr) return;

@@ -92,10 +92,8 @@ BabiTrace MakeBabiTrace(const BabiSample& sample) {
 
 std::string ToJson(const BabiTrace& trace) {
   nlohmann::ordered_json json;
-  std::string all;
   const auto add_output = [&](size_t round, char stage, const std::string& text) {
     json[fmt::format("O_{}{}", round, stage)] = text;
-    all += text;
   };
   json["I_ALL"] = trace.question;
   json["I_B"] = trace.story;
@@ -104,7 +102,6 @@ std::string ToJson(const BabiTrace& trace) {
     add_output(i + 1, 'B', trace.rounds[i].recalled);
   }
   add_output(trace.rounds.size() + 1, 'A', trace.conclusion);
-  json["trace"] = all;
   json["answer"] = trace.answer;
   json["answers"] = trace.answers;
   json["task"] = fmt::format("babi-{}", trace.task);

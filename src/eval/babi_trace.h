@@ -42,7 +42,7 @@ Status CheckBabiTraceTask(int task);
 // REQUIRES: CheckBabiTraceTask(sample.task).ok()
 BabiTrace MakeBabiTrace(const BabiSample& sample);
 
-// One line of JSON, without the newline. `trace` is all outputs, one behind the other.
+// One line of JSON, without the newline.
 std::string ToJson(const BabiTrace& trace);
 
 }  // namespace onepass

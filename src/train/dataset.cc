@@ -30,6 +30,9 @@ class SampleMaker {
     if (!options_.distill_output.empty()) {
       ASSIGN_OR_RETURN(distill_, ParseTemplate(options_.distill_output));
     }
+    for (const std::string& part : options_.distill_rounds) {
+      RETURN_IF_ERROR(ParseTemplate(TraceField(part, 0)).status());
+    }
     return Status::Ok();
   }
 
@@ -112,23 +115,31 @@ class SampleMaker {
     std::string text;
     bool more = !options_.distill_rounds.empty();
     for (int run = 0; more; ++run) {
-      for (const std::string& field : options_.distill_rounds) {
-        const std::string name = TraceField(field, run);
-        more = more && record.Find(name) != nullptr;
+      for (const std::string& part : options_.distill_rounds) {
+        ASSIGN_OR_RETURN(const std::vector<TemplatePiece> pieces,
+                         ParseTemplate(TraceField(part, run)));
+        more = more && std::ranges::all_of(pieces, [&](const TemplatePiece& piece) {
+                 return !piece.is_field || record.Find(piece.text) != nullptr;
+               });
         if (!more) break;
-        ASSIGN_OR_RETURN(const std::string_view value, record.Text(name));
-        text += value;
+        RETURN_IF_ERROR(Append(pieces, record, &text));
       }
     }
-    for (const TemplatePiece& piece : distill_) {
+    RETURN_IF_ERROR(Append(distill_, record, &text));
+    return text;
+  }
+
+  static Status Append(const std::vector<TemplatePiece>& pieces, const Record& record,
+                       std::string* text) {
+    for (const TemplatePiece& piece : pieces) {
       if (!piece.is_field) {
-        text += piece.text;
+        *text += piece.text;
         continue;
       }
       ASSIGN_OR_RETURN(const std::string_view value, record.Text(piece.text));
-      text += value;
+      *text += value;
     }
-    return text;
+    return Status::Ok();
   }
 
   int64_t LengthOf(const TrainSample& sample, int id) const {

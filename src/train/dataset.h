@@ -21,8 +21,8 @@ struct DatasetOptions {
   // Record field of each stage's output, by stage, for all that the plan runs; "{round}" stands for
   // the number of the stage's run, from 1.
   std::vector<std::string> outputs;
-  // If one is not empty: the only stage's output is these fields' texts, round after round, as far
-  // as a record has them, then the template.
+  // If one is not empty: the only stage's output is these templates' texts, round after round
+  // ("{round}" stands for its number), as far as a record has their fields, then distill_output.
   std::vector<std::string> distill_rounds;
   std::string distill_output;
   int64_t max_tokens = 1224;  // text tokens of one sample, over all used segments

@@ -1,5 +1,6 @@
 #include "train/recipe.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "chain/yaml.h"
@@ -46,10 +47,10 @@ Status CheckTogether(const Recipe& recipe) {
     if (recipe.distill_output.empty() && recipe.distill_rounds.empty()) {
       return missing("distill_output", " for kind distill");
     }
-    for (const std::string& field : recipe.distill_rounds) {
-      if (field.find("{round}") != std::string::npos) continue;
-      return InvalidArgument(recipe.file + ": distill_rounds: want fields with {round}, found " +
-                             Quote(field));
+    for (const std::string& part : PartsOf(recipe.distill_rounds)) {
+      if (part.find("{round}") != std::string::npos) continue;
+      return InvalidArgument(recipe.file + ": distill_rounds: want templates whose fields have " +
+                             "{round}, found " + Quote(part));
     }
   } else {
     if (recipe.outputs.empty()) return missing("outputs", "");
@@ -127,6 +128,16 @@ Result<Recipe> ParseRecipe(std::string_view yaml, const std::string& file,
   }
   RETURN_IF_ERROR(CheckTogether(recipe));
   return recipe;
+}
+
+std::vector<std::string> PartsOf(std::string_view text) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(kPartBorder), text.size());
+    parts.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + kPartBorder.size(), text.size()));
+  }
+  return parts;
 }
 
 Result<Recipe> LoadRecipe(const std::string& path, std::span<const std::string> overrides) {

@@ -53,9 +53,9 @@ struct Recipe {
   std::string validation_data;       // may be empty
   // Record field of each stage's output, in stage order; "{round}" in it counts the stage's runs.
   std::vector<std::string> outputs;
-  // What distill learns to write: the texts of these fields, round after round, as far as a record
-  // has them, then this template.
-  std::vector<std::string> distill_rounds;
+  // What distill learns to write: these templates, round after round, as far as a record has their
+  // fields, then distill_output.
+  std::string distill_rounds;  // PartsOf gives the templates; "{round}" counts the rounds
   std::string distill_output;
   std::string out;  // folder of prompts, metrics, checkpoint
 
@@ -103,5 +103,9 @@ struct Recipe {
 Result<Recipe> ParseRecipe(std::string_view yaml, const std::string& file,
                            std::span<const std::string> overrides);
 Result<Recipe> LoadRecipe(const std::string& path, std::span<const std::string> overrides);
+
+// What a key holds of several texts, in order; none of an empty one.
+inline constexpr std::string_view kPartBorder = " | ";
+std::vector<std::string> PartsOf(std::string_view text);
 
 }  // namespace onepass

@@ -94,6 +94,9 @@ TEST(Recipe, OverridesNeedAnEqualsSign) {
 TEST(Recipe, WhatBelongsTogetherIsChecked) {
   EXPECT_NE(FaultOf("kind: standard\n"), "");
   EXPECT_NE(FaultOf(kMinimal, {"kind=distill"}).find("distill_output"), std::string::npos);
+  EXPECT_NE(FaultOf(kMinimal, {"kind=distill", "distill_rounds={O_{round}A} | {O_B}"})
+                .find("found \"{O_B}\""),
+            std::string::npos);
   EXPECT_NE(FaultOf(kMinimal, {"distill_output={O_A}"}).find("kind fthss"), std::string::npos);
   EXPECT_NE(FaultOf(kMinimal, {"init=text"}).find("init_text"), std::string::npos);
   EXPECT_EQ(FaultOf(kMinimal, {"init=text", "init_text=Read the facts"}), "");

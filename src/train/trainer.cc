@@ -46,17 +46,11 @@ class StageLosses {
 
 // A stage's part of an init_text.
 Result<std::string> InitTextOf(const Recipe& recipe, size_t index, size_t count) {
-  constexpr std::string_view kBetween = " | ";
-  std::vector<std::string> texts;
-  for (size_t begin = 0; begin <= recipe.init_text.size();) {
-    const size_t end = std::min(recipe.init_text.find(kBetween, begin), recipe.init_text.size());
-    texts.push_back(recipe.init_text.substr(begin, end - begin));
-    begin = end + kBetween.size();
-  }
-  if (count == 1 || texts.size() == 1) return recipe.init_text;
+  const std::vector<std::string> texts = PartsOf(recipe.init_text);
+  if (count == 1 || texts.size() <= 1) return recipe.init_text;
   if (texts.size() == count) return texts[index];
   return InvalidArgument(recipe.file + ": init_text: want one text, or " + std::to_string(count) +
-                         " separated by \"" + std::string(kBetween) + "\", found " +
+                         " separated by \"" + std::string(kPartBorder) + "\", found " +
                          std::to_string(texts.size()));
 }
 

@@ -199,7 +199,7 @@ Status LoadSamples(TrainingSetup& setup, TrainObserver* observer) {
   }
   DatasetOptions options{.cut_field = setup.spec.cut_field,
                          .outputs = recipe.outputs,
-                         .distill_rounds = recipe.distill_rounds,
+                         .distill_rounds = PartsOf(recipe.distill_rounds),
                          .distill_output = recipe.distill_output,
                          .max_tokens = recipe.max_tokens,
                          .max_positions = setup.base->config().max_positions,

@@ -11,14 +11,18 @@ namespace {
 using ::testing::HasSubstr;
 
 // a asks, b replies, until a says "!": two and three rounds of them.
-void WriteLoop(const TrainFolder& folder, const std::string& placement) {
-  folder.Write("loop.yaml", "name: loop\nbase: base\nplacement: " + placement + R"(
+// `layout`: the prompts' placement, or "first": in front, and b's own input before the question.
+void WriteLoop(const TrainFolder& folder, const std::string& layout) {
+  const bool first = layout == "first";
+  folder.Write("loop.yaml",
+               "name: loop\nbase: base\nplacement: " + (first ? "front" : layout) + R"(
 shared: "{Q}\n"
 stages:
   - {name: a, prompt: multi/last/a, added_tokens: ["<a>", "</a>"], start: "<a>",
      stop_tokens: ["</a>"], max_tokens: 4}
   - {name: b, prompt: multi/last/b, added_tokens: ["<b>", "</b>"], start: "<b>",
-     stop_tokens: ["</b>"], input: "{K}:", max_tokens: 4}
+     stop_tokens: ["</b>"], max_tokens: 4, input: "{K}:", input_first: )" +
+                   (first ? "true" : "false") + R"(}
 flow:
   - {loop: [a, b], rounds: 3, until: {stage: a, text: "!"}}
 )");
@@ -71,7 +75,7 @@ TEST_P(TrainMulti, TheRunnerWritesTheTracesThatWereLearned) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Placements, TrainMulti, ::testing::Values("front", "inline"),
+INSTANTIATE_TEST_SUITE_P(Layouts, TrainMulti, ::testing::Values("front", "inline", "first"),
                          [](const auto& param_info) { return std::string(param_info.param); });
 
 // A trace in one go: the baseline that learns to write all outputs.
@@ -85,8 +89,8 @@ stages:
 )");
   const Result<TrainReport> report =
       folder.Train("multi.yaml", {"kind=distill", "chain=" + folder.Path("one.yaml"),
-                                  "outputs=", "distill_rounds=O_{round}A, O_{round}B",
-                                  "distill_output=.", "out=" + folder.Path("d")});
+                                  "outputs=", "distill_rounds={O_{round}A} | -{O_{round}B}",
+                                  "max_steps=1000", "out=" + folder.Path("d")});
   ASSERT_TRUE(report.ok()) << report.status().message();
   Result<std::unique_ptr<Base>> base = LoadBase(folder.Path("base"), {.thread_count = 1});
   ASSERT_TRUE(base.ok());
@@ -96,8 +100,8 @@ stages:
   const auto runner = ChainRunner::Create(**base, *spec, {});
   ASSERT_TRUE(runner.ok()) << runner.status().message();
   const std::vector<RecordResult> results = (*runner)->Run(*records);
-  EXPECT_EQ(results[0].stages[0].text, "pqr!.");
-  EXPECT_EQ(results[1].stages[0].text, "stuvw!.");
+  EXPECT_EQ(results[0].stages[0].text, "p-qr!");
+  EXPECT_EQ(results[1].stages[0].text, "s-tu-vw!");
   folder.Write("one.yaml", folder.Read("one.yaml") + "flow: [{loop: [all], rounds: 2}]\n");
   EXPECT_THAT(folder
                   .Train("multi.yaml", {"kind=distill", "chain=" + folder.Path("one.yaml"),

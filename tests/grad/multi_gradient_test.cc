@@ -12,19 +12,21 @@ constexpr int kStages = 2;
 constexpr int64_t kAdded = 2;  // a stage
 constexpr int kRounds = 3;
 
-// The goldens of one placement, bound to a backend.
+// The goldens of one layout, bound to a backend.
 template <class Real>
 class MultiCase {
  public:
-  MultiCase(const std::string& placement, Ops<Real>& ops, bool taped_constants = false,
+  // `layout`: the prompts' placement, or "first": in front, and B's own input before S.
+  MultiCase(const std::string& layout, Ops<Real>& ops, bool taped_constants = false,
             TapeMode tape_mode = TapeMode::kKeepActivations)
-      : placement_(placement),
+      : layout_(layout),
         tensors_(Must(SafetensorsFile::Open(SampleGoldenDir() + "/multi.safetensors"))) {
     const auto json = nlohmann::json::parse(Must(ReadFile(SampleGoldenDir() + "/multi.json")));
     ChainSpec spec;
-    spec.placement = Must(ParsePlacement(placement));
+    spec.placement = layout == "inline" ? Placement::kInline : Placement::kFront;
     spec.shared = "S";
     spec.stages = {{.name = "A", .start = "<a>"}, {.name = "B", .input = "I", .start = "<b>"}};
+    spec.stages[1].input_first = layout == "first";
     spec.flow = {{.names = {"A", "B"}, .rounds = kRounds, .until = {}}};
     for (int stage = 0; stage < kStages; ++stage) {
       const Buffer<double> rows = Golden("rows_" + std::string(1, static_cast<char>('A' + stage)));
@@ -53,8 +55,8 @@ class MultiCase {
     ConvertTo<double>(tensor, 0, buffer.size(), buffer.data());
     return buffer;
   }
-  Buffer<double> PlacementGolden(const std::string& name) const {
-    return Golden(placement_ + "." + name);
+  Buffer<double> LayoutGolden(const std::string& name) const {
+    return Golden(layout_ + "." + name);
   }
 
   // Losses of all samples' targets; the gradient of their mean is added to `gradient`.
@@ -118,7 +120,7 @@ class MultiCase {
     return sample;
   }
 
-  std::string placement_;
+  std::string layout_;
   std::shared_ptr<const SafetensorsFile> tensors_;
   std::vector<int64_t> lengths_;  // of the prompts
   std::vector<int64_t> counts_;   // of the stages' rows
@@ -138,13 +140,13 @@ template <class Real>
 void ExpectGoldens(MultiCase<Real>& multi, double tolerance) {
   Buffer<Real> gradient = multi.NewGradient();
   const std::vector<Real> losses = multi.Run(gradient.view());
-  const Buffer<double> want_losses = multi.PlacementGolden("losses");
+  const Buffer<double> want_losses = multi.LayoutGolden("losses");
   ASSERT_EQ(std::ssize(losses), want_losses.size());
   for (size_t i = 0; i < losses.size(); ++i) {
     EXPECT_NEAR(losses[i], want_losses.data()[i], tolerance * 5) << "target " << i;
   }
   for (int stage = 0; stage < kStages; ++stage) {
-    const Buffer<double> want = multi.PlacementGolden(stage == 0 ? "gradient_A" : "gradient_B");
+    const Buffer<double> want = multi.LayoutGolden(stage == 0 ? "gradient_A" : "gradient_B");
     const double largest = LargestMagnitude(want);
     ASSERT_GT(largest, 1e-3);
     const View<const Real> got = multi.RowsOf(gradient, stage);
@@ -198,7 +200,7 @@ TEST_P(MultiGradient, EachOutputIsInfluencedByTheStagesBeforeItAndByNoOther) {
     multi.RunOutput(0, output, gradient.view());
     for (int stage = 0; stage < kStages; ++stage) {
       const Buffer<double> want =
-          multi.PlacementGolden(outputs[output] + "_by_" + (stage == 0 ? "A" : "B"));
+          multi.LayoutGolden(outputs[output] + "_by_" + (stage == 0 ? "A" : "B"));
       const View<const double> got = multi.RowsOf(gradient, stage);
       double largest = 0;
       for (int64_t r = 0; r < got.rows(); ++r) {
@@ -263,7 +265,7 @@ TEST_P(MultiGradient, LossesAreCountedByStage) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Placements, MultiGradient, ::testing::Values("front", "inline"),
+INSTANTIATE_TEST_SUITE_P(Layouts, MultiGradient, ::testing::Values("front", "inline", "first"),
                          [](const auto& param_info) { return std::string(param_info.param); });
 
 }  // namespace
