@@ -29,7 +29,7 @@ test: build
 
 # Every table of the paper, in small: trains all prompts and compares all methods (hours).
 paper: build
-	@tools/run_results.sh
+	@REPORT=docs/results.md tools/run_results.sh
 
 bench: build
 	@tools/bench.sh

@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# The numbers of docs/results.md: trains every prompt with every seed and compares all methods on
-# held-out questions.
-#   tools/run_results.sh [TASK ...]     default: all, in this order
-#     world       compress & QA on the generated world, and figure 4 of the paper
-#     rewrite     query rewriting & QA          memory   memory & reasoning, several rounds
-#     active-rag  several retrievals a question
-#     inline      compress & QA, each prompt before its stage instead of in front
-#     babi        compress & QA on bAbI tasks 1 to 3
-#     report      OUT/report: one page of all that is there
+# The numbers of docs/results.md: trains every prompt with every seed, compares all methods on
+# held-out questions, and writes one report.
+#   tools/run_results.sh [TASK ...]     default: all
+#     world        compress & QA on the generated world, and figure 4 of the paper
+#     inline       the same, each prompt before its stage instead of in front
+#     rewrite      query rewriting & QA          memory   memory & reasoning, several rounds
+#     active-rag   several retrievals a question
+#     babi         compress & QA on bAbI tasks 1 to 3
+#     babi-traces  bAbI tasks 1, 2, 3, 7, 8 and 15 in several rounds, one seed
+#     squad        SQuAD: the sentence that holds the answer, then the answer; one seed
 # Variables: SEEDS ("1 2 3"), N (test questions of a task of the world, 500), OUT (out/results),
-#   BABI (../shared/data/babi: the files qa1_*_train.txt to qa3_*_train.txt), ONEPASS (the release
-#   build's program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a
-#   trial), EVAL (flags for every comparison, e.g. "--threads 1"), PARALLEL=1 (all seeds train at
-#   once; the prompts are the same).
-# Prompts that are there already are not trained again; remove OUT to begin anew.
+#   DATA (../shared/data: babi/qa*_train.txt and squad1.1_part.json; what is not there is left out),
+#   WORKERS (trainings at once, one thread each: the processor's), ONEPASS (the release build's
+#   program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a trial),
+#   EVAL (flags for every comparison, e.g. "--threads 1"), REPORT (a file to copy report.md to).
+# Prompts that are there already are not trained again, nor what they answered; remove OUT to begin
+# anew. OUT/train has a log a prompt.
 # shellcheck disable=SC2086 # TRAIN and EVAL are lists
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,24 +23,33 @@ onepass=${ONEPASS:-build/release/apps/onepass/onepass}
 seeds=${SEEDS:-1 2 3}
 n=${N:-500}
 out=${OUT:-out/results}
-parallel=${PARALLEL:-0}
-babi=${BABI:-../shared/data/babi}
+real=${DATA:-../shared/data}
+workers=${WORKERS:-$(nproc)}
 data=$out/data
 index=$data/world-index
-mkdir -p "$data"
+all="memory active-rag rewrite world inline babi babi-traces squad"
 
 # The prompts of each task, in the order of training: what reads others' outputs comes behind them.
 declare -A prompts_of=(
   [world]="compress answer answer-fthss answer-continue prompt-tuning distill"
   [inline]="compress answer answer-fthss"
   [babi]="compress answer answer-fthss prompt-tuning distill"
+  [babi-traces]="reason reason-cached recall fthss prompt-tuning distill"
+  [squad]="compress answer answer-fthss prompt-tuning distill"
   [rewrite]="rewrite answer answer-fthss prompt-tuning distill"
-  [memory]="reason recall fthss prompt-tuning distill"
+  [memory]="reason reason-cached recall fthss prompt-tuning distill"
   [active-rag]="plan answer combine fthss prompt-tuning distill"
 )
 # The folder of its recipes, and the name of its samples, where it is not the task's.
 declare -A recipes_of=([world]=demo [inline]=demo)
 declare -A samples_of=([inline]=world)
+
+seeds_of() {
+  case $1 in
+    babi-traces | squad) echo "${seeds%% *}" ;;
+    *) echo "$seeds" ;;
+  esac
+}
 
 # train TASK SEED PROMPT: one prompt, by the recipe of that name; its best state goes to
 # OUT/TASK/seedSEED/PROMPT.
@@ -48,7 +59,7 @@ train() {
   local prompts=$out/$task/seed$seed work=$out/train/$task/seed$seed/$prompt recipe=$prompt
   [ -e "$prompts/$prompt" ] && return
   local overrides=("data=$data/$samples-train.jsonl" "validation_data=$data/$samples-validation.jsonl"
-    "out=$work" "seed=$seed" "init_seed=$seed")
+    "out=$work" "seed=$seed" "init_seed=$seed" "threads=1")
   case "$task/$prompt" in
     inline/answer-fthss) overrides+=("chain=chains/demo-inline/fthss.yaml") ;;
     inline/*) overrides+=("chain=chains/demo-inline/chain.yaml") ;;
@@ -56,42 +67,60 @@ train() {
     world/answer-continue)
       recipe=answer-fthss
       overrides+=("init_prompt=$prompts/answer" "max_steps=40" "learning_rate=0.005") ;;
+    # In a cache of its own the reasoner too has the memory's documents before the question.
+    */reason-cached)
+      recipe=reason
+      overrides+=("chain=chains/$task/chain-cached.yaml") ;;
   esac
   case "$task/$prompt" in
     rewrite/answer*) overrides+=("upstream_prompts=$prompts/rewrite" "index=search=$index") ;;
     rewrite/prompt-tuning | rewrite/distill | active-rag/*) overrides+=("index=search=$index") ;;
-    world/answer* | inline/answer* | babi/answer*)
+    world/answer* | inline/answer* | babi/answer* | squad/answer*)
       overrides+=("upstream_prompts=$prompts/compress") ;;
   esac
-  "$onepass" train "recipes/$recipes/$recipe.yaml" "${overrides[@]}" ${TRAIN:-}
-  mkdir -p "$prompts"
+  mkdir -p "$work" "$prompts"
+  local begin=$SECONDS
+  if ! "$onepass" train "recipes/$recipes/$recipe.yaml" "${overrides[@]}" ${TRAIN:-} \
+    >"$work.log" 2>&1; then
+    echo "run_results: $task, seed $seed: $prompt: $(tail -n 1 "$work.log")" >&2
+    return 1
+  fi
   rm -rf "$prompts/$prompt.new"
   cp -r "$work/best" "$prompts/$prompt.new"
   mv "$prompts/$prompt.new" "$prompts/$prompt"
+  echo "$task, seed $seed: $prompt trained in $((SECONDS - begin)) s: $(tail -n 1 "$work.log" |
+    sed 's/^[^:]*: //')"
 }
 
 train_seed() {
-  for prompt in ${prompts_of[$1]}; do
-    echo "== $1, seed $2: $prompt"
-    train "$1" "$2" "$prompt"
-  done
+  local prompt
+  for prompt in ${prompts_of[$1]}; do train "$1" "$2" "$prompt" || return 1; done
 }
 
+# All seeds of these tasks, `workers` at a time.
 train_all() {
-  local pids=()
-  for seed in $seeds; do
-    if [ "$parallel" = 1 ]; then
-      train_seed "$1" "$seed" &
-      pids+=($!)
-    else
-      train_seed "$1" "$seed"
-    fi
+  local task seed running=0 failed=0
+  for task in "$@"; do
+    for seed in $(seeds_of "$task"); do
+      if [ "$running" -ge "$workers" ]; then
+        wait -n || failed=1
+        running=$((running - 1))
+      fi
+      [ $failed = 0 ] || break 2
+      train_seed "$task" "$seed" &
+      running=$((running + 1))
+    done
   done
-  for pid in "${pids[@]}"; do wait "$pid"; done
+  while [ $running -gt 0 ]; do
+    wait -n || failed=1
+    running=$((running - 1))
+  done
+  return $failed
 }
 
 # samples NAME WORLD_TASK: train, validation and test of a task of the world.
 samples() {
+  [ -e "$data/$1-test.jsonl" ] && [ "$(wc -l <"$data/$1-test.jsonl")" = "$n" ] && return
   "$onepass" data world --task "$2" --split train --count 4000 --seed 1 --out "$data/$1-train.jsonl"
   "$onepass" data world --task "$2" --split validation --count 200 --seed 1 \
     --out "$data/$1-validation.jsonl"
@@ -100,6 +129,7 @@ samples() {
 
 # One index of the documents of all splits, whose names differ.
 make_index() {
+  [ -e "$index" ] && return
   local split seed
   : >"$data/corpus.jsonl"
   for split in train validation test; do
@@ -111,76 +141,109 @@ make_index() {
   "$onepass" index build --input "$data/corpus.jsonl" --out "$index"
 }
 
-# compare TASK SUITE [OUT]
-compare() {
-  train_all "$1"
-  "$onepass" eval "$2" --data "$data/${samples_of[$1]:-$1}-test.jsonl" --n "$n" \
-    --seeds "${seeds// /,}" --prompts "$out/$1/seed{seed}" --index "search=$index" \
-    --out "$out/${3:-$1}" ${EVAL:-}
-}
-
-world() {
-  samples world compress-qa
-  compare world chains/demo/suite.yaml
-  compare world chains/demo/figure4.yaml figure4
-}
-inline() {
-  samples world compress-qa
-  compare inline chains/demo-inline/suite.yaml
-}
-rewrite() {
-  samples rewrite rewrite-qa
-  make_index
-  compare rewrite chains/rewrite/suite.yaml
-}
-memory() {
-  samples memory memory-reasoning
-  compare memory chains/memory/suite.yaml
-}
-active-rag() {
-  samples active-rag active-rag
-  make_index
-  compare active-rag chains/active-rag/suite.yaml
-}
-
-# bAbI tasks 1 to 3: one prompt a stage for all three, tested on each. Of longer stories the last 40
-# sentences are kept: no question of these files needs an earlier one.
-babi() {
-  if [ ! -d "$babi" ]; then
-    echo "run_results: want bAbI's files (set BABI=FOLDER) in $babi, found no such folder" >&2
-    exit 1
-  fi
+# babi_samples NAME TASKS [FLAG ...]: the last 40 sentences of longer stories: no question of tasks 1
+# to 3 needs an earlier one. Samples of all tasks in turn.
+babi_samples() {
+  local name=$1 tasks=$2 split task files
+  shift 2
   for split in train validation test; do
-    : >"$data/babi-$split.jsonl"
-    for task in 1 2 3; do
-      "$onepass" data babi --input "$(ls "$babi"/qa${task}_*_train.txt)" --task "$task" \
-        --split "$split" --last-sentences 40 --out "$data/babi$task-$split.jsonl"
-      cat "$data/babi$task-$split.jsonl" >>"$data/babi-$split.jsonl"
+    files=()
+    for task in $tasks; do
+      files+=("$data/$name$task-$split.jsonl")
+      "$onepass" data babi --input "$(ls "$real"/babi/qa"${task}"_*_train.txt)" --task "$task" \
+        --split "$split" --last-sentences 40 "$@" --out "${files[-1]}"
+    done
+    paste -d '\n' "${files[@]}" >"$data/$name-$split.jsonl"
+  done
+}
+
+# Whether what the task is made of is there.
+has_source() {
+  local need=.
+  case $1 in
+    babi*) need=$real/babi ;;
+    squad) need=$real/squad1.1_part.json ;;
+  esac
+  [ -e "$need" ] || echo "run_results: $1 is left out: want $need (DATA=FOLDER), found none" >&2
+  [ -e "$need" ]
+}
+
+prepare() {
+  case $1 in
+    world | inline) samples world compress-qa ;;
+    rewrite)
+      samples rewrite rewrite-qa
+      make_index ;;
+    memory) samples memory memory-reasoning ;;
+    active-rag)
+      samples active-rag active-rag
+      make_index ;;
+    babi) babi_samples babi "1 2 3" ;;
+    babi-traces) babi_samples babi-traces "1 2 3 7 8 15" --traces ;;
+    squad)
+      local split
+      for split in train validation test; do
+        "$onepass" data squad --input "$real/squad1.1_part.json" --split $split --out "$data/squad-$split.jsonl"
+      done ;;
+  esac
+}
+
+# compare TASK SUITE OUT [FLAG ...]
+compare() {
+  local task=$1 suite=$2 to=$3 of
+  of=$(seeds_of "$task")
+  shift 3
+  "$onepass" eval "$suite" --seeds "${of// /,}" --prompts "$out/$task/seed{seed}" \
+    --index "search=$index" --out "$out/$to" "$@" ${EVAL:-}
+  folders+=("$out/$to")
+}
+
+compare_task() {
+  local task=$1 tested=$data/${samples_of[$1]:-$1}-test.jsonl i
+  case $task in
+    world)
+      compare world chains/demo/suite.yaml world --data "$tested"
+      compare world chains/demo/figure4.yaml figure4 --data "$tested" ;;
+    inline) compare inline chains/demo-inline/suite.yaml inline --data "$tested" ;;
+    babi)
+      for i in 1 2 3; do
+        compare babi chains/babi/suite.yaml "babi-$i" --task "babi-$i" --data "$data/babi$i-test.jsonl"
+      done ;;
+    squad) compare squad chains/squad/suite.yaml squad --data "$tested" --n "$n" ;;
+    *) compare "$task" "chains/$task/suite.yaml" "$task" --data "$tested" ;;
+  esac
+}
+
+# shellcheck disable=SC2086
+[ $# -gt 0 ] || set -- $all
+for task in "$@"; do
+  [ -n "${prompts_of[$task]:-}" ] && continue
+  echo "usage: tools/run_results.sh [${all// /|} ...]" >&2
+  exit 2
+done
+mkdir -p "$data"
+ready=()
+there=0
+for task in "$@"; do
+  has_source "$task" || continue
+  prepare "$task"
+  ready+=("$task")
+  for seed in $(seeds_of "$task"); do
+    for prompt in ${prompts_of[$task]}; do
+      [ ! -e "$out/$task/seed$seed/$prompt" ] || there=$((there + 1))
     done
   done
-  train_all babi
-  for task in 1 2 3; do
-    "$onepass" eval chains/babi/suite.yaml --task "babi-$task" --data "$data/babi$task-test.jsonl" \
-      --seeds "${seeds// /,}" --prompts "$out/babi/seed{seed}" --out "$out/babi-$task" ${EVAL:-}
-  done
-}
-
-report() {
-  local folders=() folder
-  for folder in world figure4 rewrite memory active-rag inline babi-1 babi-2 babi-3; do
-    [ -e "$out/$folder/results.json" ] && folders+=("$out/$folder")
-  done
-  "$onepass" eval report "${folders[@]}" --out "$out/report" --title "Chains over one KV cache"
-}
-
-[ $# -gt 0 ] || set -- world rewrite memory active-rag inline babi report
-for what in "$@"; do
-  case "$what" in
-    world | rewrite | memory | active-rag | inline | babi | report) "$what" ;;
-    *)
-      echo "usage: tools/run_results.sh" \
-        "[world|rewrite|memory|active-rag|inline|babi|report ...]" >&2
-      exit 2
-      ;;
-  esac
 done
+train_all "${ready[@]}"
+folders=()
+for task in "${ready[@]}"; do compare_task "$task"; done
+before=
+[ $there = 0 ] || before=", $there prompts being there already"
+processor=$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)
+"$onepass" eval report "${folders[@]}" --out "$out/report" --title "Results" \
+  --note "Written by \`tools/run_results.sh $*\` (\`make paper\`) in $((SECONDS / 60)) minutes on \
+$(nproc) cores of: $processor$before. Seeds: $seeds." \
+  --note "All methods of a task have one frozen base (models/base) and differ in soft prompts and \
+hand-off. A seed sets the order of the training samples. docs/ablations.md says what was tried, and \
+what it shows."
+[ -z "${REPORT:-}" ] || cp "$out/report/report.md" "$REPORT"

@@ -37,6 +37,7 @@ struct ReportFlags {
   std::vector<std::string> folders;
   std::string out;
   std::string title = "Results";
+  std::vector<std::string> notes;
 };
 
 // One line that rewrites itself on a terminal; nothing elsewhere.
@@ -91,11 +92,14 @@ void AddReportCommand(CLI::App& eval, int* exit_code) {
       ->required();
   app->add_option("--out", flags->out, "folder for report.md and report.html")->required();
   app->add_option("--title", flags->title, "of the page")->capture_default_str();
+  app->add_option("--note", flags->notes, "a paragraph below it; may be given again")
+      ->expected(1)
+      ->take_all();
   app->callback([&eval, flags, exit_code] {
     if (eval.count("suite") > 0) {
       CheckUsage(InvalidArgument("eval: want a suite or report, found both"));
     }
-    *exit_code = ReportStatus(CombineReports(flags->folders, flags->title, flags->out));
+    *exit_code = ReportStatus(CombineReports(flags->folders, flags->title, flags->notes, flags->out));
   });
 }
 

@@ -15,6 +15,7 @@ std::string ResultsToTable(const TaskResults& results);
 // A page: a section for each task.
 struct Report {
   std::string title;
+  std::vector<std::string> notes;  // paragraphs below it
   std::vector<TaskResults> tasks;
 };
 std::string ReportMarkdown(const Report& report);

@@ -12,9 +12,9 @@ constexpr int64_t kMaxResultsBytes = int64_t{64} << 20;
 }  // namespace
 
 Status CombineReports(const std::vector<std::string>& folders, const std::string& title,
-                      const std::string& out) {
+                      const std::vector<std::string>& notes, const std::string& out) {
   if (folders.empty()) return InvalidArgument("report: want at least one folder, found none");
-  Report report{.title = title, .tasks = {}};
+  Report report{.title = title, .notes = notes, .tasks = {}};
   for (const std::string& folder : folders) {
     const std::string path = folder + "/results.json";
     ASSIGN_OR_RETURN(const std::string json, ReadFile(path, kMaxResultsBytes));

@@ -8,9 +8,9 @@
 
 namespace onepass {
 
-// A section a folder, in this order. `out` is made where it is missing; a fault leaves it as it
+// A section a folder, in this order, below title and notes. `out` is made where it is missing; a fault leaves it as it
 // was.
 Status CombineReports(const std::vector<std::string>& folders, const std::string& title,
-                      const std::string& out);
+                      const std::vector<std::string>& notes, const std::string& out);
 
 }  // namespace onepass

@@ -55,6 +55,9 @@ std::string ReportHtml(const Report& report) {
   page += fmt::format("<title>{}</title>\n", EscapeMarkup(report.title));
   page += kStyle;
   page += fmt::format("</head>\n<body>\n<h1>{}</h1>\n", EscapeMarkup(report.title));
+  for (const std::string& note : report.notes) {
+    page += fmt::format("<p>{}</p>\n", EscapeMarkup(note));
+  }
   for (const TaskResults& task : report.tasks) {
     const ReportSection section = SectionOf(task);
     page += "<section>\n";

@@ -35,12 +35,13 @@ TEST(Report, TableShowsSpreadOnlyForSeveralSeeds) {
 }
 
 TEST(Report, SaysAllThatWasMeasured) {
-  const Report report{.title = "toy", .tasks = {SomeResults()}};
+  const Report report{.title = "toy", .notes = {"On <a> machine."}, .tasks = {SomeResults()}};
   for (const std::string& page : {ReportMarkdown(report), ReportHtml(report)}) {
     for (const char* text : {"50 questions, the same for every method; 2 records were left out.",
                              "90.0 [85.0, 94.5] ± 1.2", "-3.5 [-7.0, +0.2]", "accuracy minus chain",
                              "paper, HotpotQA (Llama-3-8B): EM / F1", "29.0 / 42.2", "0.01", "121",
-                             "rounds", "2.50", "tool runs", "1.00", "bf16"}) {
+                             "rounds", "2.50", "tool runs", "1.00", "bf16",
+                             "On &lt;a"}) {
       EXPECT_THAT(page, HasSubstr(text));
     }
   }
@@ -59,7 +60,7 @@ TEST(Report, TimesThatWereNotMeasuredAreLeftOut) {
     method.rounds.reset();
     method.tool_runs.reset();
   }
-  const std::string html = ReportHtml({.title = "toy", .tasks = {results}});
+  const std::string html = ReportHtml({.title = "toy", .notes = {}, .tasks = {results}});
   EXPECT_THAT(html, HasSubstr("Answered 8 at a time: no times were measured."));
   EXPECT_EQ(Count(*ElementsOf(html), "svg"), 3);
   EXPECT_THAT(html, Not(HasSubstr("<th>rounds</th>")));
@@ -79,9 +80,9 @@ TEST(Report, AFigureShowsAllMetricsOfTheTask) {
     }
     return count;
   };
-  EXPECT_EQ(bars(ReportHtml({.title = "t", .tasks = {results}})), 2u);
+  EXPECT_EQ(bars(ReportHtml({.title = "t", .notes = {}, .tasks = {results}})), 2u);
   results.figure = 4;
-  const std::string html = ReportHtml({.title = "t", .tasks = {results}});
+  const std::string html = ReportHtml({.title = "t", .notes = {}, .tasks = {results}});
   EXPECT_THAT(html, HasSubstr("Figure 4: toy"));
   EXPECT_EQ(bars(html), 4u);
 }
@@ -101,7 +102,7 @@ TEST(Report, SeveralTasksHaveASectionEach) {
 }
 
 TEST(Report, NothingOfAnyTextIsMarkup) {
-  const Report harmless{.title = "t", .tasks = {SomeResults(), SomeResults()}};
+  const Report harmless{.title = "t", .notes = {}, .tasks = {SomeResults(), SomeResults()}};
   const Report hostile{.title = kHostileText, .tasks = {HostileResults(), HostileResults()}};
   const std::string html = ReportHtml(hostile);
   const auto elements = ElementsOf(html);

@@ -43,10 +43,14 @@ Status SetHandoffs(const Recipe& recipe, const std::vector<int>& stages, ChainSp
                                std::to_string(spec.stages.size()) + " stages in " + spec.file);
       }
       [[fallthrough]];
-    case TrainKind::kStandard:
-      spec.handoff = Handoff::kText;
+    case TrainKind::kStandard: {
+      const bool cached = std::ranges::all_of(spec.stages, [&](const StageSpec& s) {
+        return s.handoff.value_or(spec.handoff) == Handoff::kTextCached;
+      });
+      spec.handoff = cached ? Handoff::kTextCached : Handoff::kText;
       for (StageSpec& s : spec.stages) s.handoff.reset();
       return Status::Ok();
+    }
     case TrainKind::kFthss:
     case TrainKind::kFthssMulti:
       // A constant stage may well have a hand-off of its own; the trained ones read KV.

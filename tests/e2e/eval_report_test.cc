@@ -100,7 +100,8 @@ TEST_F(EvalReport, ShowsHostileTextsAsTexts) {
 
   // Several folders, a title from the command line.
   const Outcome report = RunOnepass("eval report " + out + " " + out + " --out " + dir_ +
-                                    "/both --title '" + kHostile + "'");
+                                    "/both --title '" + kHostile + "' --note one --note '" +
+                                    kHostile + "'");
   ASSERT_EQ(report.exit_code, 0) << report.output;
   EXPECT_EQ(report.output, "");
   ExpectHarmless(dir_ + "/both");

@@ -78,6 +78,43 @@ TEST_P(TrainMulti, TheRunnerWritesTheTracesThatWereLearned) {
 INSTANTIATE_TEST_SUITE_P(Layouts, TrainMulti, ::testing::Values("front", "inline", "first"),
                          [](const auto& param_info) { return std::string(param_info.param); });
 
+// Where a text that is read again has the tokens that were written, standard training on a cached
+// text chain is that on the plain one, with the trace in one sequence instead of one a round.
+TEST(TrainMultiText, ACachedTextChainHasTheLossesOfThePlainOne) {
+  const TrainFolder folder("multi_text");
+  WriteLoop(folder, "front");
+  const auto write = [&](const std::string& handoff) {
+    folder.Write(handoff + ".yaml", "base: base\nhandoff: " + handoff + R"(
+shared: "{Q}\n"
+stages:
+  - {name: a, start: "<bos>", stop_tokens: ["<eos>"], read_as: "<bos>{text}", max_tokens: 4}
+  - {name: b, start: "<bos>", stop_tokens: ["<eos>"], read_as: "<bos>{text}", max_tokens: 4,
+     input: "{K}:"}
+flow:
+  - {loop: [a, b], rounds: 3, until: {stage: a, text: "!"}}
+)");
+  };
+  for (const std::string stage : {"a", "b"}) {
+    std::vector<std::vector<nlohmann::json>> losses;
+    for (const std::string handoff : {"text", "text-cached"}) {
+      write(handoff);
+      const std::string out = stage + "_" + handoff;
+      const Result<TrainReport> report =
+          folder.Train("multi.yaml", {"kind=standard", "stage=" + stage, "max_steps=5",
+                                      "chain=" + folder.Path(handoff + ".yaml"),
+                                      "learning_rate=0.01", "out=" + folder.Path(out)});
+      ASSERT_TRUE(report.ok()) << report.status().message();
+      losses.push_back(folder.Losses(out));
+    }
+    ASSERT_EQ(losses[0].size(), losses[1].size());
+    for (size_t i = 0; i < losses[0].size(); ++i) {
+      if (!losses[0][i].contains("loss")) continue;
+      EXPECT_NEAR(losses[0][i]["loss"], losses[1][i]["loss"], 1e-4) << stage << " line " << i;
+      EXPECT_LT(losses[1][i]["tokens"], losses[0][i]["tokens"]);
+    }
+  }
+}
+
 // A trace in one go: the baseline that learns to write all outputs.
 TEST(TrainMultiDistill, WritesTheWholeTrace) {
   const TrainFolder folder("multi_distill");
