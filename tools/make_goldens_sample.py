@@ -154,13 +154,16 @@ def make_mask(order, length, table):
     return begin, mask
 
 
+ROOM = 10  # positions for an input that stands before S
+
+
 # Traces A -> B -> A -> B ...; B has an own input, in its first run. Each stage adds two tokens: what
 # its outputs start with and what they end with. Their ids stand behind the base's: V and V + 1 are
 # A's, V + 2 and V + 3 are B's. A stage predicts the base's tokens and its own two.
 def multi_table(layout, outputs):
     """Segment -> what it sees, in the order of writing. outputs: O_1A, O_1B ... of the trace.
 
-    layout: the prompts' placement, or "first": in front, and B's own input before S."""
+    layout: the prompts' placement, or "first": in front, and B's own input in a room before S."""
     table = {} if layout == "inline" else {"P_A": [], "P_B": []}
     if layout == "first" and "O_1B" in outputs:
         table["I_B"] = ["P_B"]
@@ -187,8 +190,15 @@ def run_multi(w, rows, layout, sample):
     length = {n: len(sample[n]) if n in sample else prompts[n].shape[0] for n in order}
     begin, mask = make_mask(order, length, table)
     x = torch.cat([embedding[sample[n]] if n in sample else prompts[n] for n in order])
-    # Both prompts stand in front or one index runs through: rows are positions.
-    normed = forward(w, x, torch.arange(x.shape[0]), mask)
+    # Both prompts stand in front or one index runs through: rows are positions. An input that stands
+    # first ends where S starts, which is always behind the whole room.
+    positions = torch.arange(x.shape[0])
+    if layout == "first":
+        positions[begin["S"]:] += P_A + P_B + ROOM - begin["S"]
+        if "I_B" in order:
+            rows = slice(begin["I_B"], begin["S"])
+            positions[rows] += ROOM - length["I_B"]
+    normed = forward(w, x, positions, mask)
     losses = {}
     for name in order:
         if not name.startswith("O_"):

@@ -34,10 +34,10 @@ declare -A prompts_of=(
   [world]="compress answer answer-fthss answer-continue prompt-tuning distill"
   [inline]="compress answer answer-fthss"
   [babi]="compress answer answer-fthss prompt-tuning distill"
-  [babi-traces]="reason reason-cached recall fthss prompt-tuning distill"
+  [babi-traces]="reason recall fthss prompt-tuning distill"
   [squad]="compress answer answer-fthss prompt-tuning distill"
   [rewrite]="rewrite answer answer-fthss prompt-tuning distill"
-  [memory]="reason reason-cached recall fthss prompt-tuning distill"
+  [memory]="reason recall fthss prompt-tuning distill"
   [active-rag]="plan answer combine fthss prompt-tuning distill"
 )
 # The folder of its recipes, and the name of its samples, where it is not the task's.
@@ -67,10 +67,6 @@ train() {
     world/answer-continue)
       recipe=answer-fthss
       overrides+=("init_prompt=$prompts/answer" "max_steps=40" "learning_rate=0.005") ;;
-    # In a cache of its own the reasoner too has the memory's documents before the question.
-    */reason-cached)
-      recipe=reason
-      overrides+=("chain=chains/$task/chain-cached.yaml") ;;
   esac
   case "$task/$prompt" in
     rewrite/answer*) overrides+=("upstream_prompts=$prompts/rewrite" "index=search=$index") ;;

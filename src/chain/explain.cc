@@ -44,6 +44,10 @@ std::vector<Row> Rows(const ChainSpec& spec, const Plan& plan, const ExplainFact
     }
     auto [known, unknown] = segment.after < 0 ? std::pair<int64_t, std::string>(segment.offset, "")
                                               : ends[segment.after];
+    if (segment.before_shared) {
+      if (row.tokens >= 0) known -= row.tokens;
+      if (row.tokens < 0) unknown = "-|" + row.name + "|";
+    }
     if (unknown.empty()) row.start = known;
     row.start_text =
         known == 0 && !unknown.empty() ? unknown.substr(1) : std::to_string(known) + unknown;
@@ -121,7 +125,6 @@ std::string SegmentName(const ChainSpec& spec, const Plan& plan, int id) {
   const PlannedSegment& segment = plan.segments[id];
   if (segment.kind == SegmentKind::kSharedInput) return "S";
   if (segment.kind == SegmentKind::kPrompt) return "P[" + spec.stages[segment.stage].name + "]";
-  if (segment.before_shared) return "I[" + spec.stages[segment.stage].name + "]";
   const std::string run = "[" + StepName(spec, plan, segment.step) + "]";
   if (segment.kind == SegmentKind::kOutput) return "O" + run;
   const std::string letters = segment.text_of.empty() ? "I" : segment.input_of >= 0 ? "R+I" : "R";
@@ -236,6 +239,7 @@ std::string ExplainPlanJson(const ChainSpec& spec, const Plan& plan, const Expla
     row["view"] = segment.view;
     row["after"] = segment.after;
     row["offset"] = segment.offset;
+    row["before_shared"] = segment.before_shared;
     row["dies_after"] = segment.dies_after;
     const auto known = [](int64_t value) {
       return value < 0 ? ordered_json() : ordered_json(value);

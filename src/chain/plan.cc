@@ -46,11 +46,7 @@ class Compiler {
   PlannedSegment Next(const Cache& cache, PlannedSegment segment) const;
   void AddFrontPrompts();
   PlannedSegment FrontPrompt(int stage) const;
-  // The stage's front prompt in the cache, if it has one: the kept one or, under text, a new one.
-  void PlaceFrontPrompt(int step, Cache& cache);
   int FirstRunOf(int stage) const;
-  // S, behind the own inputs that stand before it.
-  void WriteShared(int step, Cache& cache);
   // The cache that a step's segments see and go on with; a new S where it needs one.
   Cache BeginCache(int step);
   // What is read again as text, of the outputs that the stage reads.
@@ -69,11 +65,10 @@ class Compiler {
   Plan plan_;
   std::vector<FlowPart> parts_;
   std::vector<int64_t> prompt_offsets_;   // front: where each stage's prompt starts
-  int64_t after_prompts_ = 0;             // front: where the shared input starts; inline: 0
+  int64_t after_room_ = 0;                // where the shared input starts
   std::vector<int> front_prompts_;        // prompts kept for all records, by stage; -1: none
   std::vector<int> outputs_;              // by step
   std::vector<std::vector<int>> inputs_;  // own inputs behind S, by stage
-  std::vector<int> first_inputs_;         // own inputs before the latest S
   Cache kv_cache_;                        // one for all stages
   std::vector<Cache> stage_caches_;       // text-cached: one a stage
   int shared_input_ = -1;                 // the latest one written
@@ -118,7 +113,7 @@ std::vector<int> Compiler::ReadsOf(int stage) const {
 
 PlannedSegment Compiler::Next(const Cache& cache, PlannedSegment segment) const {
   segment.after = cache.last >= 0 ? cache.last : cache.shared_input;
-  segment.offset = segment.after < 0 ? after_prompts_ : 0;
+  segment.offset = segment.after < 0 ? after_room_ : 0;
   return segment;
 }
 
@@ -138,10 +133,12 @@ PlannedSegment Compiler::FrontPrompt(int stage) const {
 }
 
 void Compiler::AddFrontPrompts() {
+  int64_t end = 0;
   for (const int64_t length : prompt_lengths_) {
-    prompt_offsets_.push_back(after_prompts_);
-    after_prompts_ += length;
+    prompt_offsets_.push_back(end);
+    end += length;
   }
+  after_room_ += end;
   for (int stage = 0; stage < stage_count(); ++stage) {
     if (prompt_lengths_[stage] == 0 || HandoffOf(stage) == Handoff::kText) continue;
     front_prompts_[stage] = static_cast<int>(plan_.segments.size());
@@ -149,48 +146,9 @@ void Compiler::AddFrontPrompts() {
   }
 }
 
-void Compiler::PlaceFrontPrompt(int step, Cache& cache) {
-  const int stage = plan_.steps[step].stage;
-  if (prompt_lengths_[stage] == 0 || !front()) return;
-  if (front_prompts_[stage] >= 0) {
-    if (!Contains(cache.ids, front_prompts_[stage])) cache.ids.push_back(front_prompts_[stage]);
-    return;
-  }
-  for (const int id : cache.ids) {
-    if (plan_.segments[id].kind == SegmentKind::kPrompt) return;
-  }
-  Write(step, FrontPrompt(stage), {}, cache);
-}
-
 int Compiler::FirstRunOf(int stage) const {
   return static_cast<int>(std::ranges::find(plan_.steps, stage, &PlanStep::stage) -
                           plan_.steps.begin());
-}
-
-void Compiler::WriteShared(int step, Cache& cache) {
-  const int self = plan_.steps[step].stage;
-  const bool alone = plan_.steps[step].handoff == Handoff::kText;  // in a cache of its own
-  PlannedSegment shared{.kind = SegmentKind::kSharedInput, .offset = after_prompts_};
-  first_inputs_.clear();
-  for (int stage = 0; stage < stage_count(); ++stage) {
-    const bool runs = FirstRunOf(stage) < plan_.step_count();
-    if (!runs || !spec_.stages[stage].input_first || (alone && stage != self)) continue;
-    if (alone) {
-      PlaceFrontPrompt(step, cache);
-    } else if (front_prompts_[stage] >= 0 && !Contains(cache.ids, front_prompts_[stage])) {
-      cache.ids.push_back(front_prompts_[stage]);
-    }
-    const PlannedSegment own{.kind = SegmentKind::kOwnInput,
-                             .stage = stage,
-                             .input_of = FirstRunOf(stage),
-                             .before_shared = true,
-                             .after = shared.after,
-                             .offset = shared.offset};
-    shared.after = Write(step, own, {}, cache);
-    shared.offset = 0;
-    first_inputs_.push_back(shared.after);
-  }
-  shared_input_ = Write(step, std::move(shared), {}, cache);
 }
 
 Cache Compiler::BeginCache(int step) {
@@ -205,11 +163,11 @@ Cache Compiler::BeginCache(int step) {
   // Shared input: a new one under a text hand-off, or where there is none yet.
   if (!spec_.shared.empty() && (kv || cache.shared_input < 0)) {
     if (shared_input_ < 0 || handoff == Handoff::kText) {
-      WriteShared(step, cache);
+      PlannedSegment shared{.kind = SegmentKind::kSharedInput, .offset = after_room_};
+      shared_input_ = Write(step, std::move(shared), {}, cache);
     } else if (cache.shared_input != shared_input_) {
       std::erase(cache.ids, cache.shared_input);
       cache.ids.push_back(shared_input_);
-      cache.ids.insert(cache.ids.end(), first_inputs_.begin(), first_inputs_.end());
     }
     cache.shared_input = shared_input_;
   }
@@ -283,8 +241,9 @@ Status Compiler::CompileStep(int step) {
   const bool anew = first_run || handoff == Handoff::kText;
   const bool has_prompt = prompt_lengths_[stage] > 0;
   const std::string& input = spec_.stages[stage].input;
+  const bool uses_tool = spec_.UsesTool(input);
   const bool behind_shared = !input.empty() && !spec_.stages[stage].input_first;
-  const bool has_input = behind_shared && (first_run || spec_.UsesTool(input));
+  const bool has_input = behind_shared && (first_run || uses_tool);
 
   Cache cache = BeginCache(step);
   const auto write = [&](PlannedSegment segment) {
@@ -296,7 +255,26 @@ Status Compiler::CompileStep(int step) {
     RETURN_IF_ERROR(CheckPositions(
         stage, cache, ViewOf(plan_.placement, output, read_stages, plan_.segments, cache.ids)));
   }
-  PlaceFrontPrompt(step, cache);
+  if (has_prompt && front()) {
+    if (front_prompts_[stage] < 0) {
+      Write(step, FrontPrompt(stage), {}, cache);
+    } else if (!Contains(cache.ids, front_prompts_[stage])) {
+      cache.ids.push_back(front_prompts_[stage]);
+    }
+  }
+  if (spec_.stages[stage].input_first && (anew || uses_tool)) {
+    // The one before it is seen no more.
+    std::erase_if(cache.ids, [&](int id) {
+      return plan_.segments[id].before_shared && plan_.segments[id].stage == stage;
+    });
+    Write(step,
+          {.kind = SegmentKind::kOwnInput,
+           .stage = stage,
+           .input_of = uses_tool ? step : FirstRunOf(stage),
+           .before_shared = true,
+           .offset = after_room_},
+          {}, cache);
+  }
   const bool prompt_between = has_prompt && !front() && anew;
   PlannedSegment own{
       .kind = SegmentKind::kOwnInput, .stage = stage, .input_of = has_input ? step : -1};
@@ -330,8 +308,7 @@ Status Compiler::CheckFirstRuns() const {
     const StageSpec& stage = spec_.stages[step.stage];
     const bool keeps_prompt =
         !front() && prompt_lengths_[step.stage] > 0 && step.handoff != Handoff::kText;
-    const bool input_once =
-        !stage.input.empty() && !stage.input_first && !spec_.UsesTool(stage.input);
+    const bool input_once = !stage.input.empty() && !spec_.UsesTool(stage.input);
     if (!input_once && !keeps_prompt) continue;
     // Certain to have run: nothing in its round is looked at before it.
     bool certain = first.round == 0;
@@ -367,6 +344,7 @@ Result<Plan> Compiler::Compile() {
   front_prompts_.assign(spec_.stages.size(), -1);
   inputs_.resize(spec_.stages.size());
   stage_caches_.resize(spec_.stages.size());
+  plan_.room = after_room_ = spec_.room;
   if (front()) AddFrontPrompts();
   UnrollFlow();
   const std::string where = spec_.file.empty() ? "chain" : spec_.file;
@@ -388,7 +366,7 @@ Result<Plan> CompilePlan(const ChainSpec& spec, const std::vector<int64_t>& prom
 bool Plan::Recomputes(int id) const {
   const PlannedSegment& segment = segments[id];
   if (segment.kind == SegmentKind::kSharedInput) return segment.step > 0;
-  if (segment.before_shared) return steps[segment.step].run > 0;
+  if (segment.before_shared) return segment.input_of != segment.step;
   return !segment.text_of.empty();
 }
 

@@ -24,7 +24,8 @@ struct PlannedSegment {
   std::vector<int> text_of;
   // An own-input segment: the run of the stage whose input template stands in it, last; -1: none.
   int input_of = -1;
-  bool before_shared = false;  // an own input that sees its stage's prompt only
+  // An own input in the room before S: it ends at position `offset`, and sees its prompt only.
+  bool before_shared = false;
   std::vector<int> view;   // ids that its tokens attend to besides themselves, by position
   // It starts where segment `after` ends, or, for after == -1, at position `offset`. (The front
   // prompts' lengths are known before any record, so fixed offsets exist only there.)
@@ -33,6 +34,12 @@ struct PlannedSegment {
   // It dies when this step's output is complete (its last reader); for front prompts that outlive
   // records (every hand-off but text): the number of steps.
   int dies_after = 0;
+
+  // Its first position, when it has `length` tokens and segment `after` ends at `end_of_after`.
+  int64_t StartPosition(int64_t end_of_after, int64_t length) const {
+    if (before_shared) return offset - length;
+    return after < 0 ? offset : end_of_after;
+  }
 };
 
 // One run of a stage or a tool. A stage writes segments, by id and in order (shared input first,
@@ -53,6 +60,7 @@ struct PlanStep {
 // segments stay empty, and what stands behind them moves up.
 struct Plan {
   Placement placement = Placement::kFront;
+  int64_t room = 0;  // most tokens of an input that stands before S
   std::vector<PlannedSegment> segments;
   std::vector<PlanStep> steps;
   std::vector<std::string> stages, tools;  // their names
@@ -71,7 +79,8 @@ struct Plan {
 
 // Compiles a chain whose prompts have these lengths (0: the stage has no prompt).
 //
-// Positions. front: prompts stand at 0 .. sum(P_i) in stage order, S after them; inline: S at 0,
+// Positions. front: prompts stand at 0 .. sum(P_i) in stage order, then the room for inputs that
+// stand first, S after it; inline: S at 0,
 // and a stage's prompt before its first run. Then one running index in the order of writing. A text
 // hand-off places its stage's prompt and S where the kv hand-off would, and runs on from the end of
 // S: the policies differ in what KV they reuse and in nothing else.
@@ -82,9 +91,8 @@ struct Plan {
 // stage keeps its own cache, outputs included, and reads what others wrote since its last run.
 //
 // Own inputs. In a stage's first run only: in later ones they are seen where they lie. One that
-// names a tool is written in every run. One with `input_first` stands before S: those of all stages
-// in stage order, written with S by whatever step writes it; under a text hand-off the stage's own
-// one, with each new S.
+// names a tool is written in every run. One with `input_first` ends where S starts, in a room of
+// positions that is kept free for it; of several of one stage the last alone is seen.
 Result<Plan> CompilePlan(const ChainSpec& spec, const std::vector<int64_t>& prompt_lengths);
 
 // Most bytes of KV that a record holds at once, front prompts included, when its segments have

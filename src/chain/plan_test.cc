@@ -111,6 +111,7 @@ TEST(Plan, OwnInputsThatStandFirstAreBeforeTheSharedOne) {
   for (const Handoff handoff : kHandoffs) {
     ChainSpec spec = LoopSpec(Placement::kFront, handoff, 2);
     spec.stages[1].input_first = spec.stages[2].input_first = true;
+    spec.room = 50;
     text += ExplainPlan(spec, Compiled(spec), {.prompt_lengths = Lengths(3)}) + "\n";
   }
   ExpectGolden("first_loop.txt", text);

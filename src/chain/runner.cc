@@ -247,24 +247,42 @@ int64_t ChainRunner::WorstCaseEnd(const Plan& plan, const InputTokens& inputs) c
   return EndOfPlan(plan, counts);
 }
 
+// Tokens beyond the room, of the input that stands before S and is the longest.
+int64_t ChainRunner::ExcessOfRoom(const InputTokens& inputs) const {
+  int64_t most = 0;
+  for (int step = 0; step < plan_.step_count(); ++step) {
+    const int stage = plan_.steps[step].stage;
+    if (stage < 0 || !spec_.stages[stage].input_first) continue;
+    most = std::max(most, std::ssize(inputs.own[step]) - plan_.room);
+  }
+  return most;
+}
+
 Status ChainRunner::FitContext(Job* job) const {
   const int64_t context = base_.config().max_positions;
   // A cut is the same whatever the hand-off, so that policies are compared on the same inputs.
   const bool cut = spec_.overlong == Overlong::kCut;
   std::span<const Plan> plans(fit_plans_.data(), cut ? fit_plans_.size() : 1);
-  const auto end_of_any = [&](const InputTokens& inputs) {
-    int64_t end = 0;
-    for (const Plan& plan : plans) end = std::max(end, WorstCaseEnd(plan, inputs));
-    return end;
+  const auto fits_all = [&](const InputTokens& inputs) {
+    return ExcessOfRoom(inputs) == 0 && std::ranges::all_of(plans, [&](const Plan& plan) {
+             return WorstCaseEnd(plan, inputs) <= context;
+           });
   };
-  if (end_of_any(job->inputs) <= context) return Status::Ok();
+  if (fits_all(job->inputs)) return Status::Ok();
   const int64_t end = WorstCaseEnd(plan_, job->inputs);
   int64_t input_tokens = std::ssize(job->inputs.shared);
   for (const std::vector<TokenId>& own : job->inputs.own) input_tokens += std::ssize(own);
-  const std::string need =
-      job->record->Where() + ": want at most " + std::to_string(context) + " positions (" +
-      std::string(base_.config().LimitOfPositions()) + "), found " + std::to_string(end) +
-      " with " + std::to_string(input_tokens) + " input tokens and outputs as long as they may be";
+  std::string need = job->record->Where() + ": want at most ";
+  const int64_t excess = ExcessOfRoom(job->inputs);
+  if (excess > 0) {
+    need += std::to_string(plan_.room) + " tokens in an input that stands first (the chain's " +
+            "room), found " + std::to_string(plan_.room + excess);
+  } else {
+    need += std::to_string(context) + " positions (" +
+            std::string(base_.config().LimitOfPositions()) + "), found " + std::to_string(end) +
+            " with " + std::to_string(input_tokens) +
+            " input tokens and outputs as long as they may be";
+  }
   if (!cut) {
     return InvalidArgument(need + " (a chain with `overlong: cut` shortens its cut_field)");
   }
@@ -277,7 +295,7 @@ Status ChainRunner::FitContext(Job* job) const {
   const auto fits = [&](std::string_view prefix) -> Result<bool> {
     field->text = prefix;
     ASSIGN_OR_RETURN(InputTokens inputs, templates_->RenderInputs(plan_, record));
-    if (end_of_any(inputs) > context) return false;
+    if (!fits_all(inputs)) return false;
     job->inputs = std::move(inputs);
     return true;
   };
@@ -287,7 +305,7 @@ Status ChainRunner::FitContext(Job* job) const {
   if (!kept && plans.size() > 1) {
     // What no cut makes fit another hand-off must still fit this one.
     plans = plans.first(1);
-    if (end <= context) return Status::Ok();
+    if (end <= context && excess == 0) return Status::Ok();
     ASSIGN_OR_RETURN(kept, CutToFit(whole, guess, fits));
   }
   if (!kept) {

@@ -145,6 +145,7 @@ class ChainRunner {
   Status Prepare(Job* job) const;
   Status FitContext(Job* job) const;
   int64_t WorstCaseEnd(const Plan& plan, const InputTokens& inputs) const;
+  int64_t ExcessOfRoom(const InputTokens& inputs) const;
   Status RunBatch(std::span<Job*> jobs);
   Status RunStep(int step, std::span<Job*> jobs);
   Status BeginStep(int step, Job* job, int64_t most_output_tokens) const;

@@ -28,10 +28,16 @@ Status ChainRunner::BeginStep(int step, Job* job, int64_t most_output_tokens) co
     if (kind != SegmentKind::kSharedInput && kind != SegmentKind::kOwnInput) continue;
     job->tokens[id] = templates_->TokensOf(plan_, id, job->inputs, job->transcript);
   }
-  const int64_t end = StartPosition(*job, plan_.OutputOf(step)) +
-                      std::ssize(templates_->StartTokens(stage)) + most_output_tokens;
   const int64_t context = base_.config().max_positions;
   const std::string where = job->record->Where() + ": stage " + Quote(spec.name) + ": ";
+  for (const int id : planned_step.writes) {
+    const int64_t count = std::ssize(job->tokens[id]);
+    if (!plan_.segments[id].before_shared || count <= plan_.room) continue;
+    return InvalidArgument(where + "want an input of at most " + std::to_string(plan_.room) +
+                           " tokens (the chain's room), found " + std::to_string(count));
+  }
+  const int64_t end = StartPosition(*job, plan_.OutputOf(step)) +
+                      std::ssize(templates_->StartTokens(stage)) + most_output_tokens;
   if (end > context) {
     return InvalidArgument(where + "want at most " + std::to_string(context) + " positions (" +
                            std::string(base_.config().LimitOfPositions()) + "), found " +

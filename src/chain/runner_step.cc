@@ -32,6 +32,9 @@ std::vector<std::vector<int>> IndependentGroups(const Plan& plan, const PlanStep
 
 int64_t ChainRunner::StartPosition(const Job& job, int id) const {
   const int step = plan_.segments[id].step;
+  if (plan_.segments[id].before_shared) {
+    return plan_.segments[id].offset - std::ssize(job.tokens[id]);
+  }
   int64_t position = 0;
   for (int at = id;;) {
     const PlannedSegment& segment = plan_.segments[at];

@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kMaxStages = 64;
 constexpr int64_t kMaxTokens = int64_t{1} << 20;
+constexpr int64_t kMaxRoom = int64_t{1} << 20;
 
 void ReadHandoff(YamlMap& map, std::optional<Handoff>* out) {
   const YamlNode* node = map.Scalar("handoff");
@@ -239,21 +240,26 @@ Result<Handoff> ParseHandoff(std::string_view text) {
   return InvalidArgument("want text, text-cached or kv, found " + Quote(text));
 }
 
-// What a stage with `input_first` needs of its chain.
-Status ValidateInputFirst(const ChainSpec& spec, const StageSpec& stage) {
-  const std::string where = "stage " + Quote(stage.name) + ": input_first: want ";
-  if (stage.input.empty()) return InvalidArgument(where + "an input, found none");
-  if (spec.shared.empty()) return InvalidArgument(where + "a shared input behind it, found none");
-  if (spec.UsesTool(stage.input)) {
-    return InvalidArgument(where + "an input of the record's fields, found one that names a tool");
+// Inputs that stand first, and the room for them.
+Status ValidateRoom(const ChainSpec& spec) {
+  bool any = false;
+  for (const StageSpec& stage : spec.stages) {
+    if (!stage.input_first) continue;
+    any = true;
+    const std::string where = "stage " + Quote(stage.name) + ": input_first: want ";
+    if (stage.input.empty()) return InvalidArgument(where + "an input, found none");
+    if (spec.placement != Placement::kFront) {
+      return InvalidArgument(where + "placement front, found " +
+                             std::string(NameOf(spec.placement)));
+    }
+    if (spec.room == 0) return InvalidArgument(where + "a room for it, found room 0");
   }
-  if (spec.placement != Placement::kFront) {
-    return InvalidArgument(where + "placement front, found " + std::string(NameOf(spec.placement)));
+  if (spec.room < 0 || spec.room > kMaxRoom) {
+    return InvalidArgument("room: want 0 to " + std::to_string(kMaxRoom) + ", found " +
+                           std::to_string(spec.room));
   }
-  for (const StageSpec& other : spec.stages) {
-    if (other.handoff.value_or(spec.handoff) == stage.handoff.value_or(spec.handoff)) continue;
-    return InvalidArgument(where + "one hand-off for all stages, found another for " +
-                           Quote(other.name));
+  if (spec.room > 0 && !any) {
+    return InvalidArgument("room: want a stage with input_first, found none");
   }
   return Status::Ok();
 }
@@ -285,8 +291,8 @@ Status ChainSpec::Validate() const {
   }
   for (const StageSpec& stage : stages) {
     RETURN_IF_ERROR(ValidateReads(*this, stage).WithPrefix(where));
-    if (stage.input_first) RETURN_IF_ERROR(ValidateInputFirst(*this, stage).WithPrefix(where));
   }
+  RETURN_IF_ERROR(ValidateRoom(*this).WithPrefix(where));
   if (overlong == Overlong::kRefuse && !cut_field.empty()) {
     return InvalidArgument(where + ": cut_field: only `overlong: cut` has one, found " +
                            Quote(cut_field));
@@ -372,6 +378,7 @@ Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file)
   ReadHandoff(map, &handoff);
   spec.handoff = handoff.value_or(Handoff::kKv);
   ReadTemplate(map, "shared", &spec.shared);
+  map.Integer("room", 0, kMaxRoom, &spec.room);
   if (const YamlNode* node = map.Scalar("overlong")) {
     if (node->scalar == "cut") {
       spec.overlong = Overlong::kCut;

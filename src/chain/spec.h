@@ -28,7 +28,7 @@ struct StageSpec {
   std::string name;
   std::string prompt;                // folder, resolved against the YAML's; empty: no prompt
   std::string input;                 // own input I_i; may be empty
-  bool input_first = false;          // it stands before the shared input and sees its prompt only
+  bool input_first = false;          // it stands in the room, and sees its stage's prompt only
   std::string read_as = "{text}\n";  // how a text hand-off writes this stage's output
   std::string start;                 // e.g. "<bos>"; may be empty
   // Tokens that the base does not have: their rows are learned and kept with the prompt.
@@ -63,6 +63,7 @@ struct ChainSpec {
   Placement placement = Placement::kFront;
   Handoff handoff = Handoff::kKv;
   std::string shared;  // template of the shared input S; may be empty
+  int64_t room = 0;    // positions before S for the inputs that stand first, each its own
   std::vector<StageSpec> stages;
   std::vector<ToolSpec> tools;
   std::vector<FlowPart> flow;  // empty: every stage once, in order

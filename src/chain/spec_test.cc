@@ -92,7 +92,7 @@ TEST(ChainSpec, DefaultsAreTheMethods) {
 TEST(ChainSpec, UnknownKeysAreRefusedWithTheNearestAndAllKnown) {
   EXPECT_EQ(FaultOf(With("placment: front\n")),
             "dir/c.yaml:2: unknown key \"placment\", did you mean \"placement\"? Known keys: name, "
-            "base, placement, handoff, shared, overlong, cut_field, stages, tools, flow");
+            "base, placement, handoff, shared, room, overlong, cut_field, stages, tools, flow");
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - name: a\n    start: x\n    max_token: 3\n"),
               HasSubstr("dir/c.yaml:5: unknown key \"stages[0].max_token\", did you mean "
                         "\"max_tokens\"?"));
@@ -101,25 +101,22 @@ TEST(ChainSpec, UnknownKeysAreRefusedWithTheNearestAndAllKnown) {
                         "temperature, top_k, top_p, seed"));
 }
 
-TEST(ChainSpec, AnInputThatStandsFirstNeedsSomethingBehindIt) {
+TEST(ChainSpec, AnInputThatStandsFirstNeedsARoom) {
   const auto fault = [](const std::string& chain, const std::string& stage) {
-    return FaultOf("base: b\n" + chain + "stages:\n  - {name: a, input_first: true" + stage +
-                   "}\n  - {name: b, handoff: text}\n");
+    return FaultOf("base: b\n" + chain + "stages:\n  - {name: a" + stage + "}\n");
   };
-  const std::string shared = "shared: \"{S}\"\n";
-  const std::string of_a = "dir/c.yaml: stage \"a\": input_first: want ";
-  EXPECT_EQ(fault(shared, ""), of_a + "an input, found none");
-  EXPECT_EQ(fault("", ", input: \"{I}\""), of_a + "a shared input behind it, found none");
-  EXPECT_EQ(fault(shared + "placement: inline\n", ", input: \"{I}\""),
-            of_a + "placement front, found inline");
-  EXPECT_EQ(fault(shared, ", input: \"{I}\""),
-            of_a + "one hand-off for all stages, found another for \"b\"");
-  EXPECT_EQ(fault(shared + "handoff: text\n", ", input: \"{I}\""), "");
-  EXPECT_EQ(fault(shared + "tools: [{name: t, index: i, query: q}]\nflow: [t, a, b]\n",
-                  ", input: \"{t}\""),
-            of_a + "an input of the record's fields, found one that names a tool");
-  EXPECT_EQ(FaultOf("base: b\nstages: [{name: a, input_first: 1}]\n"),
-            "dir/c.yaml:2: stages[0].input_first: want true or false, found \"1\"");
+  const std::string first = ", input: \"{I}\", input_first: true";
+  EXPECT_EQ(fault("room: 9\n", first), "");
+  EXPECT_EQ(fault("", first), "dir/c.yaml: stage \"a\": input_first: want a room for it, found room 0");
+  EXPECT_EQ(fault("room: 9\n", ", input_first: true"),
+            "dir/c.yaml: stage \"a\": input_first: want an input, found none");
+  EXPECT_EQ(fault("room: 9\nplacement: inline\n", first),
+            "dir/c.yaml: stage \"a\": input_first: want placement front, found inline");
+  EXPECT_EQ(fault("room: 9\n", ""),
+            "dir/c.yaml: room: want a stage with input_first, found none");
+  EXPECT_THAT(fault("room: -1\n", first), HasSubstr("room: want a whole number 0 to 1048576"));
+  EXPECT_EQ(fault("room: 9\n", ", input_first: 1"),
+            "dir/c.yaml:4: stages[0].input_first: want true or false, found \"1\"");
 }
 
 TEST(ChainSpec, FaultsNameLineKeyWantedAndFound) {

@@ -186,8 +186,9 @@ std::vector<int64_t> PositionsOfPlan(const Plan& plan, std::span<const int64_t> 
   std::vector<int64_t> starts(plan.segments.size());
   for (size_t id = 0; id < plan.segments.size(); ++id) {
     const PlannedSegment& segment = plan.segments[id];
-    starts[id] =
-        segment.after < 0 ? segment.offset : starts[segment.after] + token_counts[segment.after];
+    const int after = segment.after;
+    const int64_t end_of_after = after < 0 ? 0 : starts[after] + token_counts[after];
+    starts[id] = segment.StartPosition(end_of_after, token_counts[id]);
   }
   return starts;
 }

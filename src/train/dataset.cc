@@ -149,14 +149,18 @@ class SampleMaker {
                                                 : std::ssize(sample.tokens[id]);
   }
 
-  // Tokens beyond what max_tokens and the base's context allow.
+  // Tokens beyond what max_tokens, the base's context and the chain's room allow.
   int64_t Excess(const TrainSample& sample) const {
     std::vector<int64_t> counts(plan_.segments.size());
     for (size_t id = 0; id < counts.size(); ++id) {
       counts[id] = LengthOf(sample, static_cast<int>(id));
     }
-    return std::max(sample.TokenCount(tape_) - options_.max_tokens,
-                    EndOfPlan(plan_, counts) - options_.max_positions);
+    int64_t excess = std::max(sample.TokenCount(tape_) - options_.max_tokens,
+                              EndOfPlan(plan_, counts) - options_.max_positions);
+    for (size_t id = 0; id < counts.size(); ++id) {
+      if (plan_.segments[id].before_shared) excess = std::max(excess, counts[id] - plan_.room);
+    }
+    return excess;
   }
 
   // Cuts the end of cut_field so that the sample fits (CutToFit says how close).

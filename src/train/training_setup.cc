@@ -278,6 +278,7 @@ uint64_t HashPlan(const Plan& plan, const TapePlan& tape) {
     hash = HashCombine(hash, static_cast<uint64_t>(segment.step));
     hash = HashCombine(hash, static_cast<uint64_t>(segment.after));
     hash = HashCombine(hash, static_cast<uint64_t>(segment.offset));
+    hash = HashCombine(hash, static_cast<uint64_t>(segment.before_shared));
     for (int seen : segment.view) hash = HashCombine(hash, static_cast<uint64_t>(seen) + 1);
   }
   return hash;

@@ -16,7 +16,7 @@ constexpr int kRounds = 3;
 template <class Real>
 class MultiCase {
  public:
-  // `layout`: the prompts' placement, or "first": in front, and B's own input before S.
+  // `layout`: the prompts' placement, or "first": in front, and B's own input in a room before S.
   MultiCase(const std::string& layout, Ops<Real>& ops, bool taped_constants = false,
             TapeMode tape_mode = TapeMode::kKeepActivations)
       : layout_(layout),
@@ -27,6 +27,7 @@ class MultiCase {
     spec.shared = "S";
     spec.stages = {{.name = "A", .start = "<a>"}, {.name = "B", .input = "I", .start = "<b>"}};
     spec.stages[1].input_first = layout == "first";
+    spec.room = layout == "first" ? 10 : 0;
     spec.flow = {{.names = {"A", "B"}, .rounds = kRounds, .until = {}}};
     for (int stage = 0; stage < kStages; ++stage) {
       const Buffer<double> rows = Golden("rows_" + std::string(1, static_cast<char>('A' + stage)));
