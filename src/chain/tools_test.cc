@@ -102,6 +102,41 @@ TEST_F(ToolsTest, KvHandoffEqualsFullRecomputationBitwise) {
   }
 }
 
+// Documents before the shared input: those of each run stand there alone, and see nothing said.
+TEST_F(ToolsTest, WhatIsFoundMayStandFirstInPlaceOfWhatWasFoundBefore) {
+  ChainSpec spec = Spec(2);
+  spec.room = 40;
+  spec.stages[1].input_first = true;
+  for (const Handoff handoff : kHandoffs) {
+    const auto runner = Make(spec, {.handoff = handoff});
+    Held held;
+    const RecordResult result = RunOne(*runner, AskFor("x or y"), &held);
+    const Plan& plan = runner->plan();
+    std::vector<int> inputs;
+    for (int id = 0; id < std::ssize(plan.segments); ++id) {
+      if (plan.segments[id].before_shared) inputs.push_back(id);
+    }
+    ASSERT_EQ(inputs.size(), 2u);
+    for (int round = 0; round < 2; ++round) {
+      const int id = inputs[round];
+      EXPECT_EQ(base_->tokenizer->Decode(held[id]->tokens(), false),
+                "found " + result.tools[round].text);
+      const int output = plan.OutputOf(plan.segments[id].step);
+      const std::vector<int>& view = plan.segments[output].view;
+      EXPECT_EQ(std::ranges::count(view, id), 1);
+      EXPECT_EQ(std::ranges::count(view, inputs[1 - round]), 0);
+    }
+    EXPECT_EQ(held[inputs[0]]->end_position(), held[inputs[1]]->end_position());
+    EXPECT_EQ(plan.segments[inputs[0]].dies_after, plan.segments[inputs[0]].step);
+    if (handoff != Handoff::kKv) continue;
+    EXPECT_EQ(result.TokensRecomputed(), 0);
+    Recomputation recomputation(*base_, plan, held, Prompts());
+    for (const int id : recomputation.order()) {
+      EXPECT_EQ(KvOf(*held[id]), KvOf(*recomputation.fresh(id))) << id;
+    }
+  }
+}
+
 TEST_F(ToolsTest, ItMayFillTheSharedInput) {
   ChainSpec spec = Spec(1, "{Q}");
   spec.shared = "{search}Q: {Q}\n";
