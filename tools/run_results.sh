@@ -9,8 +9,11 @@
 #     babi         compress & QA on bAbI tasks 1 to 3
 #     babi-traces  bAbI tasks 1, 2, 3, 7, 8 and 15 in several rounds, one seed
 #     squad        SQuAD: the sentence that holds the answer, then the answer; one seed
+#     speed        latency of a second stage and KV memory of several models, random weights
+#     replay       the authors' HotpotQA and ComQA rows: lengths, losses and hand-offs
 # Variables: SEEDS ("1 2 3"), N (test questions of a task of the world, 500), OUT (out/results),
-#   DATA (../shared/data: babi/qa*_train.txt and squad1.1_part.json; what is not there is left out),
+#   DATA (../shared/data: babi/qa*_train.txt, squad1.1_part.json, hotpotqa_compress_test.json and
+#   comqa_dev.json; what is not there is left out),
 #   WORKERS (trainings at once, one thread each: the processor's), ONEPASS (the release build's
 #   program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a trial),
 #   EVAL (flags for every comparison, e.g. "--threads 1"), REPORT (a file to copy report.md to).
@@ -27,7 +30,7 @@ real=${DATA:-../shared/data}
 workers=${WORKERS:-$(nproc)}
 data=$out/data
 index=$data/world-index
-all="memory active-rag rewrite world inline babi babi-traces squad"
+all="memory active-rag rewrite world inline babi babi-traces squad speed replay"
 
 # The prompts of each task, in the order of training: what reads others' outputs comes behind them.
 declare -A prompts_of=(
@@ -39,6 +42,7 @@ declare -A prompts_of=(
   [rewrite]="rewrite answer answer-fthss prompt-tuning distill"
   [memory]="reason recall fthss prompt-tuning distill"
   [active-rag]="plan answer combine fthss prompt-tuning distill"
+  [speed]="" [replay]=""
 )
 # The folder of its recipes, and the name of its samples, where it is not the task's.
 declare -A recipes_of=([world]=demo [inline]=demo)
@@ -159,6 +163,7 @@ has_source() {
   case $1 in
     babi*) need=$real/babi ;;
     squad) need=$real/squad1.1_part.json ;;
+    replay) need=$real/hotpotqa_compress_test.json ;;
   esac
   [ -e "$need" ] || echo "run_results: $1 is left out: want $need (DATA=FOLDER), found none" >&2
   [ -e "$need" ]
@@ -194,6 +199,17 @@ compare() {
   folders+=("$out/$to")
 }
 
+# bench NAME COMMAND ...: OUT/NAME.json
+bench() {
+  local to=$out/$1.json
+  shift
+  if [ ! -e "$to" ]; then
+    "$onepass" bench "$@" --json >"$to.new"
+    mv "$to.new" "$to"
+  fi
+  benches+=(--bench "$to")
+}
+
 compare_task() {
   local task=$1 tested=$data/${samples_of[$1]:-$1}-test.jsonl i
   case $task in
@@ -206,6 +222,14 @@ compare_task() {
         compare babi chains/babi/suite.yaml "babi-$i" --task "babi-$i" --data "$data/babi$i-test.jsonl"
       done ;;
     squad) compare squad chains/squad/suite.yaml squad --data "$tested" --n "$n" ;;
+    speed)
+      bench handoff handoff --runs 5
+      bench kv-memory kv-memory ;;
+    replay)
+      bench hotpotqa replay chains/hotpotqa/fthss.yaml --input "$real/hotpotqa_compress_test.json" \
+        --outputs O_A,O_B
+      bench comqa replay chains/comqa/fthss.yaml --input "$real/comqa_dev.json" \
+        --outputs 'O_{round}A,O_{round}B' ;;
     *) compare "$task" "chains/$task/suite.yaml" "$task" --data "$tested" ;;
   esac
 }
@@ -213,7 +237,7 @@ compare_task() {
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $all
 for task in "$@"; do
-  [ -n "${prompts_of[$task]:-}" ] && continue
+  [ -n "${prompts_of[$task]+known}" ] && continue
   echo "usage: tools/run_results.sh [${all// /|} ...]" >&2
   exit 2
 done
@@ -232,11 +256,12 @@ for task in "$@"; do
 done
 train_all "${ready[@]}"
 folders=()
+benches=()
 for task in "${ready[@]}"; do compare_task "$task"; done
 before=
 [ $there = 0 ] || before=", $there prompts being there already"
 processor=$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)
-"$onepass" eval report "${folders[@]}" --out "$out/report" --title "Results" \
+"$onepass" eval report "${folders[@]}" "${benches[@]}" --out "$out/report" --title "Results" \
   --note "Written by \`tools/run_results.sh $*\` (\`make paper\`) in $((SECONDS / 60)) minutes on \
 $(nproc) cores of: $processor$before. Seeds: $seeds." \
   --note "All methods of a task have one frozen base (models/base) and differ in soft prompts and \

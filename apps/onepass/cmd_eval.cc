@@ -38,6 +38,7 @@ struct ReportFlags {
   std::string out;
   std::string title = "Results";
   std::vector<std::string> notes;
+  std::vector<std::string> benches;
 };
 
 // One line that rewrites itself on a terminal; nothing elsewhere.
@@ -92,6 +93,10 @@ void AddReportCommand(CLI::App& eval, int* exit_code) {
       ->required();
   app->add_option("--out", flags->out, "folder for report.md and report.html")->required();
   app->add_option("--title", flags->title, "of the page")->capture_default_str();
+  app->add_option("--bench", flags->benches,
+                  "what `bench handoff`, `kv-memory` or `replay` printed with --json; a section each")
+      ->expected(1)
+      ->take_all();
   app->add_option("--note", flags->notes, "a paragraph below it; may be given again")
       ->expected(1)
       ->take_all();
@@ -99,7 +104,7 @@ void AddReportCommand(CLI::App& eval, int* exit_code) {
     if (eval.count("suite") > 0) {
       CheckUsage(InvalidArgument("eval: want a suite or report, found both"));
     }
-    *exit_code = ReportStatus(CombineReports(flags->folders, flags->title, flags->notes, flags->out));
+    *exit_code = ReportStatus(CombineReports(flags->folders, flags->benches, flags->title, flags->notes, flags->out));
   });
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/report_content.h"
 #include "eval/results.h"
 
 namespace onepass {
@@ -12,11 +13,13 @@ namespace onepass {
 // A plain-text table, one line a method; spreads where there are several seeds.
 std::string ResultsToTable(const TaskResults& results);
 
-// A page: a section for each task.
+// A page: a section for each task, then others.
 struct Report {
   std::string title;
   std::vector<std::string> notes;  // paragraphs below it
   std::vector<TaskResults> tasks;
+  std::vector<ReportSection> more;
+  std::vector<ReportSection> Sections() const;
 };
 std::string ReportMarkdown(const Report& report);
 // One file, complete in itself: no script, no style or picture from elsewhere. Also well-formed XML

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "eval/report.h"
+
 namespace onepass {
 namespace {
 
@@ -198,6 +200,13 @@ ReportSection SectionOf(const TaskResults& results) {
       [](const MethodResult& method) { return std::optional(Kilobytes(method.peak_kv_bytes)); },
       &section.charts);
   return section;
+}
+
+std::vector<ReportSection> Report::Sections() const {
+  std::vector<ReportSection> sections;
+  for (const TaskResults& task : tasks) sections.push_back(SectionOf(task));
+  sections.insert(sections.end(), more.begin(), more.end());
+  return sections;
 }
 
 }  // namespace onepass

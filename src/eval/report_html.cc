@@ -58,10 +58,10 @@ std::string ReportHtml(const Report& report) {
   for (const std::string& note : report.notes) {
     page += fmt::format("<p>{}</p>\n", EscapeMarkup(note));
   }
-  for (const TaskResults& task : report.tasks) {
-    const ReportSection section = SectionOf(task);
+  const std::vector<ReportSection> sections = report.Sections();
+  for (const ReportSection& section : sections) {
     page += "<section>\n";
-    if (report.tasks.size() > 1) {
+    if (sections.size() > 1) {
       page += fmt::format("<h2>{}</h2>\n", EscapeMarkup(section.title));
     }
     for (const std::string& note : section.notes) {

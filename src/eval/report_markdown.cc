@@ -54,9 +54,9 @@ void AddTable(const ReportTable& table, std::string* page) {
 std::string ReportMarkdown(const Report& report) {
   std::string page = fmt::format("# {}\n", Escape(report.title));
   for (const std::string& note : report.notes) page += fmt::format("\n{}\n", Escape(note));
-  for (const TaskResults& task : report.tasks) {
-    const ReportSection section = SectionOf(task);
-    if (report.tasks.size() > 1) page += fmt::format("\n## {}\n", Escape(section.title));
+  const std::vector<ReportSection> sections = report.Sections();
+  for (const ReportSection& section : sections) {
+    if (sections.size() > 1) page += fmt::format("\n## {}\n", Escape(section.title));
     for (const std::string& note : section.notes) page += fmt::format("\n{}\n", Escape(note));
     for (const ReportTable& table : section.tables) AddTable(table, &page);
   }

@@ -35,7 +35,7 @@ TEST(Report, TableShowsSpreadOnlyForSeveralSeeds) {
 }
 
 TEST(Report, SaysAllThatWasMeasured) {
-  const Report report{.title = "toy", .notes = {"On <a> machine."}, .tasks = {SomeResults()}};
+  const Report report{.title = "toy", .notes = {"On <a> machine."}, .tasks = {SomeResults()}, .more = {}};
   for (const std::string& page : {ReportMarkdown(report), ReportHtml(report)}) {
     for (const char* text : {"50 questions, the same for every method; 2 records were left out.",
                              "90.0 [85.0, 94.5] ± 1.2", "-3.5 [-7.0, +0.2]", "accuracy minus chain",
@@ -60,7 +60,7 @@ TEST(Report, TimesThatWereNotMeasuredAreLeftOut) {
     method.rounds.reset();
     method.tool_runs.reset();
   }
-  const std::string html = ReportHtml({.title = "toy", .notes = {}, .tasks = {results}});
+  const std::string html = ReportHtml({.title = "toy", .notes = {}, .tasks = {results}, .more = {}});
   EXPECT_THAT(html, HasSubstr("Answered 8 at a time: no times were measured."));
   EXPECT_EQ(Count(*ElementsOf(html), "svg"), 3);
   EXPECT_THAT(html, Not(HasSubstr("<th>rounds</th>")));
@@ -80,9 +80,9 @@ TEST(Report, AFigureShowsAllMetricsOfTheTask) {
     }
     return count;
   };
-  EXPECT_EQ(bars(ReportHtml({.title = "t", .notes = {}, .tasks = {results}})), 2u);
+  EXPECT_EQ(bars(ReportHtml({.title = "t", .notes = {}, .tasks = {results}, .more = {}})), 2u);
   results.figure = 4;
-  const std::string html = ReportHtml({.title = "t", .notes = {}, .tasks = {results}});
+  const std::string html = ReportHtml({.title = "t", .notes = {}, .tasks = {results}, .more = {}});
   EXPECT_THAT(html, HasSubstr("Figure 4: toy"));
   EXPECT_EQ(bars(html), 4u);
 }
