@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The tables of docs/ablations.md: FTHSS with one thing changed at a time, on validation questions.
 #   tools/run_ablations.sh [memory|compress ...]     default: both
-# `tools/run_results.sh memory world` makes the data and the prompts that some rows start from.
-# Variables: SEED (1), STEPS (600: each prompt's), RESULTS (out/results), OUT (out/ablations), ONEPASS,
+# `tools/run_results.sh memory world inline` makes the data and the prompts that some rows start from.
+# Variables: SEED (1), STEPS (600: of memory's rows; compress has the recipe's), RESULTS (out/results), OUT (out/ablations), ONEPASS,
 #   WORKERS (trainings at once, one thread each). Prompts that are there are not trained again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,6 +29,7 @@ variant() {
 rows_memory=()
 rows_compress=()
 running=0
+failed=0
 row() {
   local task=$1 name=$2 chain=$3 recipe=$4
   shift 4
@@ -36,7 +37,7 @@ row() {
   rows+=("$name|$chain")
   [ -e "$out/prompts/$task/$name" ] && return
   if [ "$running" -ge "$workers" ]; then
-    wait -n
+    wait -n || failed=1
     running=$((running - 1))
   fi
   (
@@ -47,7 +48,9 @@ row() {
       echo "run_ablations: $task, $name: $(tail -n 1 "$work.log")" >&2
       exit 1
     }
-    cp -r "$work/best" "$out/prompts/$task/$name"
+    rm -rf "$work.new"
+    cp -r "$work/best" "$work.new"
+    mv "$work.new" "$out/prompts/$task/$name"
     echo "$task, $name: $(tail -n 1 "$work.log" | sed 's/^[^:]*: //')"
   ) &
   running=$((running + 1))
@@ -55,9 +58,10 @@ row() {
 
 finish() {
   while [ $running -gt 0 ]; do
-    wait -n
+    wait -n || failed=1
     running=$((running - 1))
   done
+  [ $failed = 0 ] || exit 1
 }
 
 memory() {
@@ -144,9 +148,10 @@ compress() {
 [ $# -gt 0 ] || set -- memory compress
 for what in "$@"; do
   case "$what" in
-    memory | compress) "$what" ;;
+    memory | compress) ;;
     *)
       echo "usage: tools/run_ablations.sh [memory|compress ...]" >&2
       exit 2 ;;
   esac
 done
+for what in "$@"; do "$what"; done

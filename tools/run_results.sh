@@ -16,7 +16,8 @@
 #   comqa_dev.json; what is not there is left out),
 #   WORKERS (trainings at once, one thread each: the processor's), ONEPASS (the release build's
 #   program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a trial),
-#   EVAL (flags for every comparison, e.g. "--threads 1"), REPORT (a file to copy report.md to).
+#   EVAL (flags for every comparison, e.g. "--threads 1"), REPORT (a file to copy report.md to; its
+#   pictures go to pictures/ beside it).
 # Prompts that are there already are not trained again, nor what they answered; remove OUT to begin
 # anew. OUT/train has a log a prompt.
 # shellcheck disable=SC2086 # TRAIN and EVAL are lists
@@ -85,9 +86,8 @@ train() {
     echo "run_results: $task, seed $seed: $prompt: $(tail -n 1 "$work.log")" >&2
     return 1
   fi
-  rm -rf "$prompts/$prompt.new"
-  cp -r "$work/best" "$prompts/$prompt.new"
-  mv "$prompts/$prompt.new" "$prompts/$prompt"
+  rm -rf "$prompts/$prompt.new" && cp -r "$work/best" "$prompts/$prompt.new" &&
+    mv "$prompts/$prompt.new" "$prompts/$prompt" || return 1
   echo "$task, seed $seed: $prompt trained in $((SECONDS - begin)) s: $(tail -n 1 "$work.log" |
     sed 's/^[^:]*: //')"
 }
@@ -120,7 +120,6 @@ train_all() {
 
 # samples NAME WORLD_TASK: train, validation and test of a task of the world.
 samples() {
-  [ -e "$data/$1-test.jsonl" ] && [ "$(wc -l <"$data/$1-test.jsonl")" = "$n" ] && return
   "$onepass" data world --task "$2" --split train --count 4000 --seed 1 --out "$data/$1-train.jsonl"
   "$onepass" data world --task "$2" --split validation --count 200 --seed 1 \
     --out "$data/$1-validation.jsonl"
@@ -129,7 +128,6 @@ samples() {
 
 # One index of the documents of all splits, whose names differ.
 make_index() {
-  [ -e "$index" ] && return
   local split seed
   : >"$data/corpus.jsonl"
   for split in train validation test; do
@@ -159,14 +157,17 @@ babi_samples() {
 
 # Whether what the task is made of is there.
 has_source() {
-  local need=.
+  local needs=() need
   case $1 in
-    babi*) need=$real/babi ;;
-    squad) need=$real/squad1.1_part.json ;;
-    replay) need=$real/hotpotqa_compress_test.json ;;
+    babi*) needs=("$real/babi") ;;
+    squad) needs=("$real/squad1.1_part.json") ;;
+    replay) needs=("$real/hotpotqa_compress_test.json" "$real/comqa_dev.json") ;;
   esac
-  [ -e "$need" ] || echo "run_results: $1 is left out: want $need (DATA=FOLDER), found none" >&2
-  [ -e "$need" ]
+  for need in "${needs[@]}"; do
+    [ -e "$need" ] && continue
+    echo "run_results: $1 is left out: want $need (DATA=FOLDER), found none" >&2
+    return 1
+  done
 }
 
 prepare() {
@@ -221,15 +222,21 @@ compare_task() {
       for i in 1 2 3; do
         compare babi chains/babi/suite.yaml "babi-$i" --task "babi-$i" --data "$data/babi$i-test.jsonl"
       done ;;
-    squad) compare squad chains/squad/suite.yaml squad --data "$tested" --n "$n" ;;
+    squad) compare squad chains/squad/suite.yaml squad --data "$tested" ;;
     speed)
       bench handoff handoff --runs 5
       bench kv-memory kv-memory ;;
+    # Whole documents need more positions than the base was trained for: its losses on them are of a
+    # base that never saw such lengths, its times are those of the lengths.
     replay)
-      bench hotpotqa replay chains/hotpotqa/fthss.yaml --input "$real/hotpotqa_compress_test.json" \
-        --outputs O_A,O_B
-      bench comqa replay chains/comqa/fthss.yaml --input "$real/comqa_dev.json" \
-        --outputs 'O_{round}A,O_{round}B' ;;
+      rm -rf "$out/long-base"
+      cp -r models/base "$out/long-base"
+      sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 16384/' \
+        "$out/long-base/config.json"
+      bench hotpotqa replay chains/hotpotqa/fthss.yaml --base "$out/long-base" --outputs O_A,O_B \
+        --input "$real/hotpotqa_compress_test.json" --n 100
+      bench comqa replay chains/comqa/fthss.yaml --base "$out/long-base" \
+        --input "$real/comqa_dev.json" --outputs 'O_{round}A,O_{round}B' ;;
     *) compare "$task" "chains/$task/suite.yaml" "$task" --data "$tested" ;;
   esac
 }
@@ -243,9 +250,13 @@ for task in "$@"; do
 done
 mkdir -p "$data"
 ready=()
+left_out=
 there=0
 for task in "$@"; do
-  has_source "$task" || continue
+  has_source "$task" || {
+    left_out+=" $task"
+    continue
+  }
   prepare "$task"
   ready+=("$task")
   for seed in $(seeds_of "$task"); do
@@ -254,17 +265,26 @@ for task in "$@"; do
     done
   done
 done
+[ ${#ready[@]} -gt 0 ] || exit 1
 train_all "${ready[@]}"
 folders=()
 benches=()
 for task in "${ready[@]}"; do compare_task "$task"; done
+[ -z "$left_out" ] || left_out=" Left out, their data not being there:$left_out."
 before=
 [ $there = 0 ] || before=", $there prompts being there already"
 processor=$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)
 "$onepass" eval report "${folders[@]}" "${benches[@]}" --out "$out/report" --title "Results" \
-  --note "Written by \`tools/run_results.sh $*\` (\`make paper\`) in $((SECONDS / 60)) minutes on \
-$(nproc) cores of: $processor$before. Seeds: $seeds." \
+  --note "Written by tools/run_results.sh $* (make paper) in $((SECONDS / 60)) minutes on $(nproc) \
+cores of: $processor$before. Seeds: $seeds.$left_out" \
   --note "All methods of a task have one frozen base (models/base) and differ in soft prompts and \
 hand-off. A seed sets the order of the training samples. docs/ablations.md says what was tried, and \
 what it shows."
-[ -z "${REPORT:-}" ] || cp "$out/report/report.md" "$REPORT"
+if [ -n "${REPORT:-}" ]; then
+  pictures=$(dirname "$REPORT")/pictures
+  mkdir -p "$pictures"
+  for picture in "$out"/report/report-*.svg; do
+    cp "$picture" "$pictures/results-${picture##*/report-}"
+  done
+  sed 's#](report-\([0-9]*\.svg\))#](pictures/results-\1)#' "$out/report/report.md" >"$REPORT"
+fi

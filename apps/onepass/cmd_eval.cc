@@ -89,8 +89,7 @@ Status Run(const Flags& flags, bool* faulty) {
 void AddReportCommand(CLI::App& eval, int* exit_code) {
   CLI::App* app = eval.add_subcommand("report", "one report of several comparisons");
   auto flags = std::make_shared<ReportFlags>();
-  app->add_option("folders", flags->folders, "what eval wrote with --out; a section each")
-      ->required();
+  app->add_option("folders", flags->folders, "what eval wrote with --out; a section each");
   app->add_option("--out", flags->out, "folder for report.md and report.html")->required();
   app->add_option("--title", flags->title, "of the page")->capture_default_str();
   app->add_option("--bench", flags->benches,

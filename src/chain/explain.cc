@@ -127,7 +127,7 @@ std::string SegmentName(const ChainSpec& spec, const Plan& plan, int id) {
   if (segment.kind == SegmentKind::kPrompt) return "P[" + spec.stages[segment.stage].name + "]";
   const std::string run = "[" + StepName(spec, plan, segment.step) + "]";
   if (segment.kind == SegmentKind::kOutput) return "O" + run;
-  const std::string letters = segment.text_of.empty() ? "I" : segment.input_of >= 0 ? "R+I" : "R";
+  const std::string letters = segment.text_of.empty() ? "I" : segment.has_input() ? "R+I" : "R";
   return letters + run;
 }
 
@@ -234,7 +234,7 @@ std::string ExplainPlanJson(const ChainSpec& spec, const Plan& plan, const Expla
     row["kind"] = NameOf(segment.kind);
     row["stage"] = segment.stage;
     row["text_of"] = segment.text_of;
-    row["has_input"] = segment.input_of >= 0;
+    row["has_input"] = segment.has_input();
     row["written_by"] = segment.step;
     row["view"] = segment.view;
     row["after"] = segment.after;

@@ -220,7 +220,7 @@ Status Compiler::CheckFirstLogits(int step, int output) const {
   }
   return InvalidArgument("stage " + Quote(NameOf(stage)) +
                          " has nothing that its first token follows from: want a start token" +
-                         " or an own input");
+                         " or an own input behind all that it sees");
 }
 
 Status Compiler::CompileStep(int step) {
@@ -284,7 +284,7 @@ Status Compiler::CompileStep(int step) {
     again.text_of = texts;
     if (prompt_between) again.input_of = -1;  // else one run of text, one segment
     const int id = write(again);
-    if (plan_.HasInput(id)) own_input = id;
+    if (plan_.segments[id].has_input()) own_input = id;
   }
   if (prompt_between) write({.kind = SegmentKind::kPrompt, .stage = stage});
   if (has_input && own_input < 0) own_input = write(own);
@@ -365,7 +365,12 @@ Result<Plan> CompilePlan(const ChainSpec& spec, const std::vector<int64_t>& prom
 
 bool Plan::Recomputes(int id) const {
   const PlannedSegment& segment = segments[id];
-  if (segment.kind == SegmentKind::kSharedInput) return segment.step > 0;
+  if (segment.kind == SegmentKind::kSharedInput) {
+    const auto earlier = std::span(segments).first(id);
+    return std::ranges::any_of(earlier, [](const PlannedSegment& other) {
+      return other.kind == SegmentKind::kSharedInput;
+    });
+  }
   if (segment.before_shared) return segment.input_of != segment.step;
   return !segment.text_of.empty();
 }

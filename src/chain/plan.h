@@ -35,6 +35,7 @@ struct PlannedSegment {
   // records (every hand-off but text): the number of steps.
   int dies_after = 0;
 
+  bool has_input() const { return input_of >= 0; }
   // Its first position, when it has `length` tokens and segment `after` ends at `end_of_after`.
   int64_t StartPosition(int64_t end_of_after, int64_t length) const {
     if (before_shared) return offset - length;
@@ -70,7 +71,6 @@ struct Plan {
   // Whether it says again what a record's earlier step has written, part of it at least (its own
   // input, if it has one, may be new).
   bool Recomputes(int id) const;
-  bool HasInput(int id) const { return segments[id].input_of >= 0; }
   // Kept for all records: a front prompt that no text hand-off writes anew.
   bool OutlivesRecords(int id) const { return segments[id].dies_after >= step_count(); }
   // Drops the steps behind the first `count`. Prompts keep their positions.

@@ -235,7 +235,7 @@ int64_t ChainRunner::WorstCaseEnd(const Plan& plan, const InputTokens& inputs) c
     if (segment.kind == SegmentKind::kOutput) {
       count = std::ssize(templates_->StartTokens(segment.stage)) + most(segment.stage);
     }
-    if (segment.input_of >= 0) count = std::ssize(inputs.own[segment.input_of]);
+    if (segment.has_input()) count = std::ssize(inputs.own[segment.input_of]);
     for (const int read : segment.text_of) {
       const PlannedSegment& other = plan.segments[read];
       if (plan.steps[other.step].round > 0) continue;
@@ -343,9 +343,10 @@ Result<std::vector<int64_t>> ChainRunner::CountTokens(const Record& record) cons
   for (const PlannedSegment& segment : plan_.segments) {
     int64_t& count = counts.emplace_back(-1);
     if (segment.kind == SegmentKind::kPrompt) count = prompts_[segment.stage].length();
-    if (segment.kind == SegmentKind::kSharedInput) count = std::ssize(job.inputs.shared);
-    const bool alone = segment.input_of >= 0 && segment.text_of.empty();
-    if (alone) count = std::ssize(job.inputs.own[segment.input_of]);
+    const bool shared = segment.kind == SegmentKind::kSharedInput;
+    if (shared && !spec_.UsesTool(spec_.shared)) count = std::ssize(job.inputs.shared);
+    const bool alone = segment.has_input() && segment.text_of.empty();
+    if (alone && !spec_.UsesTool(spec_.stages[segment.stage].input)) count = std::ssize(job.inputs.own[segment.input_of]);
   }
   return counts;
 }

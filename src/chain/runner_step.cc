@@ -33,7 +33,7 @@ std::vector<std::vector<int>> IndependentGroups(const Plan& plan, const PlanStep
 int64_t ChainRunner::StartPosition(const Job& job, int id) const {
   const int step = plan_.segments[id].step;
   if (plan_.segments[id].before_shared) {
-    return plan_.segments[id].offset - std::ssize(job.tokens[id]);
+    return plan_.segments[id].StartPosition(0, std::ssize(job.tokens[id]));
   }
   int64_t position = 0;
   for (int at = id;;) {
@@ -98,7 +98,7 @@ Status ChainRunner::PrefillStep(int step, std::span<Job*> jobs) {
       const PlannedSegment& planned = plan_.segments[id];
       if (plan_.Recomputes(id)) {
         result.tokens_recomputed += segment->token_count();
-        const bool new_input = planned.input_of >= 0 && !planned.before_shared;
+        const bool new_input = planned.has_input() && !planned.before_shared;
         if (new_input) result.tokens_recomputed -= std::ssize(job->inputs.own[step]);
       }
     }

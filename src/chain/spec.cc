@@ -219,27 +219,6 @@ bool UsesField(const std::string& text, const std::string& field) {
          });
 }
 
-}  // namespace
-
-std::string_view NameOf(Handoff handoff) {
-  switch (handoff) {
-    case Handoff::kText:
-      return "text";
-    case Handoff::kTextCached:
-      return "text-cached";
-    case Handoff::kKv:
-      return "kv";
-  }
-  return "";
-}
-
-Result<Handoff> ParseHandoff(std::string_view text) {
-  for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
-    if (text == NameOf(handoff)) return handoff;
-  }
-  return InvalidArgument("want text, text-cached or kv, found " + Quote(text));
-}
-
 // Inputs that stand first, and the room for them.
 Status ValidateRoom(const ChainSpec& spec) {
   bool any = false;
@@ -262,6 +241,27 @@ Status ValidateRoom(const ChainSpec& spec) {
     return InvalidArgument("room: want a stage with input_first, found none");
   }
   return Status::Ok();
+}
+
+}  // namespace
+
+std::string_view NameOf(Handoff handoff) {
+  switch (handoff) {
+    case Handoff::kText:
+      return "text";
+    case Handoff::kTextCached:
+      return "text-cached";
+    case Handoff::kKv:
+      return "kv";
+  }
+  return "";
+}
+
+Result<Handoff> ParseHandoff(std::string_view text) {
+  for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
+    if (text == NameOf(handoff)) return handoff;
+  }
+  return InvalidArgument("want text, text-cached or kv, found " + Quote(text));
 }
 
 Status ChainSpec::Validate() const {

@@ -81,7 +81,7 @@ TEST_F(ToolsTest, WhatIsFoundIsTheNextOwnInput) {
       // b's input of this run holds it, behind texts that are read again where there are any.
       int id = -1;
       for (const int written : runner->plan().steps[tool.step + 1].writes) {
-        if (runner->plan().HasInput(written)) id = written;
+        if (runner->plan().segments[written].has_input()) id = written;
       }
       ASSERT_GE(id, 0);
       const std::string input = base_->tokenizer->Decode(held[id]->tokens(), false);

@@ -94,7 +94,7 @@ Result<InputTokens> ChainTemplates::RenderInputs(const Plan& plan, const Record&
     ASSIGN_OR_RETURN(inputs.shared, Render(encoder_, shared_, plan, 0, transcript));
   }
   for (const PlannedSegment& segment : plan.segments) {
-    if (segment.input_of < 0 || stages_[segment.stage].input_uses_tool) continue;
+    if (!segment.has_input() || stages_[segment.stage].input_uses_tool) continue;
     const Stage& stage = stages_[segment.stage];
     ASSIGN_OR_RETURN(inputs.own[segment.input_of],
                      Render(stage.encoder, stage.input, plan, segment.input_of, transcript));
@@ -109,7 +109,7 @@ Status ChainTemplates::RenderFound(const Plan& plan, int step, const Transcript&
     if (segment.kind == SegmentKind::kSharedInput && shared_uses_tool_ && inputs->shared.empty()) {
       ASSIGN_OR_RETURN(inputs->shared, Render(encoder_, shared_, plan, step, transcript));
     }
-    if (segment.input_of < 0 || !stages_[segment.stage].input_uses_tool) continue;
+    if (!segment.has_input() || !stages_[segment.stage].input_uses_tool) continue;
     const Stage& stage = stages_[segment.stage];
     ASSIGN_OR_RETURN(inputs->own[step], Render(stage.encoder, stage.input, plan, step, transcript));
   }
@@ -142,7 +142,7 @@ std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const In
     }
   }
   append(encoder.Encode(filled));
-  if (segment.input_of >= 0) append(inputs.own[segment.input_of]);
+  if (segment.has_input()) append(inputs.own[segment.input_of]);
   return tokens;
 }
 

@@ -146,8 +146,7 @@ Status WriteResults(const Setting& setting, const std::vector<AnsweredRun>& runs
   }
   const Report report{.title = results.task, .notes = {}, .tasks = {results}, .more = {}};
   files.emplace_back(out + "/results.json", ResultsToJson(results));
-  files.emplace_back(out + "/report.md", ReportMarkdown(report));
-  files.emplace_back(out + "/report.html", ReportHtml(report));
+  for (auto& [name, text] : ReportFiles(report)) files.emplace_back(out + "/" + name, text);
   return WriteTogether(files);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "eval/report_content.h"
@@ -21,9 +22,12 @@ struct Report {
   std::vector<ReportSection> more;
   std::vector<ReportSection> Sections() const;
 };
+// Each section's first chart is a picture beside the page (ReportFiles).
 std::string ReportMarkdown(const Report& report);
 // One file, complete in itself: no script, no style or picture from elsewhere. Also well-formed XML
 // behind its first line.
 std::string ReportHtml(const Report& report);
+// Names and contents: report.md with its pictures report-1.svg ..., report.html.
+std::vector<std::pair<std::string, std::string>> ReportFiles(const Report& report);
 
 }  // namespace onepass

@@ -63,8 +63,8 @@ ReportTable ScoreTable(const TaskResults& results) {
       table.header.push_back(std::string(view.name) + " minus " + results.reference);
     }
   }
-  for (const PaperColumn& column : results.paper.columns) {
-    table.header.push_back("paper, " + column.name + ": " + Joined(results.paper.metrics));
+  for (const PaperColumn& column : results.paper) {
+    table.header.push_back("paper, " + column.name + ": " + Joined(column.metrics));
   }
   for (const MethodResult& method : results.methods) {
     std::vector<std::string>& row = table.rows.emplace_back();
@@ -73,7 +73,7 @@ ReportTable ScoreTable(const TaskResults& results) {
     if (!results.reference.empty()) {
       for (const MetricView& view : metrics) row.push_back(DifferenceText(view.of(method)));
     }
-    for (const PaperColumn& column : results.paper.columns) {
+    for (const PaperColumn& column : results.paper) {
       row.push_back(PaperText(column, method.method));
     }
   }
@@ -174,7 +174,7 @@ std::vector<std::string> Notes(const TaskResults& results) {
   if (results.batch > 1) {
     notes.push_back(fmt::format("Answered {} at a time: no times were measured.", results.batch));
   }
-  if (!results.paper.columns.empty()) {
+  if (!results.paper.empty()) {
     notes.push_back(
         "The paper's figures are of its own base and data; they are not measured here.");
   }

@@ -15,7 +15,9 @@ constexpr int64_t kMaxResultsBytes = int64_t{64} << 20;
 Status CombineReports(const std::vector<std::string>& folders,
                       const std::vector<std::string>& benches, const std::string& title,
                       const std::vector<std::string>& notes, const std::string& out) {
-  if (folders.empty()) return InvalidArgument("report: want at least one folder, found none");
+  if (folders.empty() && benches.empty()) {
+    return InvalidArgument("report: want at least one folder, found none");
+  }
   Report report{.title = title, .notes = notes, .tasks = {}, .more = {}};
   for (const std::string& folder : folders) {
     const std::string path = folder + "/results.json";
@@ -29,8 +31,9 @@ Status CombineReports(const std::vector<std::string>& folders,
     report.more.push_back(std::move(section));
   }
   ASSIGN_OR_RETURN(OutFolder made, OutFolder::Make(out));
-  RETURN_IF_ERROR(WriteTogether(
-      {{out + "/report.md", ReportMarkdown(report)}, {out + "/report.html", ReportHtml(report)}}));
+  std::vector<std::pair<std::string, std::string>> files;
+  for (auto& [file, text] : ReportFiles(report)) files.emplace_back(out + "/" + file, text);
+  RETURN_IF_ERROR(WriteTogether(files));
   made.Keep();
   return Status::Ok();
 }

@@ -1,4 +1,4 @@
-// One report of several comparisons: reads their results.json, writes report.md and report.html.
+// One report of several comparisons: reads their results.json, writes its files (ReportFiles).
 #pragma once
 
 #include <string>

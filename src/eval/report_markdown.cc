@@ -49,6 +49,9 @@ void AddTable(const ReportTable& table, std::string* page) {
   for (const auto& row : table.rows) AddRow(row, page);
 }
 
+// Of the section of this number, from 1.
+std::string PictureName(size_t number) { return fmt::format("report-{}.svg", number); }
+
 }  // namespace
 
 std::string ReportMarkdown(const Report& report) {
@@ -59,8 +62,22 @@ std::string ReportMarkdown(const Report& report) {
     if (sections.size() > 1) page += fmt::format("\n## {}\n", Escape(section.title));
     for (const std::string& note : section.notes) page += fmt::format("\n{}\n", Escape(note));
     for (const ReportTable& table : section.tables) AddTable(table, &page);
+    if (section.charts.empty()) continue;
+    const size_t number = &section - sections.data() + 1;
+    page += fmt::format("\n![{}]({})\n", Escape(section.charts[0].title), PictureName(number));
   }
   return page;
+}
+
+std::vector<std::pair<std::string, std::string>> ReportFiles(const Report& report) {
+  std::vector<std::pair<std::string, std::string>> files = {{"report.md", ReportMarkdown(report)},
+                                                            {"report.html", ReportHtml(report)}};
+  const std::vector<ReportSection> sections = report.Sections();
+  for (size_t i = 0; i < sections.size(); ++i) {
+    if (sections[i].charts.empty()) continue;
+    files.emplace_back(PictureName(i + 1), BarChartSvg(sections[i].charts[0]));
+  }
+  return files;
 }
 
 }  // namespace onepass

@@ -121,7 +121,13 @@ TEST(Report, NothingOfAnyTextIsMarkup) {
   }
   const std::string markdown = ReportMarkdown(hostile);
   EXPECT_THAT(markdown, Not(HasSubstr("<")));
-  EXPECT_THAT(markdown, Not(HasSubstr("](")));
+  std::string without_pictures = markdown;
+  for (const char* picture : {"](report-1.svg)", "](report-2.svg)"}) {
+    const size_t at = without_pictures.find(picture);
+    ASSERT_NE(at, std::string::npos);
+    without_pictures.erase(at, 2);
+  }
+  EXPECT_THAT(without_pictures, Not(HasSubstr("](")));
   EXPECT_TRUE(IsUtf8(markdown));
   EXPECT_EQ(std::ranges::count(markdown, '\n'), std::ranges::count(ReportMarkdown(harmless), '\n'));
   // Every row of a table has as many cells as its header.

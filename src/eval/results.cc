@@ -46,18 +46,17 @@ double RoundResult(double value) { return std::round(value * 10000) / 10000; }
 
 std::string ResultsToJson(const TaskResults& results) {
   ordered_json json;
-  json["version"] = 2;
+  json["version"] = 3;
   json["task"] = results.task;
   json["metric"] = NameOf(results.metric);
   json["reference"] = results.reference.empty() ? ordered_json() : ordered_json(results.reference);
   json["batch"] = results.batch;
   json["figure"] = results.figure == 0 ? ordered_json() : ordered_json(results.figure);
-  json["paper_metrics"] = results.paper.metrics;
   json["paper"] = ordered_json::array();
-  for (const PaperColumn& column : results.paper.columns) {
+  for (const PaperColumn& column : results.paper) {
     ordered_json values = ordered_json::object();
     for (const auto& [method, figures] : column.values) values[method] = figures;
-    json["paper"].push_back({{"name", column.name}, {"values", values}});
+    json["paper"].push_back({{"name", column.name}, {"metrics", column.metrics}, {"values", values}});
   }
   json["methods"] = ordered_json::array();
   for (const MethodResult& method : results.methods) {

@@ -54,7 +54,7 @@ struct TaskResults {
   std::string reference;  // a method's name, or empty
   int64_t batch = 1;
   int64_t figure = 0;  // 0: none
-  PaperFigures paper;
+  std::vector<PaperColumn> paper;
   std::vector<MethodResult> methods;
 
   bool operator==(const TaskResults&) const = default;
@@ -73,7 +73,7 @@ std::vector<MetricView> MetricsOf(const TaskResults& results);
 double RoundResult(double value);
 
 std::string ResultsToJson(const TaskResults& results);
-// Strict: version 2, every key with its type and range, no other keys. `name` stands for the file
+// Strict: version 3, every key with its type and range, no other keys. `name` stands for the file
 // in messages. kInvalidArgument; kUnsupported: another version.
 Result<TaskResults> ParseResults(std::string_view json, const std::string& name);
 

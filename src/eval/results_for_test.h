@@ -27,8 +27,9 @@ inline TaskResults SomeResults() {
       .reference = "chain",
       .batch = 1,
       .figure = 0,
-      .paper = {.metrics = {"EM", "F1"},
-                .columns = {{.name = "HotpotQA (Llama-3-8B)", .values = {{"fthss", {29, 42.2}}}}}},
+      .paper = {{.name = "HotpotQA (Llama-3-8B)",
+                 .metrics = {"EM", "F1"},
+                 .values = {{"fthss", {29, 42.2}}}}},
       .methods = {}};
   MethodResult fthss{.method = "fthss",
                      .kv = "bf16",
@@ -63,9 +64,9 @@ inline TaskResults SomeResults() {
 inline TaskResults HostileResults() {
   TaskResults results = SomeResults();
   const std::string text = kHostileText;
-  results.task = results.reference = results.paper.columns[0].name = text;
-  results.paper.metrics = {text, text};
-  results.paper.columns[0].values[text] = {1, 2};
+  results.task = results.reference = results.paper[0].name = text;
+  results.paper[0].metrics = {text, text};
+  results.paper[0].values[text] = {1, 2};
   for (MethodResult& method : results.methods) method.method = method.kv = text;
   return results;
 }

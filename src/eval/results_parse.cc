@@ -166,10 +166,18 @@ Result<MethodResult> ReadMethod(const json& object, const std::string& place, Me
   return method;
 }
 
-Result<PaperColumn> ReadColumn(const json& object, const std::string& place, size_t metrics) {
+Result<PaperColumn> ReadColumn(const json& object, const std::string& place) {
   Fields fields(object, place);
   PaperColumn column;
   column.name = fields.Text("name");
+  for (const json& item : fields.List("metrics")) {
+    if (!item.is_string()) {
+      fields.Fail("metrics", "texts", item);
+    } else {
+      column.metrics.push_back(item.get<std::string>());
+    }
+  }
+  const size_t metrics = column.metrics.size();
   if (const json* values = fields.Find("values")) {
     if (!values->is_object()) fields.Fail("values", "an object", *values);
     const std::string wanted = fmt::format("{} numbers from 0 to 100 for each method", metrics);
@@ -193,11 +201,11 @@ Result<TaskResults> ParseResults(std::string_view text, const std::string& name)
   ASSIGN_OR_RETURN(const json root, ParseStrictJson(text, name));
   const std::string place = name + ": ";
   if (root.is_array()) {
-    return Unsupported(place + "version: want 2, found a list, which was version 1");
+    return Unsupported(place + "version: want 3, found a list, which was version 1");
   }
   Fields fields(root, place);
-  if (const int64_t version = fields.Whole("version", 0); fields.Has("version") && version != 2) {
-    return Unsupported(fmt::format("{}version: want 2, found {}", place, version));
+  if (const int64_t version = fields.Whole("version", 0); fields.Has("version") && version != 3) {
+    return Unsupported(fmt::format("{}version: want 3, found {}", place, version));
   }
   TaskResults results;
   results.task = fields.Text("task");
@@ -215,20 +223,13 @@ Result<TaskResults> ParseResults(std::string_view text, const std::string& name)
   if (const json* figure = fields.Find("figure"); figure != nullptr && !figure->is_null()) {
     results.figure = fields.Whole("figure", 1);
   }
-  for (const json& item : fields.List("paper_metrics")) {
-    if (!item.is_string())
-      fields.Fail("paper_metrics", "texts", item);
-    else
-      results.paper.metrics.push_back(item.get<std::string>());
-  }
   const json& columns = fields.List("paper");
   const json& methods = fields.List("methods");
   RETURN_IF_ERROR(fields.Finish());
   for (size_t i = 0; i < columns.size(); ++i) {
     ASSIGN_OR_RETURN(PaperColumn column,
-                     ReadColumn(columns[i], fmt::format("{}paper[{}].", place, i),
-                                results.paper.metrics.size()));
-    results.paper.columns.push_back(std::move(column));
+                     ReadColumn(columns[i], fmt::format("{}paper[{}].", place, i)));
+    results.paper.push_back(std::move(column));
   }
   for (size_t i = 0; i < methods.size(); ++i) {
     ASSIGN_OR_RETURN(

@@ -37,7 +37,7 @@ TEST(Results, WhatIsWrittenIsWhatIsRead) {
 
 TEST(Results, TheKeysAreThoseOfTheFormat) {
   const json file = json::parse(ResultsToJson(SomeResults()));
-  EXPECT_EQ(file["version"], 2);
+  EXPECT_EQ(file["version"], 3);
   EXPECT_EQ(file["task"], "toy");
   EXPECT_EQ(file["metric"], "accuracy");
   EXPECT_EQ(file["paper"][0]["values"]["fthss"], (std::vector<double>{29, 42.2}));
@@ -72,7 +72,7 @@ std::string Fault(const char* place, const std::string& value) {
 }
 
 TEST(Results, FaultsNameTheirPlace) {
-  EXPECT_EQ(Fault("/version", "3"), "r.json: version: want 2, found 3");
+  EXPECT_EQ(Fault("/version", "2"), "r.json: version: want 3, found 2");
   EXPECT_EQ(Fault("/methods/1/em", "101"),
             "r.json: methods[1].em: want numbers from 0 to 100, found 101");
   EXPECT_EQ(Fault("/methods/1/em_interval", "[3, 2]"),
@@ -91,7 +91,7 @@ TEST(Results, FaultsNameTheirPlace) {
   EXPECT_THAT(Fault("/paper/0/values/x", "[1]"),
               HasSubstr("paper[0].values: want 2 numbers from 0 to 100"));
   EXPECT_THAT(Fault("/paper/0/values", "[[1, 2]]"), HasSubstr("values: want an object"));
-  EXPECT_THAT(Fault("/paper_metrics", "[1]"), HasSubstr("paper_metrics: want texts"));
+  EXPECT_THAT(Fault("/paper/0/metrics", "[1]"), HasSubstr("paper[0].metrics: want texts"));
   json file = json::parse(ResultsToJson(SomeResults()));
   file["methods"][0].erase("f1");
   EXPECT_EQ(ParseResults(file.dump(), "r.json").status().message(),

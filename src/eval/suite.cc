@@ -88,10 +88,9 @@ Result<std::vector<double>> ReadFigures(const YamlNode& node) {
   return values;
 }
 
-void ReadPaper(YamlMap& map, const std::string& file, PaperFigures* out) {
+void ReadPaper(YamlMap& map, const std::string& file, std::vector<PaperColumn>* out) {
   std::optional<std::vector<std::string>> metrics;
   map.TextList("paper_metrics", &metrics);
-  if (metrics.has_value()) out->metrics = *metrics;
   const YamlNode* paper = map.Child("paper", YamlNode::Kind::kList);
   if (paper == nullptr) return;
   if (paper->items.size() > kMaxPaperColumns) {
@@ -103,8 +102,11 @@ void ReadPaper(YamlMap& map, const std::string& file, PaperFigures* out) {
     YamlMap column(paper->items[i], file, fmt::format("paper[{}].", i));
     column.Require("name");
     column.Require("values");
-    PaperColumn& read = out->columns.emplace_back();
+    PaperColumn& read = out->emplace_back();
     column.Text("name", &read.name);
+    std::optional<std::vector<std::string>> own;
+    column.TextList("metrics", &own);
+    read.metrics = own.value_or(metrics.value_or(std::vector<std::string>()));
     if (const YamlNode* values = column.Child("values", YamlNode::Kind::kMap)) {
       for (size_t j = 0; j < values->keys.size(); ++j) {
         const Result<std::vector<double>> figures = ReadFigures(values->items[j]);

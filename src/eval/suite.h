@@ -40,17 +40,11 @@ struct MethodSpec {
 // What others have published for the same methods, to stand beside what is measured here.
 struct PaperColumn {
   std::string name;                                   // e.g. "HotpotQA (Llama-3-8B)"
+  std::vector<std::string> metrics;                   // e.g. {"EM", "F1"}
   std::map<std::string, std::vector<double>> values;  // by method, one a metric; percent
 
   bool operator==(const PaperColumn&) const = default;
 };
-struct PaperFigures {
-  std::vector<std::string> metrics;  // e.g. {"EM", "F1"}
-  std::vector<PaperColumn> columns;
-
-  bool operator==(const PaperFigures&) const = default;
-};
-
 struct SuiteSpec {
   std::string file;                  // where it was read from, for messages
   std::string task;                  // its name in the report
@@ -66,7 +60,7 @@ struct SuiteSpec {
   int64_t batch = 1;      // questions in lockstep; times are measured at 1 alone
   std::string reference;  // the method that the others are compared with; may be empty
   int64_t figure = 0;     // number of the paper's figure that these methods make; 0: none
-  PaperFigures paper;
+  std::vector<PaperColumn> paper;
   std::vector<MethodSpec> methods;
 
   Status Validate() const;

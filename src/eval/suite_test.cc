@@ -91,7 +91,7 @@ TEST(Suite, HoldsWhatAReportNeeds) {
                      "metric: accuracy\nchoices: ABCDE\nbatch: 8\nreference: k\nfigure: 4\n"
                      "paper_metrics: [EM, F1]\n"
                      "paper:\n  - {name: \"Hotpot <3>\", values: {m: [14.4, 22.8], k: [0, 100]}}\n"
-                     "  - {name: NQ, values: {k: [1, 2]}}\n",
+                     "  - {name: NQ, metrics: [F1], values: {k: [2]}}\n",
                  "d/s.yaml");
   ASSERT_TRUE(suite.ok()) << suite.status().message();
   EXPECT_EQ(suite->metric, Metric::kAccuracy);
@@ -100,11 +100,12 @@ TEST(Suite, HoldsWhatAReportNeeds) {
   EXPECT_EQ(suite->batch, 8);
   EXPECT_EQ(suite->reference, "k");
   EXPECT_EQ(suite->figure, 4);
-  EXPECT_THAT(suite->paper.metrics, ElementsAre("EM", "F1"));
-  ASSERT_EQ(suite->paper.columns.size(), 2u);
-  EXPECT_EQ(suite->paper.columns[0].name, "Hotpot <3>");
-  EXPECT_THAT(suite->paper.columns[0].values.at("m"), ElementsAre(14.4, 22.8));
-  EXPECT_EQ(suite->paper.columns[1].values.count("m"), 0u);
+  ASSERT_EQ(suite->paper.size(), 2u);
+  EXPECT_THAT(suite->paper[0].metrics, ElementsAre("EM", "F1"));
+  EXPECT_THAT(suite->paper[1].metrics, ElementsAre("F1"));
+  EXPECT_EQ(suite->paper[0].name, "Hotpot <3>");
+  EXPECT_THAT(suite->paper[0].values.at("m"), ElementsAre(14.4, 22.8));
+  EXPECT_EQ(suite->paper[1].values.count("m"), 0u);
 }
 
 TEST(Suite, RefusesWhatAReportCannotShow) {
@@ -121,7 +122,7 @@ TEST(Suite, RefusesWhatAReportCannotShow) {
   EXPECT_THAT(Fault(paper + "{name: NQ, values: {z: [1]}}\n"),
               HasSubstr("paper[0].values.z: want a method of this suite"));
   EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: [1, 2]}}\n"),
-              HasSubstr("paper[0].values.m: want a number for each of paper_metrics (1), found 2"));
+              HasSubstr("paper[0].values.m: want a number for each of its metrics (1), found 2"));
   for (const char* value : {"[x]", "[101]", "[-1]", "[nan]", "['1']", "[[1]]", "1"}) {
     EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: " + value + "}}\n"),
                 HasSubstr("d/s.yaml:7: paper[0].values.m: want"))

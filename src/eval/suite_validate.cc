@@ -73,15 +73,15 @@ Status SuiteSpec::Validate() const {
   if (!reference.empty()) {
     RETURN_IF_ERROR(CheckMethod(*this, reference).WithPrefix(where + ": reference"));
   }
-  for (size_t i = 0; i < paper.columns.size(); ++i) {
-    for (const auto& [method, values] : paper.columns[i].values) {
+  for (size_t i = 0; i < paper.size(); ++i) {
+    for (const auto& [method, values] : paper[i].values) {
       const std::string place = fmt::format("{}: paper[{}].values.{}", where, i, method);
       RETURN_IF_ERROR(CheckMethod(*this, method).WithPrefix(place));
-      if (values.size() != paper.metrics.size() || values.empty()) {
+      if (values.size() != paper[i].metrics.size() || values.empty()) {
         return InvalidArgument(
-            fmt::format("{}: want a number for each of paper_metrics ({}), "
+            fmt::format("{}: want a number for each of its metrics ({}), "
                         "found {}",
-                        place, paper.metrics.size(), values.size()));
+                        place, paper[i].metrics.size(), values.size()));
       }
     }
   }

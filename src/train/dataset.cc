@@ -30,9 +30,6 @@ class SampleMaker {
     if (!options_.distill_output.empty()) {
       ASSIGN_OR_RETURN(distill_, ParseTemplate(options_.distill_output));
     }
-    for (const std::string& part : options_.distill_rounds) {
-      RETURN_IF_ERROR(ParseTemplate(TraceField(part, 0)).status());
-    }
     return Status::Ok();
   }
 
@@ -51,9 +48,7 @@ class SampleMaker {
       case OverlongSample::kRefuse:
         break;
     }
-    return InvalidArgument(record.Where() + ": want at most " +
-                           std::to_string(sample.TokenCount(tape_) - excess) + " tokens, found " +
-                           std::to_string(sample.TokenCount(tape_)) +
+    return InvalidArgument(record.Where() + ": " + TooLong(sample, excess) +
                            " (overlong=cut shortens it, overlong=skip leaves it out)");
   }
 
@@ -155,12 +150,29 @@ class SampleMaker {
     for (size_t id = 0; id < counts.size(); ++id) {
       counts[id] = LengthOf(sample, static_cast<int>(id));
     }
-    int64_t excess = std::max(sample.TokenCount(tape_) - options_.max_tokens,
-                              EndOfPlan(plan_, counts) - options_.max_positions);
-    for (size_t id = 0; id < counts.size(); ++id) {
-      if (plan_.segments[id].before_shared) excess = std::max(excess, counts[id] - plan_.room);
+    return std::max({sample.TokenCount(tape_) - options_.max_tokens,
+                     EndOfPlan(plan_, counts) - options_.max_positions, ExcessOfRoom(sample)});
+  }
+
+  int64_t ExcessOfRoom(const TrainSample& sample) const {
+    int64_t excess = 0;
+    for (size_t id = 0; id < plan_.segments.size(); ++id) {
+      if (!plan_.segments[id].before_shared) continue;
+      excess = std::max(excess, LengthOf(sample, static_cast<int>(id)) - plan_.room);
     }
     return excess;
+  }
+
+  std::string TooLong(const TrainSample& sample, int64_t excess) const {
+    const int64_t of_room = ExcessOfRoom(sample);
+    if (of_room > 0) {
+      return "want at most " + std::to_string(plan_.room) +
+             " tokens in an input that stands first (the chain's room), found " +
+             std::to_string(plan_.room + of_room);
+    }
+    const int64_t count = sample.TokenCount(tape_);
+    return "want at most " + std::to_string(count - excess) + " tokens, found " +
+           std::to_string(count);
   }
 
   // Cuts the end of cut_field so that the sample fits (CutToFit says how close).
@@ -177,21 +189,20 @@ class SampleMaker {
     }
     const std::string whole = field->text;
     std::optional<TrainSample> best;
-    int64_t least_count = 0;  // tokens of the sample with nothing left of the field
+    std::string least;  // what is wrong with the sample that has nothing left of the field
     const auto fits = [&](std::string_view prefix) -> Result<bool> {
       field->text = prefix;
       ASSIGN_OR_RETURN(TrainSample sample, Encode(record));
-      if (prefix.empty()) least_count = sample.TokenCount(tape_);
-      if (Excess(sample) > 0) return false;
+      const int64_t excess = Excess(sample);
+      if (prefix.empty()) least = TooLong(sample, excess);
+      if (excess > 0) return false;
       best = std::move(sample);
       return true;
     };
     ASSIGN_OR_RETURN(const std::optional<size_t> size, CutToFit(whole, /*guess=*/0, fits));
     if (!size.has_value()) {
       return InvalidArgument(record.Where() + ": too long even with an empty " +
-                             Quote(options_.cut_field) + ": want at most " +
-                             std::to_string(options_.max_tokens) + " tokens, found " +
-                             std::to_string(least_count));
+                             Quote(options_.cut_field) + ": " + least);
     }
     return best;
   }

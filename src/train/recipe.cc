@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "chain/template.h"
+#include "chain/trace.h"
 #include "chain/yaml.h"
 #include "core/file.h"
 #include "core/quote.h"
@@ -48,9 +50,19 @@ Status CheckTogether(const Recipe& recipe) {
       return missing("distill_output", " for kind distill");
     }
     for (const std::string& part : PartsOf(recipe.distill_rounds)) {
-      if (part.find("{round}") != std::string::npos) continue;
-      return InvalidArgument(recipe.file + ": distill_rounds: want templates whose fields have " +
-                             "{round}, found " + Quote(part));
+      const std::string where = recipe.file + ": distill_rounds";
+      const auto pieces = ParseTemplate(TraceField(part, 0));
+      RETURN_IF_ERROR(pieces.status().WithPrefix(where));
+      const auto later = ParseTemplate(TraceField(part, 1));
+      RETURN_IF_ERROR(later.status().WithPrefix(where));
+      // A record's rounds end where it lacks one of these.
+      bool counts = false;
+      for (size_t i = 0; i < pieces->size(); ++i) {
+        counts = counts || ((*pieces)[i].is_field && (*pieces)[i].text != (*later)[i].text);
+      }
+      if (counts) continue;
+      return InvalidArgument(where + ": want templates with a field that has {round}, found " +
+                             Quote(part));
     }
   } else {
     if (recipe.outputs.empty()) return missing("outputs", "");
@@ -132,10 +144,11 @@ Result<Recipe> ParseRecipe(std::string_view yaml, const std::string& file,
 
 std::vector<std::string> PartsOf(std::string_view text) {
   std::vector<std::string> parts;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(kPartBorder), text.size());
-    parts.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + kPartBorder.size(), text.size()));
+  if (text.empty()) return parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(kPartBorder, begin), text.size());
+    parts.emplace_back(text.substr(begin, end - begin));
+    begin = end + kPartBorder.size();
   }
   return parts;
 }

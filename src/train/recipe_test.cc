@@ -94,8 +94,12 @@ TEST(Recipe, OverridesNeedAnEqualsSign) {
 TEST(Recipe, WhatBelongsTogetherIsChecked) {
   EXPECT_NE(FaultOf("kind: standard\n"), "");
   EXPECT_NE(FaultOf(kMinimal, {"kind=distill"}).find("distill_output"), std::string::npos);
-  EXPECT_NE(FaultOf(kMinimal, {"kind=distill", "distill_rounds={O_{round}A} | {O_B}"})
-                .find("found \"{O_B}\""),
+  for (const std::string part : {"{O_B}", "O_{round}B", "{round}. {O_B}"}) {
+    const std::string rounds = "distill_rounds={O_{round}A} | " + part;
+    EXPECT_NE(FaultOf(kMinimal, {"kind=distill", rounds}).find("found \"" + part + "\""),
+              std::string::npos);
+  }
+  EXPECT_NE(FaultOf(kMinimal, {"kind=distill", "distill_rounds={O_{round}A"}).find("distill_rounds"),
             std::string::npos);
   EXPECT_NE(FaultOf(kMinimal, {"distill_output={O_A}"}).find("kind fthss"), std::string::npos);
   EXPECT_NE(FaultOf(kMinimal, {"init=text"}).find("init_text"), std::string::npos);

@@ -44,9 +44,8 @@ Status SetHandoffs(const Recipe& recipe, const std::vector<int>& stages, ChainSp
       }
       [[fallthrough]];
     case TrainKind::kStandard: {
-      const bool cached = std::ranges::all_of(spec.stages, [&](const StageSpec& s) {
-        return s.handoff.value_or(spec.handoff) == Handoff::kTextCached;
-      });
+      const StageSpec& trained = spec.stages[stages.front()];
+      const bool cached = trained.handoff.value_or(spec.handoff) == Handoff::kTextCached;
       spec.handoff = cached ? Handoff::kTextCached : Handoff::kText;
       for (StageSpec& s : spec.stages) s.handoff.reset();
       return Status::Ok();

@@ -51,7 +51,7 @@ TEST_F(EvalDemo, EveryMethodAnswersAndFthssRecomputesNothing) {
                                   " --n " + n + " --threads 1 --out " + dir_);
   ASSERT_EQ(eval.exit_code, 0) << eval.output;
   const nlohmann::json results = nlohmann::json::parse(ReadText(dir_ + "/results.json"));
-  EXPECT_EQ(results["version"], 2);
+  EXPECT_EQ(results["version"], 3);
   EXPECT_EQ(results["task"], "world-compress-qa");
   EXPECT_EQ(results["metric"], "squad");
   const nlohmann::json& rows = results["methods"];

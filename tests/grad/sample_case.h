@@ -147,7 +147,7 @@ class SampleCase {
           break;
         case SegmentKind::kOwnInput:
           field = segment.text_of.empty() ? "I_" + names[segment.stage] : "T";
-          if (field == "T" && segment.input_of >= 0) behind = "I_" + names[segment.stage];
+          if (field == "T" && segment.has_input()) behind = "I_" + names[segment.stage];
           break;
         case SegmentKind::kOutput:
           field = "O_" + names[segment.stage];
