@@ -92,8 +92,9 @@ void AddReportCommand(CLI::App& eval, int* exit_code) {
   app->add_option("folders", flags->folders, "what eval wrote with --out; a section each");
   app->add_option("--out", flags->out, "folder for report.md and report.html")->required();
   app->add_option("--title", flags->title, "of the page")->capture_default_str();
-  app->add_option("--bench", flags->benches,
-                  "what `bench handoff`, `kv-memory` or `replay` printed with --json; a section each")
+  app->add_option(
+         "--bench", flags->benches,
+         "what `bench handoff`, `kv-memory` or `replay` printed with --json; a section each")
       ->expected(1)
       ->take_all();
   app->add_option("--note", flags->notes, "a paragraph below it; may be given again")
@@ -103,7 +104,8 @@ void AddReportCommand(CLI::App& eval, int* exit_code) {
     if (eval.count("suite") > 0) {
       CheckUsage(InvalidArgument("eval: want a suite or report, found both"));
     }
-    *exit_code = ReportStatus(CombineReports(flags->folders, flags->benches, flags->title, flags->notes, flags->out));
+    *exit_code = ReportStatus(
+        CombineReports(flags->folders, flags->benches, flags->title, flags->notes, flags->out));
   });
 }
 

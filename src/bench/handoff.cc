@@ -98,7 +98,8 @@ class SecondStage {
     std::vector<int32_t> tokens;
     const bool first_output = segment.kind == SegmentKind::kOutput && segment.stage == 0;
     if (first_output || !segment.text_of.empty()) tokens = text_tokens_;
-    if (segment.has_input()) tokens.insert(tokens.end(), input_tokens_.begin(), input_tokens_.end());
+    if (segment.has_input())
+      tokens.insert(tokens.end(), input_tokens_.begin(), input_tokens_.end());
     return tokens;
   }
 

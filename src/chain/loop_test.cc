@@ -247,6 +247,35 @@ TEST_F(LoopTest, AnInputThatTheRoomDoesNotHoldIsARecordsFault) {
   const RecordResult result = std::move(Make(spec)->Run({&Records()[0], 1})[0]);
   EXPECT_THAT(result.status.message(),
               HasSubstr("want at most 3 tokens in an input that stands first (the chain's room)"));
+  // One that just fits, and one of which nothing is there.
+  const int64_t count = std::ssize(base_->tokenizer->Encode("the other thing:", {}));
+  spec.room = count;
+  EXPECT_TRUE(Make(spec)->Run({&Records()[0], 1})[0].status.ok());
+  spec.room = count - 1;
+  EXPECT_FALSE(Make(spec)->Run({&Records()[0], 1})[0].status.ok());
+  // Cut to the room, alike for all hand-offs.
+  spec.overlong = Overlong::kCut;
+  spec.cut_field = "D";
+  for (const Handoff handoff : kHandoffs) {
+    const auto runner = Make(spec, {.handoff = handoff});
+    Held held;
+    const RecordResult cut = RunOne(*runner, Records()[0], &held);
+    EXPECT_GT(cut.cut_bytes, 0);
+    for (int id = 0; id < std::ssize(held); ++id) {
+      const PlannedSegment& segment = runner->plan().segments[id];
+      if (segment.before_shared && segment.stage == 1)
+        EXPECT_LE(held[id]->token_count(), spec.room);
+    }
+  }
+  ChainSpec empty = Loop({Placement::kFront, true}, 2);
+  empty.stages[1].input = "{D}";
+  Record nothing = Records()[0];
+  for (RecordField& field : nothing.fields) {
+    if (field.name == "D") field.text.clear();
+  }
+  for (const Handoff handoff : kHandoffs) {
+    EXPECT_TRUE(Make(empty, {.handoff = handoff})->Run({&nothing, 1})[0].status.ok());
+  }
 }
 
 // Two models that take turns hold one copy under kv, and one each under text hand-offs that cache.

@@ -26,7 +26,7 @@ struct PlannedSegment {
   int input_of = -1;
   // An own input in the room before S: it ends at position `offset`, and sees its prompt only.
   bool before_shared = false;
-  std::vector<int> view;   // ids that its tokens attend to besides themselves, by position
+  std::vector<int> view;  // ids that its tokens attend to besides themselves, by position
   // It starts where segment `after` ends, or, for after == -1, at position `offset`. (The front
   // prompts' lengths are known before any record, so fixed offsets exist only there.)
   int after = -1;

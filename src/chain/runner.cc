@@ -346,7 +346,8 @@ Result<std::vector<int64_t>> ChainRunner::CountTokens(const Record& record) cons
     const bool shared = segment.kind == SegmentKind::kSharedInput;
     if (shared && !spec_.UsesTool(spec_.shared)) count = std::ssize(job.inputs.shared);
     const bool alone = segment.has_input() && segment.text_of.empty();
-    if (alone && !spec_.UsesTool(spec_.stages[segment.stage].input)) count = std::ssize(job.inputs.own[segment.input_of]);
+    if (alone && !spec_.UsesTool(spec_.stages[segment.stage].input))
+      count = std::ssize(job.inputs.own[segment.input_of]);
   }
   return counts;
 }

@@ -107,13 +107,13 @@ TEST(ChainSpec, AnInputThatStandsFirstNeedsARoom) {
   };
   const std::string first = ", input: \"{I}\", input_first: true";
   EXPECT_EQ(fault("room: 9\n", first), "");
-  EXPECT_EQ(fault("", first), "dir/c.yaml: stage \"a\": input_first: want a room for it, found room 0");
+  EXPECT_EQ(fault("", first),
+            "dir/c.yaml: stage \"a\": input_first: want a room for it, found room 0");
   EXPECT_EQ(fault("room: 9\n", ", input_first: true"),
             "dir/c.yaml: stage \"a\": input_first: want an input, found none");
   EXPECT_EQ(fault("room: 9\nplacement: inline\n", first),
             "dir/c.yaml: stage \"a\": input_first: want placement front, found inline");
-  EXPECT_EQ(fault("room: 9\n", ""),
-            "dir/c.yaml: room: want a stage with input_first, found none");
+  EXPECT_EQ(fault("room: 9\n", ""), "dir/c.yaml: room: want a stage with input_first, found none");
   EXPECT_THAT(fault("room: -1\n", first), HasSubstr("room: want a whole number 0 to 1048576"));
   EXPECT_EQ(fault("room: 9\n", ", input_first: 1"),
             "dir/c.yaml:4: stages[0].input_first: want true or false, found \"1\"");

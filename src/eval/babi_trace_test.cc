@@ -83,8 +83,8 @@ TEST(BabiTrace, JsonHasARoundAfterTheOther) {
       ToJson(MakeBabiTrace(Sample(1, "Where is Ann?", {" Ann ran home."}, "home"))));
   std::vector<std::string> keys;
   for (const auto& [key, value] : json.items()) keys.push_back(key);
-  EXPECT_THAT(keys, ElementsAre("I_ALL", "I_B", "O_1A", "O_1B", "O_2A", "answer",
-                                "answers", "task"));
+  EXPECT_THAT(keys,
+              ElementsAre("I_ALL", "I_B", "O_1A", "O_1B", "O_2A", "answer", "answers", "task"));
   EXPECT_EQ(json["answer"], " home");
   EXPECT_EQ(json["O_2A"], " [The answer is] home");
 }

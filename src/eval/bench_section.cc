@@ -87,9 +87,11 @@ std::string Cell(const Row* row, int digits) {
 }
 
 ReportSection HandoffSection(const std::string& settings, const std::vector<Row>& rows) {
-  ReportSection section{.title = "Latency of the second stage", .notes = {}, .tables = {}, .charts = {}};
+  ReportSection section{
+      .title = "Latency of the second stage", .notes = {}, .tables = {}, .charts = {}};
   section.notes = {
-      settings, "Seconds from the end of the first stage's output to the end of the second's, median "
+      settings,
+      "Seconds from the end of the first stage's output to the end of the second's, median "
       "[lowest, highest]. The paper's figures are of Llama-3-8B on a GPU: compare how they grow."};
   ReportTable table{.caption = "By the length of the text handed over:",
                     .header = {"tokens", "text", "text-cached", "kv", "text / kv", "paper: chain",
@@ -104,9 +106,8 @@ ReportSection HandoffSection(const std::string& settings, const std::vector<Row>
     BarChart::Row bars{.label = std::to_string(length), .bars = {}};
     std::vector<const Row*> found;
     for (const char* handoff : kHandoffs) {
-      const Row* row = Find(rows, [&](const Row& r) {
-        return r.length == length && r.handoff == handoff;
-      });
+      const Row* row =
+          Find(rows, [&](const Row& r) { return r.length == length && r.handoff == handoff; });
       found.push_back(row);
       if (row == nullptr) {
         cells.emplace_back("-");
@@ -136,15 +137,17 @@ ReportSection HandoffSection(const std::string& settings, const std::vector<Row>
 }
 
 ReportSection MemorySection(const std::string& settings, const std::vector<Row>& rows) {
-  ReportSection section{.title = "KV memory of models that take turns", .notes = {}, .tables = {}, .charts = {}};
-  section.notes = {settings,
-                   "Peak of KV pages, MB; each was what the plan predicts, to the byte. Text anew holds "
-                   "one model's at a time and reads everything again; the paper's chain keeps them all, "
-                   "as text-cached does."};
-  ReportTable table{.caption = "By the number of models:",
-                    .header = {"tokens", "models", "text", "text-cached", "kv", "paper: chain",
-                               "paper: FTHSS"},
-                    .rows = {}};
+  ReportSection section{
+      .title = "KV memory of models that take turns", .notes = {}, .tables = {}, .charts = {}};
+  section.notes = {
+      settings,
+      "Peak of KV pages, MB; each was what the plan predicts, to the byte. Text anew holds "
+      "one model's at a time and reads everything again; the paper's chain keeps them all, "
+      "as text-cached does."};
+  ReportTable table{
+      .caption = "By the number of models:",
+      .header = {"tokens", "models", "text", "text-cached", "kv", "paper: chain", "paper: FTHSS"},
+      .rows = {}};
   for (const int64_t length : Distinct(rows, &Row::length)) {
     for (const int64_t models : Distinct(rows, &Row::models)) {
       std::vector<std::string> cells = {std::to_string(length), std::to_string(models)};
@@ -170,8 +173,9 @@ ReportSection MemorySection(const std::string& settings, const std::vector<Row>&
 ReportSection ReplaySection(const std::string& settings, const std::string& chain,
                             const std::vector<Row>& rows) {
   ReportSection section{.title = "Records with their own outputs: " + chain,
-                        .notes = {settings, "Teacher-forced; mean [10th percentile, 90th]. Losses "
-                                            "say nothing of quality: the base is small and without prompts."},
+                        .notes = {settings,
+                                  "Teacher-forced; mean [10th percentile, 90th]. Losses "
+                                  "say nothing of quality: the base is small and without prompts."},
                         .tables = {},
                         .charts = {}};
   ReportTable table{.caption = "By hand-off:",
@@ -185,9 +189,9 @@ ReportSection ReplaySection(const std::string& settings, const std::string& chai
       const Row* row = alike ? &first : Find(rows, [&](const Row& r) {
         return r.what == first.what && r.stage == first.stage && r.handoff == handoff;
       });
-      cells.push_back(row == nullptr ? "-"
-                                     : fmt::format("{:.4g} [{:.4g}, {:.4g}]", row->mean, row->low,
-                                                   row->high));
+      cells.push_back(row == nullptr
+                          ? "-"
+                          : fmt::format("{:.4g} [{:.4g}, {:.4g}]", row->mean, row->low, row->high));
     }
     table.rows.push_back(std::move(cells));
   }
@@ -214,22 +218,22 @@ Result<ReportSection> BenchSectionOf(std::string_view text, const std::string& n
   settings += ", KV in " + top.Text("kv");
   std::string chain;
   if (handoff) {
-    settings += fmt::format(", weights in {}, {}, {:.0f} threads; prompts of {:.0f}, shared input of "
-                            "{:.0f}, own input of {:.0f}, output of {:.0f} tokens; {:.0f} runs.",
-                            top.Text("weights"), top.Text("instruction_set"), top.Number("threads"),
-                            top.Number("prompt_length"), top.Number("shared_tokens"),
-                            top.Number("input_tokens"), top.Number("output_tokens"),
-                            top.Number("runs"));
+    settings += fmt::format(
+        ", weights in {}, {}, {:.0f} threads; prompts of {:.0f}, shared input of "
+        "{:.0f}, own input of {:.0f}, output of {:.0f} tokens; {:.0f} runs.",
+        top.Text("weights"), top.Text("instruction_set"), top.Number("threads"),
+        top.Number("prompt_length"), top.Number("shared_tokens"), top.Number("input_tokens"),
+        top.Number("output_tokens"), top.Number("runs"));
   } else if (memory) {
-    settings += fmt::format("; prompts of {:.0f}, shared input of {:.0f} tokens; {:.0f} rounds.",
-                            top.Number("prompt_length"), top.Number("shared_tokens"),
-                            top.Number("rounds"));
+    settings +=
+        fmt::format("; prompts of {:.0f}, shared input of {:.0f} tokens; {:.0f} rounds.",
+                    top.Number("prompt_length"), top.Number("shared_tokens"), top.Number("rounds"));
   } else {
     chain = top.Text("chain");
-    settings += fmt::format("; {:.0f} records, {:.0f} of them cut to the base's context, {:.0f} left "
-                            "out; {:.0f} threads.",
-                            top.Number("records"), top.Number("cut"), top.Number("skipped"),
-                            top.Number("threads"));
+    settings += fmt::format(
+        "; {:.0f} records, {:.0f} of them cut to the base's context, {:.0f} left "
+        "out; {:.0f} threads.",
+        top.Number("records"), top.Number("cut"), top.Number("skipped"), top.Number("threads"));
   }
   RETURN_IF_ERROR(top.fault());
   const auto list = document.find("rows");

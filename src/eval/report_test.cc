@@ -35,13 +35,13 @@ TEST(Report, TableShowsSpreadOnlyForSeveralSeeds) {
 }
 
 TEST(Report, SaysAllThatWasMeasured) {
-  const Report report{.title = "toy", .notes = {"On <a> machine."}, .tasks = {SomeResults()}, .more = {}};
+  const Report report{
+      .title = "toy", .notes = {"On <a> machine."}, .tasks = {SomeResults()}, .more = {}};
   for (const std::string& page : {ReportMarkdown(report), ReportHtml(report)}) {
     for (const char* text : {"50 questions, the same for every method; 2 records were left out.",
                              "90.0 [85.0, 94.5] ± 1.2", "-3.5 [-7.0, +0.2]", "accuracy minus chain",
                              "paper, HotpotQA (Llama-3-8B): EM / F1", "29.0 / 42.2", "0.01", "121",
-                             "rounds", "2.50", "tool runs", "1.00", "bf16",
-                             "On &lt;a"}) {
+                             "rounds", "2.50", "tool runs", "1.00", "bf16", "On &lt;a"}) {
       EXPECT_THAT(page, HasSubstr(text));
     }
   }
@@ -60,7 +60,8 @@ TEST(Report, TimesThatWereNotMeasuredAreLeftOut) {
     method.rounds.reset();
     method.tool_runs.reset();
   }
-  const std::string html = ReportHtml({.title = "toy", .notes = {}, .tasks = {results}, .more = {}});
+  const std::string html =
+      ReportHtml({.title = "toy", .notes = {}, .tasks = {results}, .more = {}});
   EXPECT_THAT(html, HasSubstr("Answered 8 at a time: no times were measured."));
   EXPECT_EQ(Count(*ElementsOf(html), "svg"), 3);
   EXPECT_THAT(html, Not(HasSubstr("<th>rounds</th>")));

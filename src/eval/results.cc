@@ -56,7 +56,8 @@ std::string ResultsToJson(const TaskResults& results) {
   for (const PaperColumn& column : results.paper) {
     ordered_json values = ordered_json::object();
     for (const auto& [method, figures] : column.values) values[method] = figures;
-    json["paper"].push_back({{"name", column.name}, {"metrics", column.metrics}, {"values", values}});
+    json["paper"].push_back(
+        {{"name", column.name}, {"metrics", column.metrics}, {"values", values}});
   }
   json["methods"] = ordered_json::array();
   for (const MethodResult& method : results.methods) {

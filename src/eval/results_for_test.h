@@ -21,16 +21,15 @@ inline MetricResult SomeMetric(double mean) {
 }
 
 inline TaskResults SomeResults() {
-  TaskResults results{
-      .task = "toy",
-      .metric = Metric::kAccuracy,
-      .reference = "chain",
-      .batch = 1,
-      .figure = 0,
-      .paper = {{.name = "HotpotQA (Llama-3-8B)",
-                 .metrics = {"EM", "F1"},
-                 .values = {{"fthss", {29, 42.2}}}}},
-      .methods = {}};
+  TaskResults results{.task = "toy",
+                      .metric = Metric::kAccuracy,
+                      .reference = "chain",
+                      .batch = 1,
+                      .figure = 0,
+                      .paper = {{.name = "HotpotQA (Llama-3-8B)",
+                                 .metrics = {"EM", "F1"},
+                                 .values = {{"fthss", {29, 42.2}}}}},
+                      .methods = {}};
   MethodResult fthss{.method = "fthss",
                      .kv = "bf16",
                      .n = 50,

@@ -232,8 +232,8 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id, bool positions_onl
   for (size_t s = 0; s < sample_count; ++s) {
     std::vector<WrittenSegment>& written = pass.written[s];
     const int64_t length = SegmentLength(*plan_, prompt_lengths_, *pass.samples[s], id);
-    const int64_t start = planned.StartPosition(
-        planned.after < 0 ? 0 : pass.end_positions[s][planned.after], length);
+    const int64_t start =
+        planned.StartPosition(planned.after < 0 ? 0 : pass.end_positions[s][planned.after], length);
     pass.end_positions[s][id] = start + length;
     if (!used || length == 0) continue;
     written[id].token_count = length;

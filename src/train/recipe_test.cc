@@ -99,8 +99,9 @@ TEST(Recipe, WhatBelongsTogetherIsChecked) {
     EXPECT_NE(FaultOf(kMinimal, {"kind=distill", rounds}).find("found \"" + part + "\""),
               std::string::npos);
   }
-  EXPECT_NE(FaultOf(kMinimal, {"kind=distill", "distill_rounds={O_{round}A"}).find("distill_rounds"),
-            std::string::npos);
+  EXPECT_NE(
+      FaultOf(kMinimal, {"kind=distill", "distill_rounds={O_{round}A"}).find("distill_rounds"),
+      std::string::npos);
   EXPECT_NE(FaultOf(kMinimal, {"distill_output={O_A}"}).find("kind fthss"), std::string::npos);
   EXPECT_NE(FaultOf(kMinimal, {"init=text"}).find("init_text"), std::string::npos);
   EXPECT_EQ(FaultOf(kMinimal, {"init=text", "init_text=Read the facts"}), "");

@@ -99,9 +99,9 @@ TEST_F(EvalReport, ShowsHostileTextsAsTexts) {
   EXPECT_THAT(ReadText(out + "/report.md"), HasSubstr("14.4"));
 
   // Several folders, a title from the command line.
-  const Outcome report = RunOnepass("eval report " + out + " " + out + " --out " + dir_ +
-                                    "/both --title '" + kHostile + "' --note one --note '" +
-                                    kHostile + "'");
+  const Outcome report =
+      RunOnepass("eval report " + out + " " + out + " --out " + dir_ + "/both --title '" +
+                 kHostile + "' --note one --note '" + kHostile + "'");
   ASSERT_EQ(report.exit_code, 0) << report.output;
   EXPECT_EQ(report.output, "");
   ExpectHarmless(dir_ + "/both");

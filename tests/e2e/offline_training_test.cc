@@ -11,26 +11,39 @@ namespace {
 
 using ::testing::HasSubstr;
 
+// Its parameter is the prompts' placement, or "first": in front, and own inputs before S.
 class OfflineTraining : public ::testing::TestWithParam<const char*> {
  protected:
-  OfflineTraining() : folder_(std::string("offline_") + GetParam()) {
-    const Result<TrainReport> first =
-        folder_.Train("a.yaml", {"max_steps=5", std::string("placement=") + GetParam()});
+  OfflineTraining()
+      : folder_(std::string("offline_") + GetParam()),
+        placement_(std::string("placement=") +
+                   (GetParam() == std::string("first") ? "front" : GetParam())) {
+    if (GetParam() == std::string("first")) {
+      std::string chain = folder_.Read("chain.yaml");
+      for (size_t at = chain.find("    start:"); at != std::string::npos;
+           at = chain.find("    start:", at)) {
+        chain.insert(at, "    input_first: true\n");
+        at = chain.find("    start:", at) + 1;
+      }
+      folder_.Write("chain.yaml", chain + "room: 64\n");
+    }
+    const Result<TrainReport> first = folder_.Train("a.yaml", {"max_steps=5", placement_});
     ONEPASS_CHECK(first.ok(), first.status().message());
     EXPECT_EQ(Dump("kv").exit_code, 0);
   }
 
   Outcome Dump(const std::string& out, const std::string& more = "") const {
-    return RunOnepass("kv dump '" + folder_.Path("b.yaml") + "' placement=" + GetParam() + " " +
-                      more + " --out '" + folder_.Path(out) + "'");
+    return RunOnepass("kv dump '" + folder_.Path("b.yaml") + "' " + placement_ + " " + more +
+                      " --out '" + folder_.Path(out) + "'");
   }
   Result<TrainReport> TrainB(const std::string& out, std::vector<std::string> more) const {
-    more.insert(more.end(), {"max_steps=12", "validate_every=5", "out=" + folder_.Path(out),
-                             std::string("placement=") + GetParam()});
+    more.insert(more.end(),
+                {"max_steps=12", "validate_every=5", "out=" + folder_.Path(out), placement_});
     return folder_.Train("b.yaml", more);
   }
 
   TrainFolder folder_;
+  std::string placement_;
 };
 
 TEST_P(OfflineTraining, LossesAndPromptsAreThoseOfOnlineTraining) {
@@ -73,10 +86,8 @@ TEST_P(OfflineTraining, KvOfAnotherRunIsRefused) {
               HasSubstr("data_hash"));
   EXPECT_THAT(TrainB("x", {"upstream_kv=" + folder_.Path("none")}).status().message(),
               HasSubstr("none/train.safetensors"));
-  ASSERT_TRUE(folder_
-                  .Train("a.yaml", {"max_steps=1", "out=" + folder_.Path("a2"),
-                                    std::string("placement=") + GetParam()})
-                  .ok());
+  ASSERT_TRUE(
+      folder_.Train("a.yaml", {"max_steps=1", "out=" + folder_.Path("a2"), placement_}).ok());
   EXPECT_THAT(TrainB("x", {kv, "upstream_prompts=" + folder_.Path("a2/best")}).status().message(),
               HasSubstr("upstream_prompts_hash"));
   const std::string whole = folder_.Read("kv/train.safetensors");
@@ -87,7 +98,7 @@ TEST_P(OfflineTraining, KvOfAnotherRunIsRefused) {
               HasSubstr("want constant segments"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Placements, OfflineTraining, ::testing::Values("front", "inline"),
+INSTANTIATE_TEST_SUITE_P(Layouts, OfflineTraining, ::testing::Values("front", "inline", "first"),
                          [](const auto& param_info) { return std::string(param_info.param); });
 
 TEST(KvDump, WantsSomethingConstant) {

@@ -15,8 +15,7 @@ using ::testing::HasSubstr;
 void WriteLoop(const TrainFolder& folder, const std::string& layout) {
   const bool first = layout == "first";
   folder.Write("loop.yaml",
-               "name: loop\nbase: base\nplacement: " +
-                   (first ? "front\nroom: 12" : layout) + R"(
+               "name: loop\nbase: base\nplacement: " + (first ? "front\nroom: 12" : layout) + R"(
 shared: "{Q}\n"
 stages:
   - {name: a, prompt: multi/last/a, added_tokens: ["<a>", "</a>"], start: "<a>",

@@ -415,6 +415,18 @@ TEST(TrainRun, OverlongSamplesAreRefusedSkippedOrCut) {
   ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_tokens=100", "max_steps=1"}, true)), "");
   EXPECT_EQ(tokens(), without + 100);
   EXPECT_NE(FaultOf(folder.Train("a.yaml", {"max_tokens=20", "max_steps=1"}, true)), "");
+
+  // An input that stands first is cut to its room.
+  std::string first = chain;
+  first.insert(first.find("    start:"), "    input_first: true\n");
+  folder.Write("chain.yaml", first + "room: 50\noverlong: cut\ncut_field: DOC\n");
+  EXPECT_NE(
+      FaultOf(folder.Train("a.yaml", {"overlong=refuse"}))
+          .find("record 4 (line 4): want at most 50 tokens in an input that stands first (the "
+                "chain's room), found 2001"),
+      std::string::npos);
+  ASSERT_EQ(FaultOf(folder.Train("a.yaml", {"max_steps=1"}, true)), "");
+  EXPECT_LT(tokens(), without + 100);
 }
 
 // A file size limit stands for a full disk: writes fail in the middle of the run.
