@@ -11,7 +11,8 @@
 #     squad        SQuAD: the sentence that holds the answer, then the answer; one seed
 #     speed        latency of a second stage and KV memory of several models, random weights
 #     replay       the authors' HotpotQA and ComQA rows: lengths, losses and hand-offs
-# Variables: SEEDS ("1 2 3"), N (test questions of a task of the world, 500), OUT (out/results),
+# Variables: SEEDS ("1 2 3"), N (test questions of a task of the world, 500), SAMPLES (its training
+#   samples, 4000), OUT (out/results),
 #   DATA (../shared/data: babi/qa*_train.txt, squad1.1_part.json, hotpotqa_compress_test.json and
 #   comqa_dev.json; what is not there is left out),
 #   WORKERS (trainings at once, one thread each: the processor's), ONEPASS (the release build's
@@ -26,6 +27,7 @@ cd "$(dirname "$0")/.."
 onepass=${ONEPASS:-build/release/apps/onepass/onepass}
 seeds=${SEEDS:-1 2 3}
 n=${N:-500}
+samples=${SAMPLES:-4000}
 out=${OUT:-out/results}
 real=${DATA:-../shared/data}
 workers=${WORKERS:-$(nproc)}
@@ -60,10 +62,10 @@ seeds_of() {
 # OUT/TASK/seedSEED/PROMPT.
 train() {
   local task=$1 seed=$2 prompt=$3
-  local recipes=${recipes_of[$task]:-$task} samples=${samples_of[$task]:-$task}
+  local recipes=${recipes_of[$task]:-$task} records=${samples_of[$task]:-$task}
   local prompts=$out/$task/seed$seed work=$out/train/$task/seed$seed/$prompt recipe=$prompt
   [ -e "$prompts/$prompt" ] && return
-  local overrides=("data=$data/$samples-train.jsonl" "validation_data=$data/$samples-validation.jsonl"
+  local overrides=("data=$data/$records-train.jsonl" "validation_data=$data/$records-validation.jsonl"
     "out=$work" "seed=$seed" "init_seed=$seed" "threads=1")
   case "$task/$prompt" in
     inline/answer-fthss) overrides+=("chain=chains/demo-inline/fthss.yaml") ;;
@@ -118,9 +120,9 @@ train_all() {
   return $failed
 }
 
-# samples NAME WORLD_TASK: train, validation and test of a task of the world.
-samples() {
-  "$onepass" data world --task "$2" --split train --count 4000 --seed 1 --out "$data/$1-train.jsonl"
+# make_samples NAME WORLD_TASK: train, validation and test of a task of the world.
+make_samples() {
+  "$onepass" data world --task "$2" --split train --count "$samples" --seed 1 --out "$data/$1-train.jsonl"
   "$onepass" data world --task "$2" --split validation --count 200 --seed 1 \
     --out "$data/$1-validation.jsonl"
   "$onepass" data world --task "$2" --split test --count "$n" --seed 2 --out "$data/$1-test.jsonl"
@@ -141,7 +143,7 @@ make_index() {
 
 # babi_samples NAME TASKS [FLAG ...]: the last 40 sentences of longer stories: no question of tasks 1
 # to 3 needs an earlier one. Samples of all tasks in turn.
-babi_samples() {
+babi_make_samples() {
   local name=$1 tasks=$2 split task files
   shift 2
   for split in train validation test; do
@@ -172,13 +174,13 @@ has_source() {
 
 prepare() {
   case $1 in
-    world | inline) samples world compress-qa ;;
+    world | inline) make_samples world compress-qa ;;
     rewrite)
-      samples rewrite rewrite-qa
+      make_samples rewrite rewrite-qa
       make_index ;;
-    memory) samples memory memory-reasoning ;;
+    memory) make_samples memory memory-reasoning ;;
     active-rag)
-      samples active-rag active-rag
+      make_samples active-rag active-rag
       make_index ;;
     babi) babi_samples babi "1 2 3" ;;
     babi-traces) babi_samples babi-traces "1 2 3 7 8 15" --traces ;;

@@ -36,7 +36,7 @@ TEST(DemoScript, TrainsComparesAndMeasures) {
     }
   }
   EXPECT_TRUE(fs::exists(out + "/report.html"));
-  EXPECT_THAT(methods, testing::ElementsAre("native", "rag", "prompt-tuning", "chain",
+  EXPECT_THAT(methods, testing::ElementsAre("native", "rag", "cot", "prompt-tuning", "chain",
                                             "chain-cached", "distill", "fthss", "fthss-untuned"));
   fs::remove_all(out);
 }

@@ -25,7 +25,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr char kQuestions[] = "12";
-constexpr int kMethods = 8;
+constexpr int kMethods = 9;
 
 std::string ReadText(const std::string& path) {
   std::ifstream file(path);
@@ -121,7 +121,7 @@ TEST(EvalResume, AKilledComparisonLosesAtMostOneRun) {
 
   const Outcome resumed = Eval(dir, out);
   ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
-  EXPECT_THAT(resumed.output, HasSubstr(std::to_string(finished) + " of 8 runs taken from " + out));
+  EXPECT_THAT(resumed.output, HasSubstr(std::to_string(finished) + " of 9 runs taken from " + out));
   EXPECT_EQ(ReadText(first), kept);  // its times are those of then
   const json results = json::parse(ReadText(out + "/results.json"));
   EXPECT_EQ(WithoutTimes(results), WithoutTimes(json::parse(ReadText(whole + "/results.json"))));
@@ -134,7 +134,7 @@ TEST(EvalResume, AKilledComparisonLosesAtMostOneRun) {
   const std::string before = ReadText(out + "/report.html") + ReadText(out + "/results.json");
   const Outcome again = Eval(dir, out);
   ASSERT_EQ(again.exit_code, 0) << again.output;
-  EXPECT_THAT(again.output, HasSubstr("8 of 8 runs taken"));
+  EXPECT_THAT(again.output, HasSubstr("9 of 9 runs taken"));
   EXPECT_EQ(ReadText(out + "/report.html") + ReadText(out + "/results.json"), before);
   const Outcome restarted = Eval(dir, out, "--restart");
   ASSERT_EQ(restarted.exit_code, 0) << restarted.output;
