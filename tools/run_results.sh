@@ -143,7 +143,7 @@ make_index() {
 
 # babi_samples NAME TASKS [FLAG ...]: the last 40 sentences of longer stories: no question of tasks 1
 # to 3 needs an earlier one. Samples of all tasks in turn.
-babi_make_samples() {
+babi_samples() {
   local name=$1 tasks=$2 split task files
   shift 2
   for split in train validation test; do
