@@ -67,6 +67,7 @@ struct Row {
   std::string handoff, what, stage;
   double mean = 0, low = 0, high = 0;
   int64_t n = 0;
+  bool as_predicted = false;
 };
 
 const Row* Find(const std::vector<Row>& rows, auto&& matches) {
@@ -78,7 +79,7 @@ std::vector<int64_t> Distinct(const std::vector<Row>& rows, int64_t Row::*member
   std::vector<int64_t> values;
   for (const Row& row : rows) values.push_back(row.*member);
   std::ranges::sort(values);
-  values.erase(std::ranges::unique(values).begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
   return values;
 }
 
@@ -93,7 +94,7 @@ ReportSection HandoffSection(const std::string& settings, const std::vector<Row>
       settings,
       "Seconds from the end of the first stage's output to the end of the second's, median "
       "[lowest, highest]. The paper's figures are of Llama-3-8B on a GPU: compare how they grow."};
-  ReportTable table{.caption = "By the length of the text handed over:",
+  ReportTable table{.caption = "By the length of the text handed over",
                     .header = {"tokens", "text", "text-cached", "kv", "text / kv", "paper: chain",
                                "paper: FTHSS", "paper: chain / FTHSS"},
                     .rows = {}};
@@ -136,16 +137,22 @@ ReportSection HandoffSection(const std::string& settings, const std::vector<Row>
   return section;
 }
 
+std::string Predicted(const std::vector<Row>& rows) {
+  const auto wrong = std::ranges::count_if(rows, [](const Row& row) { return !row.as_predicted; });
+  if (wrong == 0) return "each was what the plan predicts, to the byte";
+  return fmt::format("{} of {} were not what the plan predicts", wrong, rows.size());
+}
+
 ReportSection MemorySection(const std::string& settings, const std::vector<Row>& rows) {
   ReportSection section{
       .title = "KV memory of models that take turns", .notes = {}, .tables = {}, .charts = {}};
   section.notes = {
       settings,
-      "Peak of KV pages, MB; each was what the plan predicts, to the byte. Text anew holds "
-      "one model's at a time and reads everything again; the paper's chain keeps them all, "
-      "as text-cached does."};
+      "Peak of KV pages, MB; " + Predicted(rows) +
+          ". Text anew holds one model's at a time "
+          "and reads everything again; the paper's chain keeps them all, as text-cached does."};
   ReportTable table{
-      .caption = "By the number of models:",
+      .caption = "By the number of models",
       .header = {"tokens", "models", "text", "text-cached", "kv", "paper: chain", "paper: FTHSS"},
       .rows = {}};
   for (const int64_t length : Distinct(rows, &Row::length)) {
@@ -174,11 +181,11 @@ ReportSection ReplaySection(const std::string& settings, const std::string& chai
                             const std::vector<Row>& rows) {
   ReportSection section{.title = "Records with their own outputs: " + chain,
                         .notes = {settings,
-                                  "Teacher-forced; mean [10th percentile, 90th]. Losses "
-                                  "say nothing of quality: the base is small and without prompts."},
+                                  "Teacher-forced; mean [10th percentile, 90th]. Losses of a "
+                                  "small base, or of one without prompts, say nothing of quality."},
                         .tables = {},
                         .charts = {}};
-  ReportTable table{.caption = "By hand-off:",
+  ReportTable table{.caption = "By hand-off",
                     .header = {"measure", "stage", "samples", "text", "text-cached", "kv"},
                     .rows = {}};
   for (const Row& first : rows) {
@@ -255,7 +262,9 @@ Result<ReportSection> BenchSectionOf(std::string_view text, const std::string& n
     } else if (memory) {
       row.length = static_cast<int64_t>(members.Number("length"));
       row.models = static_cast<int64_t>(members.Number("models"));
-      row.mean = members.Number("peak_bytes") * 1e-6;
+      const double bytes = members.Number("peak_bytes");
+      row.mean = bytes * 1e-6;
+      row.as_predicted = bytes == members.Number("predicted_bytes");
     } else {
       row.what = members.Text("what");
       row.stage = members.Text("stage");

@@ -35,10 +35,11 @@ TEST(BenchSection, LatencyStandsBesideThePapers) {
 TEST(BenchSection, MemoryStandsBesideThePapers) {
   const Result<ReportSection> section = BenchSectionOf(
       R"({"bench":"kv-memory","base":"b","kv":"bf16","prompt_length":100,"shared_tokens":32,)"
-      R"("rounds":4,"rows":[{"length":1000,"handoff":"kv","models":2,"peak_bytes":60456960},)"
-      R"({"length":1000,"handoff":"text-cached","models":2,"peak_bytes":89948160}]})",
+      R"("rounds":4,"rows":[{"length":1000,"handoff":"kv","models":2,"peak_bytes":60456960,"predicted_bytes":60456960},)"
+      R"({"length":1000,"handoff":"text-cached","models":2,"peak_bytes":89948160,"predicted_bytes":89948161}]})",
       "m.json");
   ASSERT_TRUE(section.ok()) << section.status().message();
+  EXPECT_THAT(section->notes[1], HasSubstr("1 of 2 were not what the plan predicts"));
   ASSERT_EQ(section->tables[0].rows.size(), 1u);
   EXPECT_THAT(section->tables[0].rows[0],
               ElementsAre("1000", "2", "-", "89.9", "60.5", "275.0", "137.5"));
