@@ -60,20 +60,23 @@ void WriteRandomBase(const std::string& dir, Rng& rng) {
   ASSERT_TRUE(WriteFileAtomically(dir + "/config.json", ConfigToJson(config, DType::kF32)).ok());
 }
 
-// Records of the generated world, as a chain of two stages lays them out.
-nlohmann::json WorldSamples(const Tokenizer& tokenizer) {
+// Records of the generated world, as the demo's chains lay them out, with outputs of other records:
+// of their own the prompts' loss is 0.002, and little is left of a gradient but rounding.
+nlohmann::json WorldSamples(const Tokenizer& tokenizer, int64_t count) {
   const auto ids = [&](const std::string& text) {
     return tokenizer.Encode(text, {.parse_special = true});
   };
   nlohmann::json samples;
-  for (int64_t i = 0; i < 16; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const CompressQaSample sample = MakeCompressQaSample(Split::kValidation, 1, i);
-    samples.push_back({{"S", ids(sample.shared_input + "\n")},
-                       {"I_A", ids(sample.documents + "\n")},
-                       {"O_A", ids("<bos>" + sample.summary)},
-                       {"T", ids(sample.summary)},
-                       {"I_B", ids("<bos>")},
-                       {"O_B", ids(sample.answer)}});
+    const CompressQaSample other = MakeCompressQaSample(Split::kValidation, 1, count + i);
+    // Of the first output one token is given: the last one of its label.
+    samples.push_back({{"S", ids("Question: " + sample.shared_input)},
+                       {"I_A", ids("\nDocuments:\n" + sample.documents + "\nFacts")},
+                       {"O_A", ids(":" + other.summary)},
+                       {"T", ids(other.summary)},
+                       {"I_B", ids("\nAnswer:")},
+                       {"O_B", ids(other.answer)}});
   }
   return {{"samples", samples}, {"end_token", 1}};
 }
@@ -151,7 +154,9 @@ TEST(QuantisedGradientOfGguf, IsThatOfTheValuesInItsBlocks) {
 TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
   ASSERT_TRUE(fs::exists(kModels + "base/model.safetensors")) << kModels;
   const auto tokenizer = Must(LoadBaseTokenizer(kModels + "base"));
-  const SampleSetup setup{WorldSamples(*tokenizer), Converted(kModels + "base"),
+  // An answer is a few tokens only.
+  const int64_t count = Case()["stage"] == 0 ? 16 : 48;
+  const SampleSetup setup{WorldSamples(*tokenizer, count), Converted(kModels + "base"),
                           VectorsOf("compress"), VectorsOf("answer-fthss")};
   const auto gradient = [&](const char* backend) {
     const auto ops = Must(MakeOps(backend, {.thread_count = 2}));
@@ -175,7 +180,6 @@ TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
   ASSERT_GT(want_squares, 0);
   const bool is_eight = type() == BlockType::kQ8_0;
   EXPECT_LT(std::sqrt(error_squares / want_squares), is_eight ? 0.13 : 0.21);
-  // Least of the base and prompts that ship: 0.9972 and 0.9907.
   EXPECT_GT(dot / std::sqrt(want_squares * found_squares), is_eight ? 0.995 : 0.99);
   // Rounding is seen: the products are not ref's.
   EXPECT_GT(error_squares, 1e-4 * want_squares);

@@ -93,7 +93,7 @@ class SampleCase {
       for (int64_t i = 0; i < prompt->size(); ++i) copy.data()[i] = Real(prompt->data()[i]);
     }
     model_ = Must(Transformer<Real>::Create(Must(Checkpoint::Open(setup.base)), ops));
-    pool_ = std::make_unique<PagePool>(model_->config().Layout(4, DTypeOf<Real>::kValue), 2048);
+    pool_ = std::make_unique<PagePool>(model_->config().Layout(4, DTypeOf<Real>::kValue), 8192);
     gradient_ =
         std::make_unique<PromptGradient<Real>>(*model_, *pool_, plan_, tape_, lengths_, tape_mode);
     gradient_->SetConstantPrompt(1 - stage_, View<const Real>(prompts_[1 - stage_].view()));
