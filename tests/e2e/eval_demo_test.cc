@@ -55,9 +55,9 @@ TEST_F(EvalDemo, EveryMethodAnswersAndFthssRecomputesNothing) {
   EXPECT_EQ(results["task"], "world-compress-qa");
   EXPECT_EQ(results["metric"], "squad");
   const nlohmann::json& rows = results["methods"];
-  const std::vector<std::string> wanted = {"native", "rag",          "cot",     "prompt-tuning",
-                                           "chain",  "chain-cached", "distill",
-                                           "fthss",  "fthss-untuned"};
+  const std::vector<std::string> wanted = {"native",        "rag",   "cot",
+                                           "prompt-tuning", "chain", "chain-cached",
+                                           "distill",       "fthss", "fthss-untuned"};
   ASSERT_EQ(rows.size(), wanted.size());
   for (size_t i = 0; i < wanted.size(); ++i) {
     const nlohmann::json& row = rows[i];
