@@ -180,7 +180,7 @@ TEST_P(QuantisedGradientOfCpu, IsNearRefOnTheBaseThatShips) {
   ASSERT_GT(want_squares, 0);
   const bool is_eight = type() == BlockType::kQ8_0;
   EXPECT_LT(std::sqrt(error_squares / want_squares), is_eight ? 0.13 : 0.21);
-  EXPECT_GT(dot / std::sqrt(want_squares * found_squares), is_eight ? 0.995 : 0.99);
+  EXPECT_GT(dot / std::sqrt(want_squares * found_squares), is_eight ? 0.995 : 0.993);
   // Rounding is seen: the products are not ref's.
   EXPECT_GT(error_squares, 1e-4 * want_squares);
 }
