@@ -33,7 +33,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       onepass::ParseResults(onepass::ResultsToJson(*results), "again.json");
   ONEPASS_CHECK(again.ok(), "what was written can be read");
   ONEPASS_CHECK(*again == *results, "and is the same");
-  const onepass::Report report{.title = results->task, .tasks = {*results, *again}};
+  const onepass::Report report{.title = results->task,
+                               .sections = {SectionOf(*results), SectionOf(*again)}};
   CheckPage(onepass::ReportHtml(report));
   const std::string markdown = onepass::ReportMarkdown(report);
   ONEPASS_CHECK(markdown.find('<') == std::string::npos, "Markdown without HTML");

@@ -2,8 +2,9 @@
 # The tables of docs/ablations.md: FTHSS with one thing changed at a time, on validation questions.
 #   tools/run_ablations.sh [memory|compress ...]     default: both
 # `tools/run_results.sh memory world inline` makes the data and the prompts that some rows start from.
-# Variables: SEED (1), STEPS (600: of memory's rows; compress has the recipe's), RESULTS (out/results), OUT (out/ablations), ONEPASS,
-#   WORKERS (trainings at once, one thread each). Prompts that are there are not trained again.
+# Variables: SEED (1), STEPS (600: of memory's rows; compress has the recipe's), RESULTS
+#   (out/results), OUT (out/ablations), ONEPASS, WORKERS (trainings at once, one thread each).
+#   Prompts that are there are not trained again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 onepass=${ONEPASS:-build/release/apps/onepass/onepass}

@@ -76,10 +76,12 @@ train() {
       overrides+=("init_prompt=$prompts/answer" "max_steps=40" "learning_rate=0.005") ;;
   esac
   case "$task/$prompt" in
-    rewrite/answer*) overrides+=("upstream_prompts=$prompts/rewrite" "index=search=$index") ;;
-    rewrite/prompt-tuning | rewrite/distill | active-rag/*) overrides+=("index=search=$index") ;;
+    rewrite/answer*) overrides+=("upstream_prompts=$prompts/rewrite") ;;
     world/answer* | inline/answer* | babi/answer* | squad/answer*)
       overrides+=("upstream_prompts=$prompts/compress") ;;
+  esac
+  case $task in
+    rewrite | active-rag) overrides+=("index=search=$index") ;;
   esac
   mkdir -p "$work" "$prompts"
   local begin=$SECONDS
@@ -254,6 +256,7 @@ mkdir -p "$data"
 ready=()
 left_out=
 there=0
+logs=()
 for task in "$@"; do
   has_source "$task" || {
     left_out+=" $task"
@@ -264,6 +267,7 @@ for task in "$@"; do
   for seed in $(seeds_of "$task"); do
     for prompt in ${prompts_of[$task]}; do
       [ ! -e "$out/$task/seed$seed/$prompt" ] || there=$((there + 1))
+      logs+=("$out/train/$task/seed$seed/$prompt.log")
     done
   done
 done
@@ -275,10 +279,15 @@ for task in "${ready[@]}"; do compare_task "$task"; done
 [ -z "$left_out" ] || left_out=" Left out, their data not being there:$left_out."
 before=
 [ $there = 0 ] || before=", $there prompts being there already"
+# The last line of a training's log ends with its time: ", m:ss" or ", h:mm:ss".
+trained=$(for log in "${logs[@]}"; do [ ! -e "$log" ] || tail -n 1 "$log"; done | awk -F ', ' '{
+  parts = split($NF, time, ":")
+  for (i = 1; i <= parts; ++i) seconds += time[i] * 60 ^ (parts - i)
+} END { printf "%.0f", seconds / 60 }')
 processor=$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)
 "$onepass" eval report "${folders[@]}" "${benches[@]}" --out "$out/report" --title "Results" \
   --note "Written by tools/run_results.sh $* (make paper) in $((SECONDS / 60)) minutes on $(nproc) \
-cores of: $processor$before. Seeds: $seeds.$left_out" \
+cores of: $processor$before. Training them all: $trained minutes of one thread. Seeds: $seeds.$left_out" \
   --note "All methods of a task have one frozen base (models/base) and differ in soft prompts and \
 hand-off. A seed sets the order of the training samples. docs/ablations.md says what was tried, and \
 what it shows."

@@ -144,7 +144,7 @@ Status WriteResults(const Setting& setting, const std::vector<AnsweredRun>& runs
     files.emplace_back(fmt::format("{}/samples_{}.jsonl", out, setting.suite.methods[i].method),
                        std::move(lines));
   }
-  const Report report{.title = results.task, .notes = {}, .tasks = {results}, .more = {}};
+  const Report report{.title = results.task, .notes = {}, .sections = {SectionOf(results)}};
   files.emplace_back(out + "/results.json", ResultsToJson(results));
   for (auto& [name, text] : ReportFiles(report)) files.emplace_back(out + "/" + name, text);
   return WriteTogether(files);

@@ -14,13 +14,11 @@ namespace onepass {
 // A plain-text table, one line a method; spreads where there are several seeds.
 std::string ResultsToTable(const TaskResults& results);
 
-// A page: a section for each task, then others.
+// A page. Sections come of comparisons (SectionOf) and of benches (bench_section.h).
 struct Report {
   std::string title;
   std::vector<std::string> notes;  // paragraphs below it
-  std::vector<TaskResults> tasks;
-  std::vector<ReportSection> more;
-  std::vector<ReportSection> Sections() const;
+  std::vector<ReportSection> sections;
 };
 // Each section's first chart is a picture beside the page (ReportFiles).
 std::string ReportMarkdown(const Report& report);

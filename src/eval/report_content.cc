@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "eval/report.h"
-
 namespace onepass {
 namespace {
 
@@ -200,13 +198,6 @@ ReportSection SectionOf(const TaskResults& results) {
       [](const MethodResult& method) { return std::optional(Kilobytes(method.peak_kv_bytes)); },
       &section.charts);
   return section;
-}
-
-std::vector<ReportSection> Report::Sections() const {
-  std::vector<ReportSection> sections;
-  for (const TaskResults& task : tasks) sections.push_back(SectionOf(task));
-  sections.insert(sections.end(), more.begin(), more.end());
-  return sections;
 }
 
 }  // namespace onepass

@@ -18,17 +18,17 @@ Status CombineReports(const std::vector<std::string>& folders,
   if (folders.empty() && benches.empty()) {
     return InvalidArgument("report: want at least one folder, found none");
   }
-  Report report{.title = title, .notes = notes, .tasks = {}, .more = {}};
+  Report report{.title = title, .notes = notes, .sections = {}};
   for (const std::string& folder : folders) {
     const std::string path = folder + "/results.json";
     ASSIGN_OR_RETURN(const std::string json, ReadFile(path, kMaxResultsBytes));
-    ASSIGN_OR_RETURN(TaskResults results, ParseResults(json, path));
-    report.tasks.push_back(std::move(results));
+    ASSIGN_OR_RETURN(const TaskResults results, ParseResults(json, path));
+    report.sections.push_back(SectionOf(results));
   }
   for (const std::string& path : benches) {
     ASSIGN_OR_RETURN(const std::string json, ReadFile(path, kMaxResultsBytes));
     ASSIGN_OR_RETURN(ReportSection section, BenchSectionOf(json, path));
-    report.more.push_back(std::move(section));
+    report.sections.push_back(std::move(section));
   }
   ASSIGN_OR_RETURN(OutFolder made, OutFolder::Make(out));
   std::vector<std::pair<std::string, std::string>> files;

@@ -8,9 +8,8 @@
 
 namespace onepass {
 
-// A section a folder, in this order, below title and notes. `out` is made where it is missing; a fault leaves it as it
-// was.
-// `benches`: files of bench_section.h, a section each behind these.
+// Title and notes, a section a folder, then one for each of `benches` (files of bench_section.h).
+// `out` is made where it is missing; a fault leaves it as it was.
 Status CombineReports(const std::vector<std::string>& folders,
                       const std::vector<std::string>& benches, const std::string& title,
                       const std::vector<std::string>& notes, const std::string& out);

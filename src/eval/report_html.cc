@@ -58,10 +58,9 @@ std::string ReportHtml(const Report& report) {
   for (const std::string& note : report.notes) {
     page += fmt::format("<p>{}</p>\n", EscapeMarkup(note));
   }
-  const std::vector<ReportSection> sections = report.Sections();
-  for (const ReportSection& section : sections) {
+  for (const ReportSection& section : report.sections) {
     page += "<section>\n";
-    if (sections.size() > 1) {
+    if (report.sections.size() > 1) {
       page += fmt::format("<h2>{}</h2>\n", EscapeMarkup(section.title));
     }
     for (const std::string& note : section.notes) {

@@ -57,14 +57,13 @@ std::string PictureName(size_t number) { return fmt::format("report-{}.svg", num
 std::string ReportMarkdown(const Report& report) {
   std::string page = fmt::format("# {}\n", Escape(report.title));
   for (const std::string& note : report.notes) page += fmt::format("\n{}\n", Escape(note));
-  const std::vector<ReportSection> sections = report.Sections();
-  for (const ReportSection& section : sections) {
-    if (sections.size() > 1) page += fmt::format("\n## {}\n", Escape(section.title));
+  for (size_t i = 0; i < report.sections.size(); ++i) {
+    const ReportSection& section = report.sections[i];
+    if (report.sections.size() > 1) page += fmt::format("\n## {}\n", Escape(section.title));
     for (const std::string& note : section.notes) page += fmt::format("\n{}\n", Escape(note));
     for (const ReportTable& table : section.tables) AddTable(table, &page);
     if (section.charts.empty()) continue;
-    const size_t number = &section - sections.data() + 1;
-    page += fmt::format("\n![{}]({})\n", Escape(section.charts[0].title), PictureName(number));
+    page += fmt::format("\n![{}]({})\n", Escape(section.charts[0].title), PictureName(i + 1));
   }
   return page;
 }
@@ -72,10 +71,9 @@ std::string ReportMarkdown(const Report& report) {
 std::vector<std::pair<std::string, std::string>> ReportFiles(const Report& report) {
   std::vector<std::pair<std::string, std::string>> files = {{"report.md", ReportMarkdown(report)},
                                                             {"report.html", ReportHtml(report)}};
-  const std::vector<ReportSection> sections = report.Sections();
-  for (size_t i = 0; i < sections.size(); ++i) {
-    if (sections[i].charts.empty()) continue;
-    files.emplace_back(PictureName(i + 1), BarChartSvg(sections[i].charts[0]));
+  for (size_t i = 0; i < report.sections.size(); ++i) {
+    const std::vector<BarChart>& charts = report.sections[i].charts;
+    if (!charts.empty()) files.emplace_back(PictureName(i + 1), BarChartSvg(charts[0]));
   }
   return files;
 }

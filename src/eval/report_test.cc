@@ -36,7 +36,7 @@ TEST(Report, TableShowsSpreadOnlyForSeveralSeeds) {
 
 TEST(Report, SaysAllThatWasMeasured) {
   const Report report{
-      .title = "toy", .notes = {"On <a> machine."}, .tasks = {SomeResults()}, .more = {}};
+      .title = "toy", .notes = {"On <a> machine."}, .sections = {SectionOf(SomeResults())}};
   for (const std::string& page : {ReportMarkdown(report), ReportHtml(report)}) {
     for (const char* text : {"50 questions, the same for every method; 2 records were left out.",
                              "90.0 [85.0, 94.5] ± 1.2", "-3.5 [-7.0, +0.2]", "accuracy minus chain",
@@ -61,7 +61,7 @@ TEST(Report, TimesThatWereNotMeasuredAreLeftOut) {
     method.tool_runs.reset();
   }
   const std::string html =
-      ReportHtml({.title = "toy", .notes = {}, .tasks = {results}, .more = {}});
+      ReportHtml({.title = "toy", .notes = {}, .sections = {SectionOf(results)}});
   EXPECT_THAT(html, HasSubstr("Answered 8 at a time: no times were measured."));
   EXPECT_EQ(Count(*ElementsOf(html), "svg"), 3);
   EXPECT_THAT(html, Not(HasSubstr("<th>rounds</th>")));
@@ -81,9 +81,10 @@ TEST(Report, AFigureShowsAllMetricsOfTheTask) {
     }
     return count;
   };
-  EXPECT_EQ(bars(ReportHtml({.title = "t", .notes = {}, .tasks = {results}, .more = {}})), 2u);
+  EXPECT_EQ(bars(ReportHtml({.title = "t", .notes = {}, .sections = {SectionOf(results)}})), 2u);
   results.figure = 4;
-  const std::string html = ReportHtml({.title = "t", .notes = {}, .tasks = {results}, .more = {}});
+  const std::string html =
+      ReportHtml({.title = "t", .notes = {}, .sections = {SectionOf(results)}});
   EXPECT_THAT(html, HasSubstr("Figure 4: toy"));
   EXPECT_EQ(bars(html), 4u);
 }
@@ -91,7 +92,7 @@ TEST(Report, AFigureShowsAllMetricsOfTheTask) {
 TEST(Report, SeveralTasksHaveASectionEach) {
   TaskResults other = SomeResults();
   other.task = "second";
-  const Report report{.title = "All", .tasks = {SomeResults(), other}};
+  const Report report{.title = "All", .sections = {SectionOf(SomeResults()), SectionOf(other)}};
   const std::string markdown = ReportMarkdown(report);
   EXPECT_LT(markdown.find("# All\n"), markdown.find("\n## toy\n"));
   EXPECT_LT(markdown.find("\n## toy\n"), markdown.find("\n## second\n"));
@@ -103,8 +104,10 @@ TEST(Report, SeveralTasksHaveASectionEach) {
 }
 
 TEST(Report, NothingOfAnyTextIsMarkup) {
-  const Report harmless{.title = "t", .notes = {}, .tasks = {SomeResults(), SomeResults()}};
-  const Report hostile{.title = kHostileText, .tasks = {HostileResults(), HostileResults()}};
+  const Report harmless{
+      .title = "t", .notes = {}, .sections = {SectionOf(SomeResults()), SectionOf(SomeResults())}};
+  const Report hostile{.title = kHostileText,
+                       .sections = {SectionOf(HostileResults()), SectionOf(HostileResults())}};
   const std::string html = ReportHtml(hostile);
   const auto elements = ElementsOf(html);
   ASSERT_TRUE(elements);
