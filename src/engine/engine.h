@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "core/status.h"
+#include "engine/request.h"
 #include "engine/sampler.h"
+#include "engine/task.h"
 #include "kernels/ops.h"
 #include "kv/segment.h"
 #include "model/transformer.h"
@@ -40,72 +42,6 @@ Result<std::unique_ptr<Base>> LoadBase(const std::string& path, const BaseOption
 PromptPlace PlaceOnBase(const Base& base, Placement placement,
                         std::vector<std::string> added_tokens = {});
 
-// Tokens beyond the base's vocabulary that a request may use. Borrowed.
-struct AddedTokens {
-  AddedRows<float> rows;  // of ids V to V + N - 1, V being the base's vocab_size
-  // Which of them it may write, from `first` on.
-  int64_t first = 0;
-  int64_t count = 0;
-
-  View<const float> written_head() const { return rows.head.Rows(first, count); }
-};
-
-// One segment to write: its tokens (or a prompt's vectors) at start_position under a view.
-struct PrefillRequest {
-  KvView view;
-  std::vector<int32_t> tokens;
-  View<const float> vectors;  // a soft prompt instead of tokens
-  int64_t start_position = 0;
-  Provenance provenance;  // content_hash is filled in by the engine
-  bool want_logits = false;
-  // What the last targets.size() tokens are followed by, where it is known; at most one a token.
-  std::vector<TokenId> targets;
-  AddedTokens added;
-
-  // Results.
-  SegmentRef segment;
-  std::vector<float> logits;  // [V + added.count] after the last token, if wanted
-  std::vector<float> losses;  // cross entropy of each target
-};
-
-struct StopRule {
-  std::vector<TokenId> tokens;       // any of these ends the output and is not part of it
-  std::vector<std::string> strings;  // the output is cut before the first of these
-  int64_t max_tokens = 256;          // sampled tokens, the stop token not counted
-};
-
-enum class FinishReason { kStopToken, kStopString, kLength };
-std::string_view NameOf(FinishReason reason);
-
-// One output to generate. It starts with start_tokens (fed, not sampled), or, where there are none,
-// with first_logits of the token before it. Its stop token is not fed: it is in no view.
-struct DecodeRequest {
-  KvView view;
-  std::vector<TokenId> start_tokens;
-  std::vector<float> first_logits;
-  int64_t start_position = 0;
-  Provenance provenance;
-  StopRule stop;
-  SamplingOptions sampling;
-  // A later stage reads the KV: when the output ends without a stop token its last token is fed
-  // too.
-  bool read_later = false;
-  AddedTokens added;
-
-  // Results.
-  SegmentRef segment;  // KV of the start tokens and of `tokens`, of the last one only if read later
-                       // or before a stop token; null if there is none
-  // Sampled, the stop token left out. At a stop string: those whose text stands before it; the part
-  // of a token that does is tokenised anew, so that tokens, text and KV say the same.
-  std::vector<TokenId> tokens;
-  std::string text;        // decoded, special tokens skipped, cut at a stop string
-  int64_t fed_tokens = 0;  // rows that went through the model
-  FinishReason finish = FinishReason::kLength;
-  TokenId stop_token = -1;         // where one ended it
-  double first_token_seconds = 0;  // from the call to the first sampled token; -1: none was
-  double decode_seconds = 0;       // from the first sampled token to the end
-};
-
 struct EngineCounters {
   int64_t tokens_computed = 0;  // rows that went through the model
   int64_t forward_calls = 0;
@@ -125,17 +61,34 @@ class Engine {
   Status Prefill(std::span<PrefillRequest> requests);
   // Generates all outputs together, each until it stops. kExhausted: too few pages;
   // kInvalidArgument: logits that are no numbers. Then no request has a segment, and none is done.
+  Status Decode(std::span<DecodeRequest> requests);
+
+  // A task's first step; where there are first logits, its first token. A fault is the task's
+  // status.
+  void Begin(DecodeTask& task);
+  // One forward call for all: the rows that inputs have taken, and the next token of each output
+  // that is not done. Alone or together, each gets the same bits. A fault is its task's alone.
   // Once scratch memory has grown, a step takes no memory and no lock but where an output ends, its
   // KV begins a page, its visible keys begin a chunk of the backend's attention, its text is longer
   // than 8 bytes a token, or DecodeState::Push takes memory: decoders other than ByteLevel and
   // tiktoken's may for every token.
-  Status Decode(std::span<DecodeRequest> requests);
+  void Step(std::span<PrefillTask* const> inputs, std::span<DecodeTask* const> outputs);
 
  private:
+  void Accept(DecodeTask& task, std::span<const float> logits);
+  int64_t AcceptAll(View<const float> hidden);
+  void Seal(DecodeTask& task);
+  void Seal(PrefillTask& task, View<const float> hidden);
+
   Base* base_;
   PagePool* pool_;
   uint64_t base_hash_;  // of the base's fingerprint: what every content hash begins with
   EngineCounters counters_;
+  // Scratch of a step.
+  std::vector<ForwardItem<float>> items_;
+  std::vector<DecodeTask*> fed_;
+  Buffer<float> logits_;  // [outputs, V + added tokens], grown to the most so far
+  SamplerScratch sampler_scratch_;
 };
 
 }  // namespace onepass

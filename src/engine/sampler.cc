@@ -25,6 +25,13 @@ int32_t ArgMax(std::span<const float> values) {
   return static_cast<int32_t>(at - values.begin());
 }
 
+// The order of candidates: the likeliest first, equal ones by id, so that the order is one.
+auto Likelier(std::span<const float> logits) {
+  return [logits](int32_t a, int32_t b) {
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+  };
+}
+
 }  // namespace
 
 bool AllFinite(std::span<const float> values) {
@@ -49,22 +56,35 @@ Status SamplingOptions::Validate() const {
   return Status::Ok();
 }
 
+TokenLogprobs LogprobsOf(std::span<const float> logits, int32_t token, int64_t count) {
+  const double most = logits[ArgMax(logits)];
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - most);
+  const double log_sum = most + std::log(sum);
+  std::vector<int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto kept = ids.begin() + std::clamp<int64_t>(count, 0, std::ssize(ids));
+  std::partial_sort(ids.begin(), kept, ids.end(), Likelier(logits));
+  TokenLogprobs result{.logprob = static_cast<float>(logits[token] - log_sum), .likeliest = {}};
+  for (auto id = ids.begin(); id != kept; ++id) {
+    result.likeliest.emplace_back(*id, static_cast<float>(logits[*id] - log_sum));
+  }
+  return result;
+}
+
 Sampler::Sampler(const SamplingOptions& options) : options_(options), rng_(options.seed) {}
 
 int32_t Sampler::Next(std::span<const float> logits, SamplerScratch& scratch) {
   ONEPASS_CHECK(!logits.empty(), "no logits to sample from");
   const int32_t best = ArgMax(logits);
   if (options_.temperature == 0 || options_.top_k == 1) return best;
-  // Candidates, the likeliest first; equal ones by id, so that the order is one.
+  // Candidates, the likeliest first.
   std::vector<int32_t>& ids = scratch.ids;
   ids.resize(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
-  const auto likelier = [&](int32_t a, int32_t b) {
-    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-  };
   size_t kept = ids.size();
   if (options_.top_k > 0) kept = std::min(kept, static_cast<size_t>(options_.top_k));
-  std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(), likelier);
+  std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(), Likelier(logits));
 
   std::vector<double>& weights = scratch.weights;
   weights.resize(kept);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/rng.h"
@@ -21,6 +22,14 @@ struct SamplingOptions {
 
 // None is infinite or NaN.
 bool AllFinite(std::span<const float> values);
+
+// Natural logarithms of a token's probabilities, before temperature and cuts.
+struct TokenLogprobs {
+  float logprob = 0;
+  std::vector<std::pair<int32_t, float>> likeliest;  // best first, ties by id
+};
+// Of `token` and of the `count` likeliest. REQUIRES: logits are finite, and hold `token`.
+TokenLogprobs LogprobsOf(std::span<const float> logits, int32_t token, int64_t count);
 
 // Memory of a sampler's that several may share, one after the other. It grows to the vocabulary's
 // size and stays.
