@@ -323,6 +323,11 @@ bool ChainSpec::UsesTool(const std::string& text) const {
                              [&](const ToolSpec& tool) { return UsesField(text, tool.name); });
 }
 
+void ChainSpec::SetHandoff(Handoff all) {
+  handoff = all;
+  for (StageSpec& stage : stages) stage.handoff.reset();
+}
+
 Status ChainSpec::SetIndex(const std::string& setting) {
   const size_t equals = setting.find('=');
   const int tool = ToolOf(setting.substr(0, equals));

@@ -79,6 +79,8 @@ struct ChainSpec {
   bool UsesTool(const std::string& text) const;
   std::vector<std::string> StageNames() const;
   std::vector<std::string> ToolNames() const;
+  // The same hand-off for every stage.
+  void SetHandoff(Handoff all);
   // "TOOL=FOLDER": the index of a tool, instead of the file's. kInvalidArgument names the tools.
   Status SetIndex(const std::string& setting);
   // The flow; where it is empty, the one that stands for it.

@@ -15,13 +15,20 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
 }
 
 // Everything that a segment's KV depends on (segment.h): base, view, position, content and type.
-uint64_t ContentHash(uint64_t base_hash, const Segment& segment, const KvView& view,
-                     View<const float> vectors, int64_t vocab_size,
-                     View<const float> added_embedding) {
-  uint64_t hash = HashCombine(base_hash, static_cast<uint64_t>(segment.provenance().kind));
-  hash = HashCombine(hash, static_cast<uint64_t>(segment.start_position()));
-  hash = HashCombine(hash, static_cast<uint64_t>(segment.pool().layout().dtype));
-  for (const SegmentRef& s : view.segments()) {
+struct Content {
+  SegmentKind kind;
+  int64_t start_position;
+  DType dtype;
+  const KvView& view;
+  std::span<const int32_t> tokens;
+  View<const float> vectors;
+  View<const float> added_embedding;  // of tokens from vocab_size on
+};
+uint64_t HashOfContent(uint64_t base_hash, int64_t vocab_size, const Content& content) {
+  uint64_t hash = HashCombine(base_hash, static_cast<uint64_t>(content.kind));
+  hash = HashCombine(hash, static_cast<uint64_t>(content.start_position));
+  hash = HashCombine(hash, static_cast<uint64_t>(content.dtype));
+  for (const SegmentRef& s : content.view.segments()) {
     hash = HashCombine(hash, s->provenance().content_hash);
   }
   const auto add_row = [&](const float* row, int64_t width) {
@@ -31,13 +38,15 @@ uint64_t ContentHash(uint64_t base_hash, const Segment& segment, const KvView& v
       hash = HashCombine(hash, bits);
     }
   };
-  for (int32_t token : segment.tokens()) {
+  for (int32_t token : content.tokens) {
     hash = HashCombine(hash, static_cast<uint32_t>(token));
     if (token >= vocab_size) {
-      add_row(added_embedding.row(token - vocab_size), added_embedding.cols());
+      add_row(content.added_embedding.row(token - vocab_size), content.added_embedding.cols());
     }
   }
-  for (int64_t r = 0; r < vectors.rows(); ++r) add_row(vectors.row(r), vectors.cols());
+  for (int64_t r = 0; r < content.vectors.rows(); ++r) {
+    add_row(content.vectors.row(r), content.vectors.cols());
+  }
   return hash;
 }
 
@@ -74,6 +83,20 @@ std::string_view NameOf(FinishReason reason) {
 
 Engine::Engine(Base& base, PagePool& pool)
     : base_(&base), pool_(&pool), base_hash_(HashText(base.checkpoint->Fingerprint())) {}
+
+uint64_t Engine::HashOf(const PrefillRequest& request) const {
+  // A prompt's segment has the token -1 for each vector.
+  const std::vector<int32_t> none(request.vectors.rows(), -1);
+  const bool is_prompt = !request.vectors.empty();
+  return HashOfContent(base_hash_, base_->config().vocab_size,
+                       {.kind = request.provenance.kind,
+                        .start_position = request.start_position,
+                        .dtype = pool_->layout().dtype,
+                        .view = request.view,
+                        .tokens = is_prompt ? none : request.tokens,
+                        .vectors = request.vectors,
+                        .added_embedding = request.added.rows.embedding});
+}
 
 Status Engine::Prefill(std::span<PrefillRequest> requests) {
   // Room for all first: scarcity must leave nothing half-written.
@@ -254,9 +277,14 @@ void Engine::Seal(DecodeTask& task) {
   request.tokens.shrink_to_fit();
   request.text.shrink_to_fit();
   if (task.segment_->token_count() == 0) return;
-  task.segment_->set_content_hash(ContentHash(base_hash_, *task.segment_, request.view, {},
-                                              base_->config().vocab_size,
-                                              request.added.rows.embedding));
+  task.segment_->set_content_hash(HashOfContent(base_hash_, base_->config().vocab_size,
+                                                {.kind = request.provenance.kind,
+                                                 .start_position = request.start_position,
+                                                 .dtype = pool_->layout().dtype,
+                                                 .view = request.view,
+                                                 .tokens = task.segment_->tokens(),
+                                                 .vectors = {},
+                                                 .added_embedding = request.added.rows.embedding}));
   request.segment = std::move(task.segment_);
 }
 
@@ -273,9 +301,7 @@ void Engine::Seal(PrefillTask& task, View<const float> hidden) {
   if (target_count > 0) {
     AddLosses(*base_->model, hidden.Rows(hidden.rows() - target_count, target_count), request);
   }
-  task.tail_->set_content_hash(ContentHash(base_hash_, *task.tail_, request.view, request.vectors,
-                                           base_->config().vocab_size,
-                                           request.added.rows.embedding));
+  task.tail_->set_content_hash(HashOf(request));
   request.segment = std::move(task.tail_);
 }
 

@@ -57,6 +57,8 @@ class Engine {
   PagePool& pool() const { return *pool_; }
   const EngineCounters& counters() const { return counters_; }
 
+  // The content hash of what the request would write (Provenance).
+  uint64_t HashOf(const PrefillRequest& request) const;
   // Writes all segments, in one ragged batch. kExhausted: too few pages, nothing was written.
   Status Prefill(std::span<PrefillRequest> requests);
   // Generates all outputs together, each until it stops. kExhausted: too few pages;

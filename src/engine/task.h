@@ -52,6 +52,8 @@ class DecodeTask {
   // kExhausted, kInvalidArgument: as Engine::Decode says. Its text and tokens are those before it.
   const Status& status() const { return status_; }
   const DecodeRequest& request() const { return *request_; }
+  // By token of the request: where its text ends.
+  std::span<const size_t> text_ends() const { return text_ends_; }
 
  private:
   friend class Engine;

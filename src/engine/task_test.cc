@@ -54,7 +54,8 @@ class TaskTest : public ::testing::Test {
     for (int64_t t = 0; t < a.token_count(); ++t) {
       for (int64_t layer = 0; layer < layout.layers; ++layer) {
         for (int64_t g = 0; g < layout.kv_heads; ++g) {
-          const int64_t at = g * layout.HeadStride() + t % layout.page_tokens * layout.RowElements();
+          const int64_t at =
+              g * layout.HeadStride() + t % layout.page_tokens * layout.RowElements();
           const int64_t page = t / layout.page_tokens;
           ASSERT_EQ(std::memcmp(a.k_plane<float>(page, layer) + at,
                                 b.k_plane<float>(page, layer) + at, layout.RowBytes()),

@@ -50,6 +50,8 @@ PagePool::~PagePool() { ONEPASS_CHECK(used_ == 0, "pages outlive their pool"); }
 
 Result<PageList> PagePool::Allocate(int64_t token_count) {
   const int64_t wanted = (token_count + layout_.page_tokens - 1) / layout_.page_tokens;
+  while (wanted > pages_free() && reclaim && reclaim()) {
+  }
   std::lock_guard lock(mutex_);
   if (wanted > page_count_ - used_) {
     return Exhausted("kv pages: want " + std::to_string(wanted) + ", " +
@@ -77,6 +79,7 @@ void PagePool::Return(const std::vector<int32_t>& ids) {
   std::lock_guard lock(mutex_);
   free_.insert(free_.end(), ids.rbegin(), ids.rend());
   used_ -= static_cast<int64_t>(ids.size());
+  returned_ += static_cast<int64_t>(ids.size());
 }
 
 std::byte* PagePool::page_bytes(int32_t id) const {
@@ -89,9 +92,16 @@ int64_t PagePool::pages_used() const {
   return used_;
 }
 
+int64_t PagePool::pages_free() const { return page_count_ - pages_used(); }
+
 int64_t PagePool::pages_peak() const {
   std::lock_guard lock(mutex_);
   return peak_;
+}
+
+int64_t PagePool::pages_returned() const {
+  std::lock_guard lock(mutex_);
+  return returned_;
 }
 
 void PagePool::ResetPeak() {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -53,6 +54,9 @@ class PagePool {
   // What lies in them is not defined. kExhausted: too few free pages; the caller may free some and
   // try again.
   Result<PageList> Allocate(int64_t token_count);
+  // Called by Allocate, on its caller's thread, when pages are missing: gives some back, or says
+  // false. To be set before the pool is used.
+  std::function<bool()> reclaim;
 
   // First element of a page. Real must be the layout's dtype.
   template <class Real>
@@ -63,8 +67,10 @@ class PagePool {
   // The same whatever the type: PageBytes() bytes.
   std::byte* page_bytes(int32_t id) const;
 
+  int64_t page_count() const { return page_count_; }
   int64_t pages_used() const;
-  int64_t pages_peak() const;  // since the last ResetPeak
+  int64_t pages_peak() const;      // since the last ResetPeak
+  int64_t pages_returned() const;  // since the beginning
   int64_t bytes_used() const { return pages_used() * layout_.PageBytes(); }
   int64_t bytes_peak() const { return pages_peak() * layout_.PageBytes(); }
   void ResetPeak();
@@ -72,6 +78,7 @@ class PagePool {
  private:
   friend class PageList;
   void Return(const std::vector<int32_t>& ids);
+  int64_t pages_free() const;
 
   const KvLayout layout_;
   const int64_t page_count_;
@@ -80,6 +87,7 @@ class PagePool {
   int64_t next_fresh_ = 0;     // pages from here on were never handed out
   int64_t used_ = 0;
   int64_t peak_ = 0;
+  int64_t returned_ = 0;
   int64_t pages_per_chunk_ = 1;
   std::vector<LargePages> chunks_;  // sized once; memory committed on first use
 };

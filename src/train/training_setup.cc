@@ -46,8 +46,7 @@ Status SetHandoffs(const Recipe& recipe, const std::vector<int>& stages, ChainSp
     case TrainKind::kStandard: {
       const StageSpec& trained = spec.stages[stages.front()];
       const bool cached = trained.handoff.value_or(spec.handoff) == Handoff::kTextCached;
-      spec.handoff = cached ? Handoff::kTextCached : Handoff::kText;
-      for (StageSpec& s : spec.stages) s.handoff.reset();
+      spec.SetHandoff(cached ? Handoff::kTextCached : Handoff::kText);
       return Status::Ok();
     }
     case TrainKind::kFthss:
