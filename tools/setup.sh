@@ -8,6 +8,7 @@ set -euo pipefail
 packages=(
   g++ make cmake ninja-build pkg-config python3
   libbenchmark-dev     # micro-benchmarks
+  libboost1.81-dev     # HTTP
   libcli11-dev         # command line
   libgtest-dev libgmock-dev
   libhwy-dev           # SIMD
@@ -18,6 +19,7 @@ packages=(
   libxapian-dev        # BM25 index
   libyaml-cpp-dev
   nlohmann-json3-dev
+  prometheus-cpp-dev   # metrics
 )
 case "${1:-build}" in
   build) ;;

@@ -20,6 +20,7 @@ void AddRunCommand(CLI::App& app, int* exit_code);
 void AddTrainCommand(CLI::App& app, int* exit_code);
 void AddKvCommand(CLI::App& app, int* exit_code);
 void AddEvalCommand(CLI::App& app, int* exit_code);
+void AddServeCommand(CLI::App& app, int* exit_code);
 void AddBenchCommand(CLI::App& app, int* exit_code);
 void AddKvErrorCommand(CLI::App& bench, int* exit_code);  // bench kv-error
 void AddReplayCommand(CLI::App& bench, int* exit_code);   // bench replay

@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
   CLI::App app{"onepass: chains of soft-prompted language models that hand their KV over"};
   app.require_subcommand(1);
   app.failure_message(UsageLine);
-  app.set_version_flag("--version", "onepass 0.1.0");
+  app.set_version_flag("--version", "onepass " ONEPASS_VERSION);
   int exit_code = 0;
   onepass::AddInspectCommand(app, &exit_code);
   onepass::AddInitBaseCommand(app, &exit_code);
@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
   onepass::AddTrainCommand(app, &exit_code);
   onepass::AddKvCommand(app, &exit_code);
   onepass::AddEvalCommand(app, &exit_code);
+  onepass::AddServeCommand(app, &exit_code);
   onepass::AddBenchCommand(app, &exit_code);
   try {
     app.parse(argc, argv);

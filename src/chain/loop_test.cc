@@ -5,6 +5,7 @@
 #include <cctype>
 #include <nlohmann/json.hpp>
 
+#include "chain/result_json.h"
 #include "chain/run_file.h"
 #include "chain/runner_for_test.h"
 

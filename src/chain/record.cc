@@ -137,6 +137,7 @@ const RecordField* Record::Find(std::string_view name) const {
 }
 
 std::string Record::Where() const {
+  if (line == 0) return "the request";
   return "record " + std::to_string(number) + " (line " + std::to_string(line) + ")";
 }
 

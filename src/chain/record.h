@@ -35,14 +35,14 @@ struct RecordField {
 // Plain data. Messages name it by number and line.
 struct Record {
   int64_t number = 0;  // counts from 1
-  int64_t line = 0;    // where it begins in the file
+  int64_t line = 0;    // where it begins in the file; 0: it comes from no file
   std::vector<RecordField> fields;
 
   // Null if there is none.
   const RecordField* Find(std::string_view name) const;
   // kInvalidArgument names the record, the field and the fields that exist.
   Result<std::string_view> Text(std::string_view name) const;
-  // "record 7 (line 7)"
+  // "record 7 (line 7)"; "the request" where there is no file.
   std::string Where() const;
 };
 

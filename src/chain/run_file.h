@@ -54,9 +54,6 @@ struct RunProgress {
 Result<RunSummary> RunFile(ChainRunner& runner, const RunFileOptions& options,
                            const std::function<void(const RunProgress&)>& progress);
 
-// A record's line, without the line end. docs/formats/run-output.md tells its keys.
-std::string ResultToJson(const ChainSpec& spec, const Plan& plan, const RecordResult& result);
-
 // The summary as a table, one row a stage.
 std::string SummaryTable(const ChainSpec& spec, const RunSummary& summary);
 

@@ -297,6 +297,15 @@ Status ChainSpec::Validate() const {
     return InvalidArgument(where + ": cut_field: only `overlong: cut` has one, found " +
                            Quote(cut_field));
   }
+  for (const std::string& field : {api.prompt, api.system}) {
+    bool used = field.empty() || UsesField(shared, field);
+    for (const StageSpec& stage : stages) used = used || UsesField(stage.input, field);
+    for (const ToolSpec& tool : tools) used = used || UsesField(tool.query, field);
+    if (!used) {
+      return InvalidArgument(where + ": api: want a field that a template uses, found " +
+                             Quote(field));
+    }
+  }
   if (overlong == Overlong::kCut) {
     bool used = UsesField(shared, cut_field);
     for (const StageSpec& stage : stages) used = used || UsesField(stage.input, cut_field);
@@ -392,6 +401,12 @@ Result<ChainSpec> ParseChainSpec(std::string_view yaml, const std::string& file)
     }
   }
   map.Text("cut_field", &spec.cut_field);
+  if (const YamlNode* node = map.Child("api", YamlNode::Kind::kMap)) {
+    YamlMap fields(*node, file, "api.");
+    fields.Text("prompt", &spec.api.prompt);
+    fields.Text("system", &spec.api.system);
+    if (const Status read = fields.Finish(); !read.ok()) map.Fail(read);
+  }
   const YamlNode* stages = map.Child("stages", YamlNode::Kind::kList);
   const YamlNode* tools = map.Child("tools", YamlNode::Kind::kList);
   const YamlNode* flow = map.Child("flow", YamlNode::Kind::kList);

@@ -54,6 +54,12 @@ struct ToolSpec {
   std::optional<double> k1, b;        // default: the index's
 };
 
+// Which record fields a plain request to a server fills; empty: none.
+struct ApiFields {
+  std::string prompt;  // the prompt, or what the user says
+  std::string system;  // what the system message says
+};
+
 enum class Overlong { kRefuse, kCut };
 
 struct ChainSpec {
@@ -70,6 +76,7 @@ struct ChainSpec {
   // A record that does not fit the context: refuse it, or cut the end of `cut_field` to fit.
   Overlong overlong = Overlong::kRefuse;
   std::string cut_field;
+  ApiFields api;
 
   Status Validate() const;
   // The stage or tool of that name; -1: there is none.

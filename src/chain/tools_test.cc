@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "chain/explain.h"
+#include "chain/result_json.h"
 #include "chain/run_file.h"
 #include "chain/runner_for_test.h"
 #include "retrieval/bm25_index_builder.h"

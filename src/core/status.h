@@ -16,7 +16,9 @@ enum class StatusCode {
   kInvalidArgument,  // the caller's file, spec or record is wrong
   kNotFound,         // a file or a name does not exist
   kUnsupported,      // well-formed, but not something this program can do
-  kExhausted,        // scarcity: pages, queue, deadline; trying again later may work
+  kExhausted,        // scarcity: pages, a queue; trying again later may work
+  kDeadline,         // it took longer than it may
+  kUnavailable,      // what would do it is being stopped
   kIoError,          // the operating system refused (disk full, permission)
 };
 
@@ -47,6 +49,8 @@ inline Status InvalidArgument(std::string m) {
 inline Status NotFound(std::string m) { return {StatusCode::kNotFound, std::move(m)}; }
 inline Status Unsupported(std::string m) { return {StatusCode::kUnsupported, std::move(m)}; }
 inline Status Exhausted(std::string m) { return {StatusCode::kExhausted, std::move(m)}; }
+inline Status DeadlineExceeded(std::string m) { return {StatusCode::kDeadline, std::move(m)}; }
+inline Status Unavailable(std::string m) { return {StatusCode::kUnavailable, std::move(m)}; }
 inline Status IoError(std::string m) { return {StatusCode::kIoError, std::move(m)}; }
 
 // A value, or the Status that says why there is none.

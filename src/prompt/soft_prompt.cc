@@ -34,6 +34,15 @@ uint64_t ContentHash(View<const float> vectors, std::span<const AddedTokenRow> a
   return hash;
 }
 
+SoftPrompt SoftPrompt::Copy() const {
+  SoftPrompt copy;
+  copy.vectors = vectors.Copy();
+  copy.facts = facts;
+  copy.base_model_name = base_model_name;
+  copy.content_hash = content_hash;
+  return copy;
+}
+
 const AddedTokenRow* SoftPrompt::RowsOf(std::string_view token) const {
   if (!facts.has_value()) return nullptr;
   const auto found = std::ranges::find(facts->added_tokens, token, &AddedTokenRow::token);

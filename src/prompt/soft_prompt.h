@@ -48,6 +48,7 @@ struct SoftPrompt {
   std::string base_model_name;       // PEFT's base_model_name_or_path
   uint64_t content_hash = 0;         // ContentHash of all rows; whoever changes them sets it
 
+  SoftPrompt Copy() const;
   // Rows of the token; null: it has none.
   const AddedTokenRow* RowsOf(std::string_view token) const;
   int64_t length() const { return vectors.rows(); }

@@ -40,6 +40,7 @@ class EngineThread {
   void Cancel(uint64_t id);
   // Everything ends with this fault.
   void EndAll(const Status& status);
+  int64_t page_tokens() const { return page_tokens_; }
   // As of the last step.
   SchedulerStats stats() const;
   // Drops what no run holds, for tests of lost pages.
@@ -51,6 +52,7 @@ class EngineThread {
   const int64_t max_waiting_;
   Scheduler scheduler_;  // used by thread_ alone
   const int64_t page_count_;
+  const int64_t page_tokens_;
   mutable std::mutex mutex_;  // guards what stands below
   std::condition_variable wake_;
   std::vector<std::pair<uint64_t, std::unique_ptr<RunOrder>>> added_;

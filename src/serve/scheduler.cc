@@ -127,7 +127,7 @@ void Scheduler::EndAll(const Status& status) {
   for (Waiting& waiting : std::exchange(waiting_, {})) {
     RunEvent event;
     event.result.status = status;
-    waiting.order->on_event(std::move(event));
+    Tell(*waiting.order, std::move(event));
   }
 }
 
@@ -141,6 +141,11 @@ void Scheduler::Release(const Running& run) {
   }
 }
 
+void Scheduler::Tell(const RunOrder& order, RunEvent event) const {
+  event.at = Clock::now();
+  order.on_event(std::move(event));
+}
+
 void Scheduler::End(Running& run, const Status& status) {
   Release(run);
   run.phase = Running::Phase::kEnded;
@@ -149,7 +154,7 @@ void Scheduler::End(Running& run, const Status& status) {
   event.queue_ms = run.queue_ms;
   event.result = run.run.TakeResult();
   event.result.status = status;
-  run.order->on_event(std::move(event));
+  Tell(*run.order, std::move(event));
 }
 
 // In order, so that a large run is not passed by small ones for ever. A run is admitted only when
@@ -170,7 +175,7 @@ void Scheduler::Admit() {
 
 void Scheduler::EndLate() {
   const Clock::time_point now = Clock::now();
-  const Status late = Exhausted("deadline: the request was not done in time");
+  const Status late = DeadlineExceeded("deadline: the request was not done in time");
   for (const std::unique_ptr<Running>& run : running_) {
     if (run->order->deadline <= now) End(*run, late);
   }
@@ -178,7 +183,7 @@ void Scheduler::EndLate() {
     if (waiting.order->deadline > now) return false;
     RunEvent event;
     event.result.status = late;
-    waiting.order->on_event(std::move(event));
+    Tell(*waiting.order, std::move(event));
     return true;
   });
 }
@@ -299,7 +304,7 @@ void Scheduler::EmitTokens(Running& run) {
   }
   run.sent_tokens = tokens;
   run.sent_bytes = std::max(run.sent_bytes, bytes);
-  run.order->on_event(std::move(event));
+  Tell(*run.order, std::move(event));
 }
 
 void Scheduler::EndOutput(Running& run) {
@@ -317,7 +322,7 @@ void Scheduler::EndOutput(Running& run) {
   event.kind = RunEvent::Kind::kStageEnd;
   event.step = step;
   event.stage_result = result;
-  run.order->on_event(std::move(event));
+  Tell(*run.order, std::move(event));
   run.run.EndStep();
   run.phase = Running::Phase::kStep;
 }
@@ -342,7 +347,7 @@ Status Scheduler::AdvanceUntilWork(Running& run) {
           event.kind = RunEvent::Kind::kTool;
           event.step = run.run.step();
           event.tool_result = run.run.result().tools.back();
-          run.order->on_event(std::move(event));
+          Tell(*run.order, std::move(event));
           run.run.EndStep();
           break;
         }
@@ -351,7 +356,7 @@ Status Scheduler::AdvanceUntilWork(Running& run) {
           RunEvent event;
           event.kind = RunEvent::Kind::kStageBegin;
           event.step = run.run.step();
-          run.order->on_event(std::move(event));
+          Tell(*run.order, std::move(event));
         }
         run.group = -1;
         run.inputs.clear();

@@ -33,6 +33,7 @@ struct RunEvent {
     kEnd,         // result, whose status says why a run was not done
   };
   Kind kind = Kind::kEnd;
+  std::chrono::steady_clock::time_point at;
   int step = 0;  // of the plan
   std::string text;
   std::vector<TokenId> tokens;
@@ -125,6 +126,7 @@ class Scheduler {
   void EmitTokens(Running& run);
   void RunBatch();
   bool EvictOne();
+  void Tell(const RunOrder& order, RunEvent event) const;
   void End(Running& run, const Status& status);
   void Release(const Running& run);
 

@@ -1,0 +1,93 @@
+// The server's routes: who may ask what, and who answers.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "serve/catalog.h"
+#include "serve/engine_thread.h"
+#include "serve/event_log.h"
+#include "serve/generation.h"
+#include "serve/http_server.h"
+#include "serve/metrics.h"
+#include "serve/wire.h"
+
+namespace onepass {
+
+struct ApiOptions {
+  std::vector<std::string> keys;  // any of them opens /v1; empty: no key is asked for
+  WireLimits limits;
+  std::chrono::milliseconds max_request_time{300'000};
+  std::string version;
+};
+
+// Used on the HTTP server's thread alone. Not copyable.
+class Api {
+ public:
+  // All must outlive it. post: to the HTTP server's thread.
+  Api(const Base& base, const ModelCatalog& catalog, EngineThread& engine, EventLog& log,
+      ApiOptions options, std::function<void(std::function<void()>)> post);
+  Api(const Api&) = delete;
+  Api& operator=(const Api&) = delete;
+
+  void Handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange);
+  // What has no request.
+  HttpResponse Fault(int status, std::string_view why);
+
+  // No new runs: /ready says 503, and what would run is answered so.
+  void Drain() { draining_ = true; }
+  int64_t running() const { return running_; }  // requests
+  ServeMetrics& metrics() { return metrics_; }
+
+ private:
+  struct Call;
+  using Handler = void (Api::*)(Call&);
+  struct Route {
+    const char* method;
+    const char* path;  // ends with "*": any path that begins so
+    bool open;         // no key is asked for
+    Handler handler;
+  };
+  static const std::vector<Route>& Routes();
+
+  bool HasKey(const HttpRequest& request) const;
+  void Answer(const Call& call, HttpResponse response);
+  void Refuse(const Call& call, const ApiError& error);
+  const ServedModel* FindModel(const Call& call, const std::string& id);
+  GenerationContext ContextOf(const Call& call);
+  void Generate(Call& call, bool chat);
+
+  void Health(Call& call);
+  void Ready(Call& call);
+  void Version(Call& call);
+  void Page(Call& call);
+  void Metrics(Call& call);
+  void ListModels(Call& call);
+  void GetModel(Call& call);
+  void Complete(Call& call) { Generate(call, false); }
+  void Chat(Call& call) { Generate(call, true); }
+  void GetChain(Call& call);
+  void RunChain(Call& call);
+  void Tokenize(Call& call);
+  void Detokenize(Call& call);
+
+  const Base& base_;
+  const ModelCatalog& catalog_;
+  EngineThread& engine_;
+  EventLog& log_;
+  const ApiOptions options_;
+  const std::function<void(std::function<void()>)> post_;
+  ServeMetrics metrics_;
+  const int64_t created_;
+  uint64_t id_seed_;
+  uint64_t request_count_ = 0;
+  int64_t running_ = 0;
+  double mean_seconds_ = 1;  // of a request, of late
+  bool draining_ = false;
+};
+
+}  // namespace onepass

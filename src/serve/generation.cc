@@ -1,0 +1,521 @@
+#include "serve/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "chain/result_json.h"
+#include "core/quote.h"
+
+namespace onepass {
+namespace {
+
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+int64_t UnixSeconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+const char* OpenAiName(FinishReason reason) {
+  return reason == FinishReason::kLength ? "length" : "stop";
+}
+
+// What both kinds of request do: submit runs, take their events, end once.
+class Generation : public std::enable_shared_from_this<Generation> {
+ public:
+  Generation(const GenerationContext& context, const ServedModel& model, std::string id,
+             std::shared_ptr<HttpExchange> exchange)
+      : context_(context),
+        model_(model),
+        id_(std::move(id)),
+        exchange_(std::move(exchange)),
+        deadline_(begin_ + context.max_time) {
+    facts_.model = model.id();
+  }
+  virtual ~Generation() = default;
+
+ protected:
+  virtual void OnEvent(size_t run, RunEvent event) = 0;
+
+  // An order for a record, or the fault of the request.
+  Result<std::unique_ptr<RunOrder>> Order(std::vector<RecordField> fields, int64_t number,
+                                          Handoff handoff, const SamplingRequest& sampling) {
+    const BoundChain* chain = model_.ChainWith(handoff);
+    if (chain == nullptr) {
+      return InvalidArgument("handoff: " + std::string(NameOf(handoff)) +
+                             " is not possible for this chain");
+    }
+    auto order = std::make_unique<RunOrder>();
+    order->chain = chain;
+    order->tools = &model_.tools();
+    order->record.number = number;
+    order->record.fields = std::move(fields);
+    order->outputs = chain->Outputs();
+    RETURN_IF_ERROR(sampling.ApplyTo(model_.answer_stage(), &order->outputs));
+    ASSIGN_OR_RETURN(order->prepared, chain->Prepare(order->record, order->outputs));
+    order->most_pages =
+        chain->MostPages(order->prepared, order->outputs, context_.engine->page_tokens());
+    order->deadline = deadline_;
+    return order;
+  }
+
+  // False: the request was answered with the error.
+  bool Submit(std::vector<std::unique_ptr<RunOrder>> orders) {
+    for (size_t i = 0; i < orders.size(); ++i) {
+      // The engine's thread must not keep what lives on this one alive longer than the run.
+      orders[i]->on_event = [self = shared_from_this(), i, post = context_.post](RunEvent&& event) {
+        post([self, i, moved = std::make_shared<RunEvent>(std::move(event))] {
+          if (!self->ended_) self->OnEvent(i, std::move(*moved));
+        });
+      };
+    }
+    Result<std::vector<uint64_t>> ids = context_.engine->Submit(std::move(orders));
+    if (!ids.ok()) {
+      EndWith(ids.status());
+      return false;
+    }
+    runs_ = *std::move(ids);
+    exchange_->OnClose([self = shared_from_this()] {
+      if (self->ended_) return;
+      self->CancelAll();
+      self->End("abort", 499);
+    });
+    return true;
+  }
+
+  void CancelAll() {
+    for (const uint64_t run : runs_) context_.engine->Cancel(run);
+  }
+
+  // The whole request fails.
+  void EndWith(const Status& status) {
+    if (ended_) return;
+    const ApiError error = ErrorOf(status);
+    CancelAll();
+    if (streaming_) {
+      exchange_->Write(SseEvent(ErrorToJson(error), StreamErrorName()));
+      exchange_->EndStream();
+    } else {
+      HttpResponse response = ErrorResponse(error);
+      if (error.http_status == 429 || error.http_status == 503) {
+        response.headers.emplace_back("Retry-After",
+                                      std::to_string(context_.retry_after_seconds()));
+      }
+      exchange_->Respond(std::move(response));
+    }
+    End("error", error.http_status);
+  }
+  virtual const char* StreamErrorName() const { return ""; }
+
+  void BeginStream() {
+    streaming_ = true;
+    exchange_->BeginStream({.status = 200,
+                            .content_type = "text/event-stream; charset=utf-8",
+                            .headers = {{"Cache-Control", "no-cache"},
+                                        {"X-Accel-Buffering", "no"},
+                                        {"X-Request-Id", id_}},
+                            .body = {}});
+  }
+
+  void Respond(const ordered_json& body) {
+    exchange_->Respond({.status = 200, .headers = {{"X-Request-Id", id_}}, .body = JsonLine(body)});
+  }
+
+  void End(const char* reason, int http_status) {
+    if (std::exchange(ended_, true)) return;
+    facts_.reason = reason;
+    facts_.total = SecondsSince(begin_);
+    facts_.first_token = first_token_;
+    if (answer_tokens_ > 1) {
+      facts_.per_token = (last_token_ - first_token_) / static_cast<double>(answer_tokens_ - 1);
+    }
+    context_.on_end(facts_, http_status);
+  }
+
+  // An answer's tokens came.
+  void SawTokens(size_t count) {
+    if (count == 0) return;
+    last_token_ = SecondsSince(begin_);
+    if (first_token_ < 0) first_token_ = last_token_;
+    answer_tokens_ += static_cast<int64_t>(count);
+  }
+
+  std::vector<TokenLogprob> Named(std::span<const TokenId> tokens,
+                                  std::span<const TokenLogprobs> logprobs) const {
+    std::vector<TokenLogprob> named;
+    for (size_t i = 0; i < std::min(tokens.size(), logprobs.size()); ++i) {
+      TokenLogprob& entry = named.emplace_back();
+      entry.token = TextOf(tokens[i]);
+      entry.logprob = logprobs[i].logprob;
+      for (const auto& [token, logprob] : logprobs[i].likeliest) {
+        entry.likeliest.emplace_back(TextOf(token), logprob);
+      }
+    }
+    return named;
+  }
+  std::string TextOf(TokenId token) const {
+    return context_.tokenizer->Decode({&token, 1}, /*skip_special=*/false);
+  }
+
+  const GenerationContext context_;
+  const ServedModel& model_;
+  const std::string id_;
+  const std::shared_ptr<HttpExchange> exchange_;
+  const Clock::time_point begin_ = Clock::now();
+  const Clock::time_point deadline_;
+  std::vector<uint64_t> runs_;
+  RequestFacts facts_;
+  bool streaming_ = false;
+  bool ended_ = false;
+
+ private:
+  double first_token_ = -1, last_token_ = -1;
+  int64_t answer_tokens_ = 0;
+};
+
+class Completion final : public Generation {
+ public:
+  Completion(const GenerationContext& context, const ServedModel& model, GenerationRequest request,
+             bool chat, const std::string& id, std::shared_ptr<HttpExchange> exchange)
+      : Generation(context, model, (chat ? "chatcmpl-" : "cmpl-") + id, std::move(exchange)),
+        request_(std::move(request)),
+        chat_(chat),
+        created_(UnixSeconds()) {}
+
+  void Start() {
+    Result<std::vector<std::vector<RecordField>>> records = Records();
+    if (!records.ok()) return EndWith(records.status());
+    const Handoff handoff = request_.handoff.value_or(model_.handoff());
+    std::vector<std::unique_ptr<RunOrder>> orders;
+    for (const std::vector<RecordField>& fields : *records) {
+      for (int64_t k = 0; k < request_.n; ++k) {
+        Result<std::unique_ptr<RunOrder>> order = Order(fields, 1 + k, handoff, request_.sampling);
+        if (!order.ok()) return EndWith(order.status());
+        Choice& choice = choices_.emplace_back();
+        choice.first_of_prompt = k == 0;
+        choice.prompt_tokens = (*order)->prepared.inputs.shared;
+        for (const std::vector<TokenId>& own : (*order)->prepared.inputs.own) {
+          choice.prompt_tokens.insert(choice.prompt_tokens.end(), own.begin(), own.end());
+        }
+        orders.push_back(std::move(order).value());
+      }
+    }
+    if (!Submit(std::move(orders)) || !request_.stream) return;
+    BeginStream();
+    for (size_t i = 0; chat_ && i < choices_.size(); ++i) {
+      Chunk(i, {{"role", "assistant"}, {"content", ""}}, {}, {}, nullptr);
+    }
+  }
+
+ private:
+  struct Choice {
+    bool first_of_prompt = false;
+    std::vector<TokenId> prompt_tokens;
+    std::string text;
+    std::vector<TokenId> tokens;
+    std::vector<TokenLogprob> logprobs;
+    std::string finish;
+    bool prompt_ids_sent = false;
+    bool done = false;
+  };
+
+  // One a prompt, the fields of the chain's record.
+  Result<std::vector<std::vector<RecordField>>> Records() const {
+    std::vector<std::vector<RecordField>> records;
+    if (request_.fields) {
+      if (model_.kind() != ServedModel::Kind::kChain) {
+        return InvalidArgument("fields: only a chain has them, found the model " +
+                               Quote(model_.id()));
+      }
+      if (!request_.prompts.empty() || !request_.messages.empty()) {
+        return InvalidArgument("fields: want them or a prompt, found both");
+      }
+      records.push_back(*request_.fields);
+      return records;
+    }
+    const ApiFields& api = model_.api();
+    if (api.prompt.empty()) {
+      std::string names;
+      for (const std::string& field : model_.fields()) names += (names.empty() ? "" : ", ") + field;
+      return InvalidArgument("model " + Quote(model_.id()) + ": want \"fields\" with " + names +
+                             ", for its chain does not say which of them a prompt fills");
+    }
+    std::vector<std::string> prompts = request_.prompts;
+    std::string system;
+    if (chat_) {
+      ASSIGN_OR_RETURN(prompts.emplace_back(), Spoken(&system));
+    }
+    const auto field = [](const std::string& name, const std::string& text) {
+      return RecordField{.name = name,
+                         .kind = RecordField::Kind::kText,
+                         .text = text,
+                         .list = {},
+                         .json_type = "string"};
+    };
+    for (const std::string& prompt : prompts) {
+      std::vector<RecordField>& fields = records.emplace_back();
+      fields.push_back(field(api.prompt, prompt));
+      if (!api.system.empty()) fields.push_back(field(api.system, system));
+    }
+    return records;
+  }
+
+  // What the user says. A base or a stage goes on with all messages' texts, a line each; a chain
+  // takes one user message, and system messages where it has a field for them.
+  Result<std::string> Spoken(std::string* system) const {
+    std::string text;
+    const bool chain = model_.kind() == ServedModel::Kind::kChain;
+    int users = 0;
+    for (const ChatMessage& message : request_.messages) {
+      if (!chain) {
+        text += (text.empty() ? "" : "\n") + message.text;
+        continue;
+      }
+      if (message.role == "system") {
+        *system += (system->empty() ? "" : "\n") + message.text;
+      } else if (message.role == "user" && ++users == 1) {
+        text = message.text;
+      } else {
+        return InvalidArgument("messages: a chain answers one user message, found " +
+                               std::string(users > 1 ? "several" : "an assistant's"));
+      }
+    }
+    if (!chain) return text;
+    if (users == 0) return InvalidArgument("messages: want one of the user, found none");
+    if (!system->empty() && model_.api().system.empty()) {
+      return InvalidArgument("messages: the chain has no field for a system message");
+    }
+    return text;
+  }
+
+  void OnEvent(size_t run, RunEvent event) override {
+    Choice& choice = choices_[run];
+    const int answer = model_.answer_step();
+    if (event.kind == RunEvent::Kind::kToken && event.step == answer) {
+      Append(run, event.text, event.tokens, event.logprobs);
+      return;
+    }
+    if (event.kind != RunEvent::Kind::kEnd) return;
+    if (!event.result.status.ok()) return EndWith(event.result.status);
+    if (facts_.queue < 0) facts_.queue = event.queue_ms / 1e3;
+    const StageResult& last = event.result.stages.back();
+    if (answer < 0) Append(run, last.text, last.tokens, last.token_logprobs);
+    choice.finish = OpenAiName(last.finish);
+    choice.done = true;
+    Usage usage;
+    usage.Add(event.result);
+    // A prompt counts once, however many answers it has.
+    if (!choice.first_of_prompt) usage.prompt = usage.cached = 0;
+    facts_.usage.prompt += usage.prompt;
+    facts_.usage.cached += usage.cached;
+    facts_.usage.completion += usage.completion;
+    if (request_.stream) Chunk(run, ordered_json::object(), {}, {}, choice.finish.c_str());
+    if (std::ranges::all_of(choices_, &Choice::done)) Finish();
+  }
+
+  void Append(size_t run, const std::string& text, std::span<const TokenId> tokens,
+              std::span<const TokenLogprobs> logprobs) {
+    Choice& choice = choices_[run];
+    SawTokens(tokens.size());
+    const std::vector<TokenLogprob> named = Named(tokens, logprobs);
+    if (request_.stream) {
+      const ordered_json delta = chat_ ? ordered_json{{"content", text}} : ordered_json(text);
+      if (!text.empty() || request_.return_token_ids || !named.empty()) {
+        Chunk(run, delta, tokens, named, nullptr);
+      }
+    } else {
+      choice.tokens.insert(choice.tokens.end(), tokens.begin(), tokens.end());
+      choice.logprobs.insert(choice.logprobs.end(), named.begin(), named.end());
+    }
+    choice.text += text;
+  }
+
+  ordered_json Head(const char* object) const {
+    ordered_json body;
+    body["id"] = id_;
+    body["object"] = object;
+    body["created"] = created_;
+    body["model"] = model_.id();
+    return body;
+  }
+
+  ordered_json LogprobsOf(std::span<const TokenLogprob> tokens, size_t offset) const {
+    if (request_.sampling.logprobs < 0) return nullptr;
+    return chat_ ? ChatLogprobs(tokens) : CompletionLogprobs(tokens, offset);
+  }
+
+  // A streamed part. delta: of chat an object, of completions text, or an empty object at the end.
+  void Chunk(size_t run, ordered_json delta, std::span<const TokenId> tokens,
+             std::span<const TokenLogprob> logprobs, const char* finish) {
+    ordered_json body = Head(chat_ ? "chat.completion.chunk" : "text_completion");
+    ordered_json choice;
+    choice["index"] = run;
+    if (chat_) {
+      choice["delta"] = std::move(delta);
+    } else {
+      choice["text"] = delta.is_string() ? std::move(delta) : ordered_json("");
+    }
+    choice["logprobs"] =
+        logprobs.empty() ? ordered_json() : LogprobsOf(logprobs, choices_[run].text.size());
+    choice["finish_reason"] = finish == nullptr ? ordered_json() : ordered_json(finish);
+    if (request_.return_token_ids && finish == nullptr) {
+      choice["token_ids"] = std::vector<TokenId>(tokens.begin(), tokens.end());
+      if (!std::exchange(choices_[run].prompt_ids_sent, true)) {
+        choice["prompt_token_ids"] = choices_[run].prompt_tokens;
+      }
+    }
+    body["choices"] = ordered_json::array({std::move(choice)});
+    if (request_.include_usage) body["usage"] = nullptr;
+    exchange_->Write(SseEvent(JsonLine(body)));
+  }
+
+  void Finish() {
+    if (request_.stream) {
+      if (request_.include_usage) {
+        ordered_json body = Head(chat_ ? "chat.completion.chunk" : "text_completion");
+        body["choices"] = ordered_json::array();
+        body["usage"] = UsageToJson(facts_.usage);
+        exchange_->Write(SseEvent(JsonLine(body)));
+      }
+      exchange_->Write("data: [DONE]\n\n");
+      exchange_->EndStream();
+      return End(choices_.front().finish.c_str(), 200);
+    }
+    ordered_json body = Head(chat_ ? "chat.completion" : "text_completion");
+    body["choices"] = ordered_json::array();
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      const Choice& choice = choices_[i];
+      ordered_json json;
+      json["index"] = i;
+      if (chat_) {
+        json["message"] = {{"role", "assistant"}, {"content", choice.text}, {"refusal", nullptr}};
+      } else {
+        json["text"] = choice.text;
+      }
+      json["logprobs"] = LogprobsOf(choice.logprobs, 0);
+      json["finish_reason"] = choice.finish;
+      if (request_.return_token_ids) {
+        json["token_ids"] = choice.tokens;
+        json["prompt_token_ids"] = choice.prompt_tokens;
+      }
+      body["choices"].push_back(std::move(json));
+    }
+    body["usage"] = UsageToJson(facts_.usage);
+    Respond(body);
+    End(choices_.front().finish.c_str(), 200);
+  }
+
+  const GenerationRequest request_;
+  const bool chat_;
+  const int64_t created_;
+  std::vector<Choice> choices_;
+};
+
+// A chain's run with everything that its stages do.
+class ChainRunExchange final : public Generation {
+ public:
+  ChainRunExchange(const GenerationContext& context, const ServedModel& model,
+                   ChainRunRequest request, const std::string& id,
+                   std::shared_ptr<HttpExchange> exchange)
+      : Generation(context, model, "run-" + id, std::move(exchange)),
+        request_(std::move(request)) {}
+
+  void Start() {
+    const Handoff handoff = request_.handoff.value_or(model_.handoff());
+    std::vector<std::unique_ptr<RunOrder>> orders;
+    Result<std::unique_ptr<RunOrder>> order = Order(request_.fields, 1, handoff, request_.sampling);
+    if (!order.ok()) return EndWith(order.status());
+    chain_ = (*order)->chain;
+    orders.push_back(std::move(order).value());
+    if (!Submit(std::move(orders)) || !request_.stream) return;
+    BeginStream();
+  }
+
+ private:
+  const char* StreamErrorName() const override { return "error"; }
+
+  void OnEvent(size_t, RunEvent event) override {
+    const Plan& plan = chain_->plan();
+    const ChainSpec& spec = chain_->spec();
+    ordered_json json;
+    if (event.kind != RunEvent::Kind::kEnd) {
+      const PlanStep& step = plan.steps[event.step];
+      json["step"] = event.step;
+      json["name"] = step.stage >= 0 ? spec.stages[step.stage].name : spec.tools[step.tool].name;
+      json["round"] = step.round + 1;
+      json["at_ms"] = std::chrono::duration<double, std::milli>(event.at - begin_).count();
+    }
+    switch (event.kind) {
+      case RunEvent::Kind::kStageBegin:
+        json["handoff"] = NameOf(plan.steps[event.step].handoff);
+        return Send("stage_started", json);
+      case RunEvent::Kind::kToken:
+        SawTokens(event.tokens.size());
+        json["text"] = event.text;
+        json["token_ids"] = event.tokens;
+        return Send("token", json);
+      case RunEvent::Kind::kTool:
+        json["result"] = ToolToJson(spec, plan, event.tool_result);
+        return Send("tool_call", json);
+      case RunEvent::Kind::kStageEnd:
+        json["result"] = StageToJson(spec, plan, event.stage_result);
+        return Send("stage_finished", json);
+      case RunEvent::Kind::kEnd:
+        break;
+    }
+    if (!event.result.status.ok()) return EndWith(event.result.status);
+    facts_.queue = event.queue_ms / 1e3;
+    facts_.usage.Add(event.result);
+    ordered_json body;
+    body["id"] = id_;
+    body["object"] = "chain.run";
+    body["chain"] = model_.id();
+    ordered_json done = RecordToJson(spec, plan, event.result);
+    done.erase("record");
+    body.update(done);
+    body["queue_ms"] = event.queue_ms;
+    body["usage"] = UsageToJson(facts_.usage);
+    const char* reason = OpenAiName(event.result.stages.back().finish);
+    if (request_.stream) {
+      Send("finished", body);
+      exchange_->Write("data: [DONE]\n\n");
+      exchange_->EndStream();
+    } else {
+      Respond(body);
+    }
+    End(reason, 200);
+  }
+
+  void Send(std::string_view name, const ordered_json& json) {
+    if (streaming_) exchange_->Write(SseEvent(JsonLine(json), name));
+  }
+
+  const ChainRunRequest request_;
+  const BoundChain* chain_ = nullptr;
+};
+
+}  // namespace
+
+HttpResponse ErrorResponse(const ApiError& error) {
+  return {.status = error.http_status, .headers = {}, .body = ErrorToJson(error)};
+}
+
+void StartGeneration(const GenerationContext& context, const ServedModel& model,
+                     GenerationRequest request, bool chat, const std::string& id,
+                     const std::shared_ptr<HttpExchange>& exchange) {
+  std::make_shared<Completion>(context, model, std::move(request), chat, id, exchange)->Start();
+}
+
+void StartChainRun(const GenerationContext& context, const ServedModel& model,
+                   ChainRunRequest request, const std::string& id,
+                   const std::shared_ptr<HttpExchange>& exchange) {
+  std::make_shared<ChainRunExchange>(context, model, std::move(request), id, exchange)->Start();
+}
+
+}  // namespace onepass
