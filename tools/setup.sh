@@ -6,7 +6,7 @@
 set -euo pipefail
 
 packages=(
-  g++ make cmake ninja-build pkg-config python3
+  g++ make cmake ninja-build pkg-config python3 python3-venv
   libbenchmark-dev     # micro-benchmarks
   libboost1.81-dev     # HTTP
   libcli11-dev         # command line

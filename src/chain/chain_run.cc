@@ -194,7 +194,8 @@ Result<DecodeRequest> ChainRun::Output() {
   first_logits_.clear();
   request.start_position = StartPosition(id);
   request.provenance = {.kind = planned.kind, .stage = planned.stage};
-  request.stop = {.tokens = chain_.templates().StopTokens(stage),
+  const bool stops = !options.ignore_stop_tokens;
+  request.stop = {.tokens = stops ? chain_.templates().StopTokens(stage) : std::vector<TokenId>(),
                   .strings = options.stop_strings,
                   .max_tokens = options.max_tokens};
   request.logprobs = options.logprobs;

@@ -58,11 +58,26 @@ class Generation : public std::enable_shared_from_this<Generation> {
     order->record.fields = std::move(fields);
     order->outputs = chain->Outputs();
     RETURN_IF_ERROR(sampling.ApplyTo(model_.answer_stage(), &order->outputs));
+    if (!sampling.max_tokens && model_.kind() != ServedModel::Kind::kChain) {
+      RETURN_IF_ERROR(ShortenToContext(*chain, order->record, &order->outputs.front()));
+    }
     ASSIGN_OR_RETURN(order->prepared, chain->Prepare(order->record, order->outputs));
     order->most_pages =
         chain->MostPages(order->prepared, order->outputs, context_.engine->page_tokens());
     order->deadline = deadline_;
     return order;
+  }
+
+  // Of a base or a stage, whose answer's length nobody has said: what the context leaves.
+  Status ShortenToContext(const BoundChain& chain, const Record& record,
+                          OutputOptions* output) const {
+    ASSIGN_OR_RETURN(const InputTokens inputs,
+                     chain.templates().RenderInputs(chain.plan(), record));
+    const int64_t used = std::ssize(inputs.shared) + chain.PromptLengths().front() +
+                         std::ssize(chain.templates().StartTokens(0));
+    const int64_t left = chain.base().config().max_positions - used;
+    output->max_tokens = std::clamp<int64_t>(left, 1, output->max_tokens);
+    return Status::Ok();
   }
 
   // False: the request was answered with the error.

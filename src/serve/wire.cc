@@ -161,6 +161,7 @@ void ReadSampling(Body& body, const WireLimits& limits, SamplingRequest* samplin
   std::optional<int64_t> seed;
   body.Integer("seed", INT64_MIN, INT64_MAX, &seed);
   if (seed) sampling->seed = static_cast<uint64_t>(*seed);
+  body.Flag("ignore_eos", &sampling->ignore_eos);
   ReadStop(body, limits, &sampling->stop);
 }
 
@@ -326,6 +327,7 @@ Status SamplingRequest::ApplyTo(int answer_stage, std::vector<OutputOptions>* ou
   if (max_tokens) answer.max_tokens = *max_tokens;
   answer.stop_strings.insert(answer.stop_strings.end(), stop.begin(), stop.end());
   answer.logprobs = logprobs;
+  answer.ignore_stop_tokens = ignore_eos;
   return answer.sampling.Validate();
 }
 

@@ -37,7 +37,8 @@ struct SamplingRequest {
   std::optional<int64_t> top_k, max_tokens;
   std::optional<uint64_t> seed;  // of all stages
   std::vector<std::string> stop;
-  int logprobs = -1;  // OutputOptions::logprobs
+  int logprobs = -1;        // OutputOptions::logprobs
+  bool ignore_eos = false;  // OutputOptions::ignore_stop_tokens
 
   // The options of all stages, with the request's for the one that answers.
   Status ApplyTo(int answer_stage, std::vector<OutputOptions>* outputs) const;

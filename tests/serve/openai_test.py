@@ -1,0 +1,242 @@
+"""A user's own client, unchanged: the openai package against `onepass serve`."""
+
+import concurrent.futures
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import openai
+
+from program import CHAIN, Server, records, run_chain
+
+PROMPT = "Answer the question.\nQuestion: Where is the kitchen?\nAnswer:"
+LONG = {"ignore_eos": True}  # as many tokens as may be
+
+
+def ask(client: openai.OpenAI, record: dict, **options):
+    """The chain's answer to a record, as a chat."""
+    return client.chat.completions.create(
+        model="qa",
+        messages=[{"role": "system", "content": record["I_A"]},
+                  {"role": "user", "content": record["I_ALL"]}], **options)
+
+
+class OpenAiTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--max-running=16", "--prefill-rows=32")
+        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0)
+        cls.records = records(24)
+        cls.expected = run_chain(CHAIN, cls.records)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.client.close()
+        cls.server.__exit__()
+
+    def test_models_are_the_chain_its_stages_and_the_base(self):
+        names = [model.id for model in self.client.models.list()]
+        self.assertEqual(names, ["qa", "qa/compress", "qa/answer", "base"])
+        self.assertEqual(self.client.models.retrieve("qa/answer").id, "qa/answer")
+        with self.assertRaises(openai.NotFoundError):
+            self.client.models.retrieve("gpt-none")
+
+    def test_chat_with_a_chain_gives_what_run_gives(self):
+        for record, expected in zip(self.records[:8], self.expected):
+            answer = ask(self.client, record)
+            self.assertEqual(answer.choices[0].message.content, expected["text"])
+            self.assertEqual(answer.choices[0].finish_reason, "stop")
+            usage = answer.usage
+            self.assertEqual(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens)
+            self.assertEqual(usage.completion_tokens,
+                             sum(len(stage["token_ids"]) for stage in expected["stages"]))
+
+    def test_many_at_once_give_the_same(self):
+        def one(i: int) -> str:
+            if i % 2:
+                return ask(self.client, self.records[i]).choices[0].message.content
+            parts = ask(self.client, self.records[i], stream=True)
+            return "".join(part.choices[0].delta.content or "" for part in parts)
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(one, range(24)))
+        self.assertEqual(answers, [expected["text"] for expected in self.expected])
+
+    def test_the_second_time_the_shared_input_is_cached(self):
+        record = {"I_ALL": "Who owns the red boat in the harbour of the town?", "I_A": "Text 1: No."}
+        first, second = ask(self.client, record), ask(self.client, record)
+        self.assertEqual(first.choices[0].message.content, second.choices[0].message.content)
+        self.assertEqual(first.usage.prompt_tokens, second.usage.prompt_tokens)
+        self.assertGreater(second.usage.prompt_tokens_details.cached_tokens,
+                           first.usage.prompt_tokens_details.cached_tokens)
+
+    def test_completions_of_the_base_stream_as_they_answer(self):
+        options = dict(model="base", prompt=PROMPT, max_tokens=12, temperature=1, seed=7,
+                       extra_body=LONG)
+        whole = self.client.completions.create(**options)
+        parts = list(self.client.completions.create(
+            **options, stream=True, stream_options={"include_usage": True}))
+        self.assertEqual("".join(part.choices[0].text for part in parts[:-1]),
+                         whole.choices[0].text)
+        self.assertEqual(parts[-1].choices, [])
+        self.assertEqual(parts[-1].usage.completion_tokens, whole.usage.completion_tokens)
+        self.assertEqual(parts[-2].choices[0].finish_reason, whole.choices[0].finish_reason)
+        plain = list(self.client.completions.create(**options, stream=True))
+        self.assertTrue(all(part.choices for part in plain), "no usage unless it is asked for")
+        tokens = json.loads(self.server.request("POST", "/tokenize", {"prompt": PROMPT})[2])
+        self.assertEqual(whole.usage.prompt_tokens, tokens["count"])
+
+    def test_n_answers_of_several_prompts(self):
+        options = dict(model="base", prompt=[PROMPT, "Bert lives in"], n=3, max_tokens=6,
+                       temperature=1, seed=5, extra_body=LONG)
+        answer = self.client.completions.create(**options)
+        self.assertEqual([choice.index for choice in answer.choices], list(range(6)))
+        texts = [choice.text for choice in answer.choices]
+        self.assertGreater(len(set(texts[:3])), 1, "each draws for itself")
+        again = self.client.completions.create(**options)
+        self.assertEqual([choice.text for choice in again.choices], texts)
+        streamed = [""] * 6
+        for part in self.client.completions.create(**options, stream=True):
+            streamed[part.choices[0].index] += part.choices[0].text
+        self.assertEqual(streamed, texts)
+        alone = self.client.completions.create(
+            **{**options, "prompt": "Bert lives in", "n": 1})
+        self.assertEqual(alone.choices[0].text, texts[3])
+
+    def test_logprobs_and_token_ids(self):
+        answer = self.client.completions.create(
+            model="base", prompt=PROMPT, max_tokens=5, logprobs=3,
+            extra_body={"return_token_ids": True})
+        choice = answer.choices[0]
+        self.assertEqual(len(choice.logprobs.tokens), answer.usage.completion_tokens)
+        self.assertEqual("".join(choice.logprobs.tokens), choice.text)
+        for token, logprob, top in zip(choice.logprobs.tokens, choice.logprobs.token_logprobs,
+                                       choice.logprobs.top_logprobs):
+            self.assertLessEqual(logprob, 0)
+            self.assertEqual(max(top.values()), top[token], "greedy takes the likeliest")
+        text = json.loads(self.server.request(
+            "POST", "/detokenize", {"tokens": choice.token_ids})[2])["prompt"]
+        self.assertEqual(text, choice.text)
+        chat = ask(self.client, self.records[0], logprobs=True, top_logprobs=2)
+        content = chat.choices[0].logprobs.content
+        self.assertEqual("".join(entry.token for entry in content),
+                         chat.choices[0].message.content)
+        self.assertTrue(all(len(entry.top_logprobs) == 2 for entry in content))
+
+    def test_a_stop_string_ends_the_answer_and_is_not_in_it(self):
+        whole = self.client.completions.create(model="base", prompt=PROMPT, max_tokens=12, extra_body=LONG,
+                                               temperature=1, seed=11).choices[0].text
+        stop = whole[3:5]
+        cut = self.client.completions.create(model="base", prompt=PROMPT, max_tokens=12,
+                                             temperature=1, seed=11, extra_body=LONG,
+                                             stop=[stop, "never said"])
+        self.assertEqual(cut.choices[0].text, whole[:whole.index(stop)])
+        self.assertEqual(cut.choices[0].finish_reason, "stop")
+        parts = self.client.completions.create(model="base", prompt=PROMPT, max_tokens=12,
+                                               temperature=1, seed=11, stop=stop, stream=True,
+                                               extra_body=LONG)
+        self.assertEqual("".join(part.choices[0].text for part in parts), cut.choices[0].text)
+
+    def test_a_stage_alone_is_a_model(self):
+        answer = self.client.completions.create(model="qa/answer", prompt="Question: Who is it?",
+                                                max_tokens=4)
+        self.assertLessEqual(answer.usage.completion_tokens, 4)
+
+    def test_faults_are_errors_of_the_client(self):
+        cases = [
+            (openai.NotFoundError, dict(model="none", prompt="x")),
+            (openai.BadRequestError, dict(model="base", prompt="x", temperature=-1)),
+            (openai.BadRequestError, dict(model="base", prompt="x", n=0)),
+            (openai.BadRequestError, dict(model="base", prompt="x", max_tokens=10**9)),
+            (openai.BadRequestError, dict(model="base", prompt=[])),
+            (openai.BadRequestError, dict(model="base", prompt=[1, 2, 3])),
+            (openai.BadRequestError, dict(model="base", prompt="x", echo=True)),
+            (openai.BadRequestError, dict(model="base", prompt="word " * 5000)),
+        ]
+        for error, options in cases:
+            with self.assertRaises(error, msg=str(options)[:60]) as raised:
+                self.client.completions.create(**options)
+            self.assertTrue(raised.exception.message)
+            self.assertEqual(raised.exception.type, "invalid_request_error")
+        with self.assertRaises(openai.BadRequestError) as raised:
+            self.client.completions.create(model="base", prompt="x", top_p=7)
+        self.assertEqual(raised.exception.param, "top_p")
+        with self.assertRaises(openai.BadRequestError):
+            self.client.chat.completions.create(
+                model="qa", messages=[{"role": "user", "content": "a"},
+                                      {"role": "assistant", "content": "b"},
+                                      {"role": "user", "content": "c"}])
+
+    def test_a_client_that_goes_away_frees_its_pages(self):
+        for _ in range(5):
+            stream = self.client.completions.create(
+                model="base", prompt=PROMPT, max_tokens=800, temperature=1, stream=True,
+                extra_body=LONG)
+            next(iter(stream))
+            stream.close()
+        self.server.wait_until_idle()
+
+    def test_a_chains_run_tells_its_stages(self):
+        record = {key: self.records[0][key] for key in ("I_ALL", "I_A")}
+        status, _, text = self.server.request(
+            "POST", "/v1/chains/qa/run", {"fields": record, "stream": True})
+        self.assertEqual(status, 200)
+        events = [event.split("\n") for event in text.strip().split("\n\n")]
+        self.assertEqual(events.pop(), ["data: [DONE]"])
+        names = [event[0].removeprefix("event: ") for event in events]
+        self.assertEqual([name for name in names if name != "token"],
+                         ["stage_started", "stage_finished"] * 2 + ["finished"])
+        data = [json.loads(event[1].removeprefix("data: ")) for event in events]
+        said = {"compress": "", "answer": ""}
+        for name, event in zip(names, data):
+            if name == "token":
+                said[event["name"]] += event["text"]
+        expected = {stage["name"]: stage["text"] for stage in self.expected[0]["stages"]}
+        self.assertEqual(said, expected)
+        times = [event["at_ms"] for event in data[:-1]]
+        self.assertEqual(times, sorted(times))
+        self.assertEqual(data[-1]["stages"][1]["tokens_recomputed"], 0)
+        again = json.loads(self.server.request(
+            "POST", "/v1/chains/qa/run", {"fields": record, "handoff": "text"})[2])
+        self.assertGreater(again["stages"][1]["tokens_recomputed"], 0)
+        self.assertEqual(again["stages"][0]["text"], expected["compress"])
+
+
+class KeyTest(unittest.TestCase):
+    def test_without_the_key_the_api_is_closed(self):
+        with tempfile.NamedTemporaryFile("w") as keys:
+            keys.write("# ours\nfirst-key-123\nsecond-key-456\n")
+            keys.flush()
+            with Server(f"--api-key-file={keys.name}") as server:
+                for key, opens in (("second-key-456", True), ("second-key-457", False),
+                                   ("# ours", False)):
+                    client = openai.OpenAI(base_url=server.url + "/v1", api_key=key, max_retries=0)
+                    if opens:
+                        self.assertEqual(len(client.models.list().data), 4)
+                    else:
+                        with self.assertRaises(openai.AuthenticationError):
+                            client.models.list()
+                    client.close()
+                self.assertEqual(server.request("GET", "/health")[0], 200)
+                self.assertEqual(server.request("POST", "/tokenize", {"prompt": "x"})[0], 401)
+            self.assertNotIn("key-45", Path(server.log.name).read_text())
+
+
+class QueueTest(unittest.TestCase):
+    def test_more_than_the_queue_holds_is_told_to_come_again(self):
+        with Server("--max-running=1", "--max-waiting=0") as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
+            stream = client.completions.create(model="base", prompt=PROMPT, max_tokens=900,
+                                               temperature=1, stream=True, extra_body=LONG)
+            next(iter(stream))
+            with self.assertRaises(openai.RateLimitError) as raised:
+                client.completions.create(model="base", prompt="x", max_tokens=1)
+            self.assertGreaterEqual(int(raised.exception.response.headers["Retry-After"]), 1)
+            stream.close()
+            server.wait_until_idle()
+            client.completions.create(model="base", prompt="x", max_tokens=1)
+            client.close()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
