@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 BUILD := cmake --build --parallel $(JOBS) --preset
 
-.PHONY: all setup setup-dev build demo test paper bench lint format fuzz asan tsan neon clean
+.PHONY: all setup setup-dev build demo test paper soak bench lint format fuzz asan tsan neon clean
 
 all: build
 
@@ -30,6 +30,11 @@ test: build
 # Every table of the paper, in small: trains all prompts and compares all methods (hours).
 paper: build
 	@REPORT=docs/results.md tools/run_results.sh
+
+# The server under fire: SOAK_SECONDS of 64 clients, four times the rate it can serve.
+SOAK_SECONDS ?= 600
+soak: build
+	@FIRE_SECONDS=$(SOAK_SECONDS) tests/serve/run.sh fire_test.py build/release/apps/onepass/onepass build/release/venv-serve
 
 bench: build
 	@tools/bench.sh

@@ -250,6 +250,7 @@ void AddBenchCommand(CLI::App& app, int* exit_code) {
 
   AddKvErrorCommand(bench, exit_code);
   AddReplayCommand(bench, exit_code);
+  AddServeBenchCommand(bench, exit_code);
 
   CLI::App* step = AddMeasurement(bench, flags, "train-step",
                                   "A training step with the constant part untaped, and all taped",

@@ -22,8 +22,9 @@ void AddKvCommand(CLI::App& app, int* exit_code);
 void AddEvalCommand(CLI::App& app, int* exit_code);
 void AddServeCommand(CLI::App& app, int* exit_code);
 void AddBenchCommand(CLI::App& app, int* exit_code);
-void AddKvErrorCommand(CLI::App& bench, int* exit_code);  // bench kv-error
-void AddReplayCommand(CLI::App& bench, int* exit_code);   // bench replay
+void AddKvErrorCommand(CLI::App& bench, int* exit_code);     // bench kv-error
+void AddReplayCommand(CLI::App& bench, int* exit_code);      // bench replay
+void AddServeBenchCommand(CLI::App& bench, int* exit_code);  // bench serve
 
 // Prints "onepass: message" to stderr if not ok; the exit code.
 int ReportStatus(const Status& status);

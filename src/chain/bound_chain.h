@@ -24,7 +24,7 @@ struct OutputOptions {
   int64_t max_tokens = 256;
   std::vector<std::string> stop_strings;
   SamplingOptions sampling;
-  int logprobs = -1;          // DecodeRequest::logprobs
+  int logprobs = -1;                // DecodeRequest::logprobs
   bool ignore_stop_tokens = false;  // it is as long as it may be, or a stop string ends it
 };
 

@@ -1,7 +1,7 @@
 """Many clients, more than the server can serve, that abort, stall and lie; afterwards nothing is
 lost: no page, no token, no answer, no memory.
 
-SECONDS=600 makes it a soak test (make soak); the default is a short one.
+FIRE_SECONDS=600 makes it a soak test (make soak); the default is a short one.
 """
 
 import collections
@@ -18,7 +18,7 @@ from hostile_test import hostile_bodies
 from program import CHAIN, Server, records, run_chain
 
 CLIENTS = 64
-SECONDS = float(os.environ.get("SECONDS", "6"))
+SECONDS = float(os.environ.get("FIRE_SECONDS", "6"))
 
 
 def body_of(record: dict, stream: bool) -> bytes:

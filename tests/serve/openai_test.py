@@ -1,14 +1,17 @@
 """A user's own client, unchanged: the openai package against `onepass serve`."""
 
 import concurrent.futures
+import http.server
 import json
+import subprocess
 import tempfile
+import threading
 import unittest
 from pathlib import Path
 
 import openai
 
-from program import CHAIN, Server, records, run_chain
+from program import CHAIN, PROGRAM, Server, records, run_chain
 
 PROMPT = "Answer the question.\nQuestion: Where is the kitchen?\nAnswer:"
 LONG = {"ignore_eos": True}  # as many tokens as may be
@@ -236,6 +239,65 @@ class QueueTest(unittest.TestCase):
             server.wait_until_idle()
             client.completions.create(model="base", prompt="x", max_tokens=1)
             client.close()
+
+
+class FakeLlamaCpp(http.server.BaseHTTPRequestHandler):
+    """Answers as a llama.cpp server does, and keeps what it was asked."""
+
+    asked: list[dict] = []
+
+    def do_POST(self):
+        """/completion, streamed or whole."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(body)
+        text = {"content": " x" * body["n_predict"]}
+        answer = json.dumps(text)
+        if body["stream"]:
+            answer = f"data: {answer}\n\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer.encode())
+
+    def log_message(self, *_):
+        """Says nothing."""
+
+
+class BenchTest(unittest.TestCase):
+    def test_bench_serve_measures_both_hand_offs_and_a_peer(self):
+        given = records(6)
+        peer = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeLlamaCpp)
+        threading.Thread(target=peer.serve_forever, daemon=True).start()
+        with Server() as server, tempfile.NamedTemporaryFile("w", suffix=".jsonl") as source:
+            source.write("".join(json.dumps(record) + "\n" for record in given))
+            source.flush()
+            done = subprocess.run(
+                [PROGRAM, "bench", "serve", f"--url={server.url}", "--chain=qa",
+                 f"--input={source.name}", "--rates=5,20", "--seconds=0.5", "--runs=2",
+                 "--output-tokens=4", f"--llamacpp=http://127.0.0.1:{peer.server_port}",
+                 f"--chain-file={CHAIN}", "--json"], capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            report = json.loads(done.stdout)
+            refused = subprocess.run(
+                [PROGRAM, "bench", "serve", f"--url={server.url}", "--chain=none",
+                 f"--input={source.name}"], capture_output=True, text=True, timeout=60)
+        peer.shutdown()
+        peer.server_close()
+        ways = ["kv", "text", "llama.cpp, text"]
+        self.assertEqual([row["way"] for row in report["rows"]], [w for w in ways for _ in "12"])
+        for row in report["rows"]:
+            self.assertEqual(row["failed"] + row["rejected"], 0)
+            self.assertGreater(row["sent"], 0)
+            self.assertLessEqual(row["first_token_p50_ms"], row["latency_p50_ms"])
+        self.assertEqual(len({row["sent"] for row in report["rows"][::2]}), 1, "the same requests")
+        # Its second prompt has the first answer as text.
+        first, second = FakeLlamaCpp.asked[:2]
+        self.assertTrue(second["prompt"].startswith(
+            f"Question: {given[0]['I_ALL']}" + " x" * first["n_predict"]), second["prompt"])
+        self.assertIn(given[0]["I_A"], first["prompt"])
+        self.assertEqual(second["n_predict"], 4)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("status 404", refused.stderr)
 
 
 if __name__ == "__main__":
