@@ -82,11 +82,16 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // False: the request was answered with the error.
   bool Submit(std::vector<std::unique_ptr<RunOrder>> orders) {
+    // The engine's thread holds orders, but whatever dies with this, its connection above all, must
+    // die on this thread: the last of the orders posts it back.
+    const std::shared_ptr<void> keep(
+        nullptr, [self = shared_from_this(), post = context_.post](void*) mutable {
+          post([moved = std::move(self)] {});
+        });
     for (size_t i = 0; i < orders.size(); ++i) {
-      // The engine's thread must not keep what lives on this one alive longer than the run.
-      orders[i]->on_event = [self = shared_from_this(), i, post = context_.post](RunEvent&& event) {
-        post([self, i, moved = std::make_shared<RunEvent>(std::move(event))] {
-          if (!self->ended_) self->OnEvent(i, std::move(*moved));
+      orders[i]->on_event = [this, keep, i, post = context_.post](RunEvent&& event) {
+        post([this, keep, i, moved = std::make_shared<RunEvent>(std::move(event))] {
+          if (!ended_) OnEvent(i, std::move(*moved));
         });
       };
     }

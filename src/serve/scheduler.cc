@@ -408,7 +408,7 @@ void Scheduler::RunBatch() {
       inputs.push_back(input.task.get());
     }
   }
-  std::erase_if(running_, [](const auto& run) { return run->phase == Running::Phase::kEnded; });
+  EraseEnded();
   engine_.Step(inputs, outputs);
   for (const std::unique_ptr<Running>& run : running_) {
     for (size_t i = 0; i < run->inputs.size(); ++i) {
@@ -424,16 +424,22 @@ void Scheduler::RunBatch() {
   }
 }
 
+// Gives back what ended runs hold.
+void Scheduler::EraseEnded() {
+  std::erase_if(running_, [](const auto& run) { return run->phase == Running::Phase::kEnded; });
+}
+
 bool Scheduler::Step() {
   EndLate();
+  EraseEnded();
   Admit();
   for (const std::unique_ptr<Running>& run : running_) Advance(*run);
-  std::erase_if(running_, [](const auto& run) { return run->phase == Running::Phase::kEnded; });
+  EraseEnded();
   if (running_.empty()) return !waiting_.empty();
   RunBatch();
   ++stats_.steps;
   for (const std::unique_ptr<Running>& run : running_) Advance(*run);
-  std::erase_if(running_, [](const auto& run) { return run->phase == Running::Phase::kEnded; });
+  EraseEnded();
   return true;
 }
 

@@ -125,6 +125,7 @@ class Scheduler {
   void EndOutput(Running& run);
   void EmitTokens(Running& run);
   void RunBatch();
+  void EraseEnded();
   bool EvictOne();
   void Tell(const RunOrder& order, RunEvent event) const;
   void End(Running& run, const Status& status);

@@ -60,13 +60,16 @@ Result<std::unique_ptr<ChainServer>> ChainServer::Start(const ServeOptions& opti
   server->engine_ = std::make_unique<EngineThread>(*server->base_, options.engine);
   server->api_ = std::make_unique<Api>(
       *server->base_, *server->catalog_, *server->engine_, *server->log_, std::move(api),
-      [raw](std::function<void()> task) { raw->http_->Post(std::move(task)); });
+      [raw](std::function<void()> task) {
+        if (!raw->closing_) raw->http_->Post(std::move(task));
+      });
   return server;
 }
 
 // The engine's thread posts to the HTTP server: it ends first. What the HTTP server still holds of
 // requests speaks to the API when it dies: it dies before the API.
 ChainServer::~ChainServer() {
+  closing_ = true;
   engine_.reset();
   http_.reset();
   api_.reset();

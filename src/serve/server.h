@@ -66,6 +66,8 @@ class ChainServer {
   std::chrono::milliseconds drain_time_{0};
   std::chrono::steady_clock::time_point drain_end_;
   bool draining_ = false;
+  // Run is over: what would be posted to the HTTP thread is dropped where it is.
+  std::atomic<bool> closing_ = false;
 };
 
 }  // namespace onepass
