@@ -58,11 +58,11 @@ Result<std::unique_ptr<ChainServer>> ChainServer::Start(const ServeOptions& opti
           },
           [raw](int status, std::string_view why) { return raw->api_->Fault(status, why); }));
   server->engine_ = std::make_unique<EngineThread>(*server->base_, options.engine);
-  server->api_ = std::make_unique<Api>(
-      *server->base_, *server->catalog_, *server->engine_, *server->log_, std::move(api),
-      [raw](std::function<void()> task) {
-        if (!raw->closing_) raw->http_->Post(std::move(task));
-      });
+  server->api_ =
+      std::make_unique<Api>(*server->base_, *server->catalog_, *server->engine_, *server->log_,
+                            std::move(api), [raw](std::function<void()> task) {
+                              if (!raw->closing_) raw->http_->Post(std::move(task));
+                            });
   return server;
 }
 
