@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 BUILD := cmake --build --parallel $(JOBS) --preset
 
-.PHONY: all setup setup-dev build demo test paper soak bench lint format fuzz asan tsan neon clean
+.PHONY: all setup setup-dev build demo test test-browser test-package paper soak bench lint format fuzz asan tsan neon package clean
 
 all: build
 
@@ -26,6 +26,15 @@ demo: setup
 
 test: build
 	@ctest --preset release -j $(JOBS)
+
+# What needs more than a compiler: the web page in Chromium; the package, its service's files, man
+# pages and completions.
+test-browser: build
+	@tools/setup.sh browser
+	@ctest --preset browser
+test-package: build
+	@tools/setup.sh package
+	@ctest --preset packaging
 
 # Every table of the paper, in small: trains all prompts and compares all methods (hours).
 paper: build
@@ -60,6 +69,13 @@ asan tsan: setup-dev
 # The kernels on 64-bit Arm, emulated.
 neon: setup
 	@tools/check_neon.sh
+
+# The Debian package, into build/package; sudo apt install ./build/package/onepass_*.deb
+package: setup
+	@tools/setup.sh package
+	@cmake --preset release >/dev/null
+	@$(BUILD) release --target pages
+	@cpack --config build/release/CPackConfig.cmake -B build/package
 
 clean:
 	rm -rf build out

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that onepass needs, as root or through sudo. Does nothing where all
 # of them are there already, so that make may call it each time.
-#   tools/setup.sh        building and testing
-#   tools/setup.sh dev    that, and the tools of lint, fuzz and the sanitizer builds
+#   tools/setup.sh          building and testing
+#   tools/setup.sh dev      that, and the tools of lint, fuzz and the sanitizer builds
+#   tools/setup.sh browser  what the web page's test needs, and nothing else
+#   tools/setup.sh package  what the Debian package and its tests need beside building
 set -euo pipefail
 
 packages=(
@@ -24,7 +26,9 @@ packages=(
 case "${1:-build}" in
   build) ;;
   dev) packages+=(clang clang-format clang-tidy libclang-rt-14-dev ccache git) ;;
-  *) echo "usage: tools/setup.sh [build|dev]" >&2; exit 2 ;;
+  browser) packages=(chromium fonts-dejavu-core python3 python3-venv) ;;
+  package) packages=(dpkg-dev file lintian mandoc groff-base man-db bsdextrautils zsh fish curl systemd python3) ;;
+  *) echo "usage: tools/setup.sh [build|dev|browser|package]" >&2; exit 2 ;;
 esac
 
 missing_packages() {

@@ -21,6 +21,7 @@ handoff: text
 shared: "{I_ALL}\n"
 overlong: cut
 cut_field: I_A
+api: {prompt: I_ALL, system: I_A}
 stages:
   - name: compress
     prompt: prompts/compress
@@ -57,6 +58,8 @@ TEST(ChainSpec, ReadsEveryKey) {
   EXPECT_EQ(spec->shared, "{I_ALL}\n");
   EXPECT_EQ(spec->overlong, Overlong::kCut);
   EXPECT_EQ(spec->cut_field, "I_A");
+  EXPECT_EQ(spec->api.prompt, "I_ALL");
+  EXPECT_EQ(spec->api.system, "I_A");
   ASSERT_EQ(spec->stages.size(), 2u);
   const StageSpec& compress = spec->stages[0];
   EXPECT_EQ(compress.name, "compress");
@@ -89,10 +92,18 @@ TEST(ChainSpec, DefaultsAreTheMethods) {
   EXPECT_EQ(spec->stages[0].prompt, "");
 }
 
+TEST(ChainSpec, APlainRequestFillsFieldsThatTheTemplatesUse) {
+  EXPECT_EQ(FaultOf(With("shared: \"{Q}\"\napi: {prompt: Q}\n")), "");
+  EXPECT_EQ(FaultOf(With("shared: \"{Q}\"\napi: {prompt: Q, system: D}\n")),
+            "dir/c.yaml: api: want a field that a template uses, found \"D\"");
+  EXPECT_NE(FaultOf(With("shared: \"{Q}\"\napi: {user: Q}\n")), "");
+}
+
 TEST(ChainSpec, UnknownKeysAreRefusedWithTheNearestAndAllKnown) {
-  EXPECT_EQ(FaultOf(With("placment: front\n")),
-            "dir/c.yaml:2: unknown key \"placment\", did you mean \"placement\"? Known keys: name, "
-            "base, placement, handoff, shared, room, overlong, cut_field, stages, tools, flow");
+  EXPECT_EQ(
+      FaultOf(With("placment: front\n")),
+      "dir/c.yaml:2: unknown key \"placment\", did you mean \"placement\"? Known keys: name, "
+      "base, placement, handoff, shared, room, overlong, cut_field, api, stages, tools, flow");
   EXPECT_THAT(FaultOf("base: b\nstages:\n  - name: a\n    start: x\n    max_token: 3\n"),
               HasSubstr("dir/c.yaml:5: unknown key \"stages[0].max_token\", did you mean "
                         "\"max_tokens\"?"));

@@ -114,7 +114,7 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
   void Write(std::string_view bytes) override;
   void EndStream() override;
   void OnClose(std::function<void()> callback) override {
-    if (state_ == State::kClosed) return callback();
+    if (state_ == State::kClosed && callback) return callback();
     on_close_ = std::move(callback);
   }
 
@@ -389,7 +389,12 @@ void Connection::Close() {
   stream_.close();
 }
 
-Server::~Server() = default;
+// A request's answer and its connection hold each other while it is answered.
+Server::~Server() {
+  std::vector<std::shared_ptr<Connection>> open;
+  for (Connection* connection : connections_) open.push_back(connection->shared_from_this());
+  for (const std::shared_ptr<Connection>& connection : open) connection->OnClose(nullptr);
+}
 
 Status Server::Open() {
   Error error;
