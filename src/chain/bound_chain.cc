@@ -215,10 +215,20 @@ int64_t BoundChain::WorstCaseEnd(const Plan& plan, const InputTokens& inputs,
 int64_t BoundChain::MostPages(const PreparedRecord& prepared,
                               std::span<const OutputOptions> outputs, int64_t page_tokens) const {
   const auto pages = [&](int64_t tokens) { return (tokens + page_tokens - 1) / page_tokens; };
-  // The positions bound what is held: once as a line, at a text hand-off once more what is read
-  // again; rooms hold an input a stage; each segment's last page may be nearly empty.
+  // The positions bound what is held: a line for all stages that read KV, one for the cache that a
+  // text hand-off makes anew, one for each stage that keeps a cache of its own; rooms hold an input
+  // a stage; each segment's last page may be nearly empty.
   const int64_t stage_count = std::ssize(spec_.stages);
-  const int64_t bound = 2 * pages(base_.config().max_positions) + std::ssize(plan_.segments) +
+  bool kv = false, text = false;
+  std::vector<char> cached(spec_.stages.size(), 0);
+  for (const PlanStep& step : plan_.steps) {
+    if (step.stage < 0) continue;
+    kv = kv || step.handoff == Handoff::kKv;
+    text = text || step.handoff == Handoff::kText;
+    if (step.handoff == Handoff::kTextCached) cached[step.stage] = 1;
+  }
+  const int64_t lines = 1 + (kv ? 1 : 0) + (text ? 1 : 0) + std::ranges::count(cached, 1);
+  const int64_t bound = lines * pages(base_.config().max_positions) + std::ssize(plan_.segments) +
                         stage_count * pages(plan_.room);
   // What tools find has any length, and so has a text of broken characters that is read again.
   const bool reads_text = std::ranges::any_of(

@@ -128,11 +128,12 @@ void Api::Answer(const Call& call, HttpResponse response) {
   call.exchange->Respond(std::move(response));
 }
 
-void Api::Refuse(const Call& call, const ApiError& error) {
+void Api::Refuse(const Call& call, const ApiError& error, const std::string& allow) {
   metrics_.RequestRejected(error.http_status);
   log_.Write("warning", "refused",
              {{"id", call.id}, {"route", call.route}, {"status", error.http_status}});
   HttpResponse response = ErrorResponse(error);
+  if (!allow.empty()) response.headers.emplace_back("Allow", allow);
   if (error.http_status == 503) response.headers.emplace_back("Retry-After", "5");
   if (error.http_status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   Answer(call, std::move(response));
@@ -177,7 +178,7 @@ void Api::Handle(HttpRequest request, const std::shared_ptr<HttpExchange>& excha
   if (match == nullptr && !allowed.empty()) {
     ApiError error = NotThere("want the method " + allowed);
     error.http_status = 405;
-    return Refuse(call, error);
+    return Refuse(call, error, allowed);
   }
   if (match == nullptr) return Refuse(call, NotThere("there is nothing at this path"));
   if (!match->open && !HasKey(call.request)) {

@@ -56,7 +56,8 @@ class Api {
 
   bool HasKey(const HttpRequest& request) const;
   void Answer(const Call& call, HttpResponse response);
-  void Refuse(const Call& call, const ApiError& error);
+  // allow: the methods that the path has, where it has another.
+  void Refuse(const Call& call, const ApiError& error, const std::string& allow = {});
   const ServedModel* FindModel(const Call& call, const std::string& id);
   GenerationContext ContextOf(const Call& call);
   void Generate(Call& call, bool chat);

@@ -51,6 +51,8 @@ ChainSpec StageAlone(const ChainSpec& chain, int stage, const std::string& name)
   spec.stages = {chain.stages[stage]};
   StageSpec& alone = spec.stages.front();
   alone.input.clear();
+  // An output without a start token follows what saw its prompt: not the shared input.
+  if (alone.start.empty()) std::swap(spec.shared, alone.input);
   alone.input_first = false;
   alone.reads.reset();
   alone.handoff.reset();

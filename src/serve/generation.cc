@@ -29,11 +29,13 @@ const char* OpenAiName(FinishReason reason) {
 // What both kinds of request do: submit runs, take their events, end once.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
-  Generation(const GenerationContext& context, const ServedModel& model, std::string id,
-             std::shared_ptr<HttpExchange> exchange)
+  // `prefix`: of the id within the answer.
+  Generation(const GenerationContext& context, const ServedModel& model, const char* prefix,
+             const std::string& id, std::shared_ptr<HttpExchange> exchange)
       : context_(context),
         model_(model),
-        id_(std::move(id)),
+        request_id_(id),
+        id_(prefix + id),
         exchange_(std::move(exchange)),
         deadline_(begin_ + context.max_time) {
     facts_.model = model.id();
@@ -44,8 +46,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   virtual void OnEvent(size_t run, RunEvent event) = 0;
 
   // An order for a record, or the fault of the request.
-  Result<std::unique_ptr<RunOrder>> Order(std::vector<RecordField> fields, int64_t number,
-                                          Handoff handoff, const SamplingRequest& sampling) {
+  Result<std::unique_ptr<RunOrder>> Order(std::vector<RecordField> fields, Handoff handoff,
+                                          const SamplingRequest& sampling) {
     const BoundChain* chain = model_.ChainWith(handoff);
     if (chain == nullptr) {
       return InvalidArgument("handoff: " + std::string(NameOf(handoff)) +
@@ -54,7 +56,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     auto order = std::make_unique<RunOrder>();
     order->chain = chain;
     order->tools = &model_.tools();
-    order->record.number = number;
+    order->record.number = 1;
     order->record.fields = std::move(fields);
     order->outputs = chain->Outputs();
     RETURN_IF_ERROR(sampling.ApplyTo(model_.answer_stage(), &order->outputs));
@@ -123,6 +125,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
       exchange_->EndStream();
     } else {
       HttpResponse response = ErrorResponse(error);
+      response.headers.emplace_back("X-Request-Id", request_id_);
       if (error.http_status == 429 || error.http_status == 503) {
         response.headers.emplace_back("Retry-After",
                                       std::to_string(context_.retry_after_seconds()));
@@ -139,12 +142,13 @@ class Generation : public std::enable_shared_from_this<Generation> {
                             .content_type = "text/event-stream; charset=utf-8",
                             .headers = {{"Cache-Control", "no-cache"},
                                         {"X-Accel-Buffering", "no"},
-                                        {"X-Request-Id", id_}},
+                                        {"X-Request-Id", request_id_}},
                             .body = {}});
   }
 
   void Respond(const ordered_json& body) {
-    exchange_->Respond({.status = 200, .headers = {{"X-Request-Id", id_}}, .body = JsonLine(body)});
+    exchange_->Respond(
+        {.status = 200, .headers = {{"X-Request-Id", request_id_}}, .body = JsonLine(body)});
   }
 
   void End(const char* reason, int http_status) {
@@ -185,7 +189,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   const GenerationContext context_;
   const ServedModel& model_;
-  const std::string id_;
+  const std::string request_id_, id_;
   const std::shared_ptr<HttpExchange> exchange_;
   const Clock::time_point begin_ = Clock::now();
   const Clock::time_point deadline_;
@@ -203,7 +207,7 @@ class Completion final : public Generation {
  public:
   Completion(const GenerationContext& context, const ServedModel& model, GenerationRequest request,
              bool chat, const std::string& id, std::shared_ptr<HttpExchange> exchange)
-      : Generation(context, model, (chat ? "chatcmpl-" : "cmpl-") + id, std::move(exchange)),
+      : Generation(context, model, chat ? "chatcmpl-" : "cmpl-", id, std::move(exchange)),
         request_(std::move(request)),
         chat_(chat),
         created_(UnixSeconds()) {}
@@ -214,16 +218,19 @@ class Completion final : public Generation {
     const Handoff handoff = request_.handoff.value_or(model_.handoff());
     std::vector<std::unique_ptr<RunOrder>> orders;
     for (const std::vector<RecordField>& fields : *records) {
+      Result<std::unique_ptr<RunOrder>> order = Order(fields, handoff, request_.sampling);
+      if (!order.ok()) return EndWith(order.status());
+      std::vector<TokenId> prompt_tokens = (*order)->prepared.inputs.shared;
+      for (const std::vector<TokenId>& own : (*order)->prepared.inputs.own) {
+        prompt_tokens.insert(prompt_tokens.end(), own.begin(), own.end());
+      }
+      // A prompt's answers differ in their draws alone.
       for (int64_t k = 0; k < request_.n; ++k) {
-        Result<std::unique_ptr<RunOrder>> order = Order(fields, 1 + k, handoff, request_.sampling);
-        if (!order.ok()) return EndWith(order.status());
         Choice& choice = choices_.emplace_back();
         choice.first_of_prompt = k == 0;
-        choice.prompt_tokens = (*order)->prepared.inputs.shared;
-        for (const std::vector<TokenId>& own : (*order)->prepared.inputs.own) {
-          choice.prompt_tokens.insert(choice.prompt_tokens.end(), own.begin(), own.end());
-        }
-        orders.push_back(std::move(order).value());
+        choice.prompt_tokens = prompt_tokens;
+        orders.push_back(std::make_unique<RunOrder>(**order));
+        orders.back()->record.number = 1 + k;
       }
     }
     if (!Submit(std::move(orders)) || !request_.stream) return;
@@ -443,13 +450,12 @@ class ChainRunExchange final : public Generation {
   ChainRunExchange(const GenerationContext& context, const ServedModel& model,
                    ChainRunRequest request, const std::string& id,
                    std::shared_ptr<HttpExchange> exchange)
-      : Generation(context, model, "run-" + id, std::move(exchange)),
-        request_(std::move(request)) {}
+      : Generation(context, model, "run-", id, std::move(exchange)), request_(std::move(request)) {}
 
   void Start() {
     const Handoff handoff = request_.handoff.value_or(model_.handoff());
     std::vector<std::unique_ptr<RunOrder>> orders;
-    Result<std::unique_ptr<RunOrder>> order = Order(request_.fields, 1, handoff, request_.sampling);
+    Result<std::unique_ptr<RunOrder>> order = Order(request_.fields, handoff, request_.sampling);
     if (!order.ok()) return EndWith(order.status());
     chain_ = (*order)->chain;
     orders.push_back(std::move(order).value());

@@ -166,16 +166,24 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
 void Connection::ReadHead() {
   state_ = State::kReading;
   began_ = buffer_.size() > 0;
+  head_only_ = false;
+  version_ = 11;
   parser_.emplace();
   parser_->header_limit(static_cast<uint32_t>(server_.options().max_header_bytes));
   parser_->body_limit(static_cast<uint64_t>(server_.options().max_body_bytes));
   stream_.expires_after(server_.options().read_timeout);
-  http::async_read_header(stream_, buffer_, *parser_,
-                          [self = shared_from_this()](const Error& error, size_t) {
-                            if (error) return self->OnRead(error);
-                            self->began_ = true;
-                            self->ReadBody();
-                          });
+  http::async_read_header(
+      stream_, buffer_, *parser_, [self = shared_from_this()](const Error& error, size_t) {
+        if (error) return self->OnRead(error);
+        self->began_ = true;
+        // Where a body ends must not be a matter of opinion.
+        const auto& head = self->parser_->get();
+        const bool coded = head.count(http::field::transfer_encoding) > 0;
+        if (coded && !beast::iequals(head[http::field::transfer_encoding], "chunked")) {
+          return self->Fail(400, "want no transfer coding but chunked");
+        }
+        self->ReadBody();
+      });
 }
 
 void Connection::ReadBody() {
@@ -241,18 +249,19 @@ void Connection::Handle() {
 void Connection::Watch() {
   if (watching_ || buffer_.size() > kMaxPipelined) return;
   watching_ = true;
-  stream_.async_read_some(buffer_.prepare(4096), [self = shared_from_this()](const Error& error,
-                                                                             size_t count) {
-    self->watching_ = false;
-    self->buffer_.commit(count);
-    if (self->state_ == State::kClosed) return;
-    if (self->read_next_) {
-      self->read_next_ = false;
-      return error && error != asio::error::operation_aborted ? self->Close() : self->ReadHead();
-    }
-    if (error) return self->GoneAway();
-    self->Watch();
-  });
+  stream_.async_read_some(
+      buffer_.prepare(4096), [self = shared_from_this()](const Error& error, size_t count) {
+        self->watching_ = false;
+        self->buffer_.commit(count);
+        if (self->state_ == State::kClosed) return;
+        if (self->read_next_) {
+          self->read_next_ = false;
+          const bool gone = error && error != asio::error::operation_aborted;
+          return gone || self->server_.draining() ? self->Close() : self->ReadHead();
+        }
+        if (error) return self->GoneAway();
+        self->Watch();
+      });
 }
 
 http::response<http::string_body> Connection::Message(HttpResponse response) const {
@@ -304,6 +313,8 @@ void Connection::BeginStream(HttpResponse head) {
 
 void Connection::Write(std::string_view bytes) {
   if (state_ != State::kStreaming || stream_ended_ || bytes.empty()) return;
+  // A client that does not read costs nobody else anything.
+  if (std::ssize(unsent_) > server_.options().max_unsent_bytes) return GoneAway();
   if (version_ >= 11) {
     char size[24];
     std::snprintf(size, sizeof(size), "%zx\r\n", bytes.size());
@@ -313,8 +324,6 @@ void Connection::Write(std::string_view bytes) {
   } else {
     unsent_ += bytes;
   }
-  // A client that does not read costs nobody else anything.
-  if (std::ssize(unsent_) > server_.options().max_unsent_bytes) return GoneAway();
   WriteNext();
 }
 
@@ -425,6 +434,7 @@ void Server::Accept() {
       });
       return;
     }
+    Accept();
     Error ignored;
     socket.set_option(Tcp::no_delay(true), ignored);
     const auto connection = std::make_shared<Connection>(*this, std::move(socket));
@@ -433,7 +443,6 @@ void Server::Accept() {
     } else {
       connection->Start();
     }
-    Accept();
   });
 }
 

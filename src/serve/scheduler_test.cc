@@ -159,7 +159,7 @@ TEST_F(SchedulerTest, CancelledAtAnyTimeARunLeavesNoPage) {
 
 TEST_F(SchedulerTest, WhatIsAdmittedFinishesHoweverFewPagesThereAre) {
   const std::vector<Record> records = Records();
-  for (const Handoff handoff : {Handoff::kKv, Handoff::kText}) {
+  for (const Handoff handoff : {Handoff::kKv, Handoff::kText, Handoff::kTextCached}) {
     const Served served(*base_, ServedSpec(handoff, true));
     int64_t most = 0;
     for (const Record& record : records) {

@@ -96,6 +96,11 @@ class HostileTest(unittest.TestCase):
         for head in (b"Content-Length: -1", b"Content-Length: 99999999999999999999",
                      b"Transfer-Encoding: chunked\r\nContent-Length: 3"):
             self.assertIn(b" 400 ", self.raw(b"POST /tokenize HTTP/1.1\r\n" + head + b"\r\n\r\n{}"))
+        for coding in (b"gzip", b"identity", b"chunked, identity"):
+            answer = self.raw(b"POST /tokenize HTTP/1.1\r\nTransfer-Encoding: " + coding +
+                              b"\r\n\r\nGET /health HTTP/1.1\r\n\r\n")
+            self.assertEqual(answer.count(b"HTTP/1.1 "), 1, "the body is no request")
+            self.assertIn(b" 400 ", answer)
         self.assertIn(b" 400 ", self.raw(b"POST /tokenize HTTP/1.1\r\nTransfer-Encoding: chunked"
                                          b"\r\n\r\nzz\r\n"))
         self.raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc" + bytes(200))

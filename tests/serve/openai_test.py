@@ -140,6 +140,17 @@ class OpenAiTest(unittest.TestCase):
                                                extra_body=LONG)
         self.assertEqual("".join(part.choices[0].text for part in parts), cut.choices[0].text)
 
+    def test_a_chain_whose_stage_has_no_start_token_is_served_too(self):
+        chain = CHAIN.parent / "rag.yaml"
+        with Server(chains={"rag": chain}) as server:
+            status, _, text = server.request(
+                "POST", "/v1/completions", {"model": "rag/answer", "prompt": PROMPT})
+            self.assertEqual(status, 200, text)
+            record = {key: self.records[0][key] for key in ("I_ALL", "I_A")}
+            answer = json.loads(server.request(
+                "POST", "/v1/chains/rag/run", {"fields": record})[2])
+            self.assertEqual(answer["text"], run_chain(chain, self.records[:1])[0]["text"])
+
     def test_a_stage_alone_is_a_model(self):
         answer = self.client.completions.create(model="qa/answer", prompt="Question: Who is it?",
                                                 max_tokens=4)
