@@ -41,7 +41,6 @@ class Api {
   // No new runs: /ready says 503, and what would run is answered so.
   void Drain() { draining_ = true; }
   int64_t running() const { return running_; }  // requests
-  ServeMetrics& metrics() { return metrics_; }
 
  private:
   struct Call;

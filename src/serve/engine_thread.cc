@@ -63,14 +63,6 @@ void EngineThread::Cancel(uint64_t id) {
   wake_.notify_one();
 }
 
-void EngineThread::EndAll(const Status& status) {
-  {
-    std::lock_guard lock(mutex_);
-    end_all_ = status;
-  }
-  wake_.notify_one();
-}
-
 void EngineThread::DropIdleSegments() {
   {
     std::lock_guard lock(mutex_);
@@ -91,24 +83,20 @@ void EngineThread::Run() {
   while (true) {
     std::vector<std::pair<uint64_t, std::unique_ptr<RunOrder>>> added;
     std::vector<uint64_t> cancelled;
-    Status end_all;
     bool drop_idle = false;
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] {
-        return busy || stop_ || drop_idle_ || !added_.empty() || !cancelled_.empty() ||
-               !end_all_.ok();
+        return busy || stop_ || drop_idle_ || !added_.empty() || !cancelled_.empty();
       });
       if (stop_) return;
       added.swap(added_);
       cancelled.swap(cancelled_);
-      std::swap(end_all, end_all_);
       std::swap(drop_idle, drop_idle_);
       stats_.waiting += std::ssize(added);  // until the step has told
     }
     for (auto& [id, order] : added) scheduler_.Add(id, std::move(order));
     for (const uint64_t id : cancelled) scheduler_.Cancel(id);
-    if (!end_all.ok()) scheduler_.EndAll(end_all);
     if (drop_idle) scheduler_.DropIdleSegments();
     busy = scheduler_.Step();
     std::lock_guard lock(mutex_);

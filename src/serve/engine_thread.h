@@ -38,8 +38,6 @@ class EngineThread {
   Result<std::vector<uint64_t>> Submit(std::vector<std::unique_ptr<RunOrder>> orders);
   // Its pages are free before the thread's next step; events may still come until then.
   void Cancel(uint64_t id);
-  // Everything ends with this fault.
-  void EndAll(const Status& status);
   int64_t page_tokens() const { return page_tokens_; }
   // As of the last step.
   SchedulerStats stats() const;
@@ -57,7 +55,6 @@ class EngineThread {
   std::condition_variable wake_;
   std::vector<std::pair<uint64_t, std::unique_ptr<RunOrder>>> added_;
   std::vector<uint64_t> cancelled_;
-  Status end_all_;
   bool drop_idle_ = false;
   bool stop_ = false;
   uint64_t next_id_ = 1;

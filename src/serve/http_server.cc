@@ -228,9 +228,7 @@ void Connection::Handle() {
   HttpRequest request;
   request.method = std::string(message.method_string());
   const std::string target(message.target());
-  const size_t question = target.find('?');
-  request.path = target.substr(0, question);
-  if (question != std::string::npos) request.query = target.substr(question + 1);
+  request.path = target.substr(0, target.find('?'));
   for (const auto& field : message) {
     request.headers.emplace_back(Lower(field.name_string()), std::string(field.value()));
   }

@@ -17,8 +17,7 @@ namespace onepass {
 
 struct HttpRequest {
   std::string method;
-  std::string path;                                          // without the query
-  std::string query;                                         // behind "?"
+  std::string path;                                          // without what stands behind "?"
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;
 

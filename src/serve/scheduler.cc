@@ -121,16 +121,6 @@ void Scheduler::Cancel(uint64_t id) {
   });
 }
 
-void Scheduler::EndAll(const Status& status) {
-  for (const std::unique_ptr<Running>& run : running_) End(*run, status);
-  running_.clear();
-  for (Waiting& waiting : std::exchange(waiting_, {})) {
-    RunEvent event;
-    event.result.status = status;
-    Tell(*waiting.order, std::move(event));
-  }
-}
-
 // What a run was promised, and what it had begun to write for all.
 void Scheduler::Release(const Running& run) {
   pages_promised_ -= run.order->most_pages;

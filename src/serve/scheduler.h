@@ -11,7 +11,6 @@
 #include <list>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -99,8 +98,6 @@ class Scheduler {
   void Add(uint64_t id, std::unique_ptr<RunOrder> order);
   // Its pages are free when this returns; no event follows. Unknown ids are ignored.
   void Cancel(uint64_t id);
-  // Everything that runs or waits ends with this fault.
-  void EndAll(const Status& status);
   // Admits what fits, and runs one forward call. False: nothing was there to do.
   bool Step();
 

@@ -37,7 +37,6 @@ class SegmentIndex {
 
   // Of segments that nobody else holds.
   int64_t idle_pages() const;
-  int64_t size() const { return static_cast<int64_t>(entries_.size()); }
 
  private:
   std::unordered_map<uint64_t, Entry> entries_;
