@@ -58,8 +58,10 @@ class Way {
 
   const std::string& name() const { return name_; }
   virtual HttpCall Call(size_t record, int part, const std::string& answer) = 0;
-  // Whether these bytes, behind `seen` earlier ones of the call, begin the answer.
+  // Whether what came of a call so far holds the answer's begin; whether a call's whole body does
+  // not break off.
   virtual bool BeginsAnswer(int part, const std::string& seen) const = 0;
+  virtual bool IsWhole(const std::string& body) const = 0;
 
  private:
   std::string name_;
@@ -91,6 +93,9 @@ class OnepassWay : public Way {
       ++at;
     }
     return seen.find("event: token", at) != std::string::npos;
+  }
+  bool IsWhole(const std::string& body) const override {
+    return body.find("event: finished") != std::string::npos;
   }
 
  private:
@@ -136,6 +141,10 @@ class LlamaCppWay : public Way {
   }
   bool BeginsAnswer(int part, const std::string& seen) const override {
     return part == 1 && seen.find("data: ") != std::string::npos;
+  }
+  bool IsWhole(const std::string& body) const override {
+    return body.find("\"content\"") != std::string::npos &&
+           body.find("\"error\"") == std::string::npos;
   }
 
  private:
@@ -264,10 +273,12 @@ class ServeBench {
   std::vector<Loaded> Load(Way& way, const std::vector<double>& begins) {
     std::vector<double> first(begins.size(), -1);
     std::vector<std::string> seen(begins.size());
+    std::vector<char> whole(begins.size(), 0);
     const std::vector<LoadedRequest> requests =
         RunLoad(begins,
                 {.call =
                      [&](size_t request, int part, const std::string& answer) {
+                       if (part > 0) whole[request] = way.IsWhole(answer);
                        seen[request].clear();
                        return way.Call(request + offset_, part, answer);
                      },
@@ -281,7 +292,7 @@ class ServeBench {
     offset_ += begins.size();
     std::vector<Loaded> loaded;
     for (size_t i = 0; i < requests.size(); ++i) {
-      loaded.push_back({.request = requests[i], .first_token = first[i]});
+      loaded.push_back({.request = requests[i], .first_token = whole[i] != 0 ? first[i] : -1});
     }
     return loaded;
   }

@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "core/hash.h"
+
 namespace onepass {
 namespace {
 
@@ -91,6 +93,11 @@ Scheduler::Scheduler(Base& base, const SchedulerOptions& options)
 
 Scheduler::~Scheduler() = default;
 
+// What the index knows a request's segment by: segments of different stages are never shared.
+uint64_t Scheduler::KeyOf(const PrefillRequest& request) const {
+  return HashCombine(engine_.HashOf(request), static_cast<uint64_t>(request.provenance.stage));
+}
+
 void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
   ONEPASS_CHECK(CanHold(order->most_pages), "a run that no pool of this size holds");
   Waiting& waiting = waiting_.emplace_back();
@@ -106,7 +113,7 @@ void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
     request.start_position = segment.offset;
     request.provenance = {.kind = segment.kind, .stage = segment.stage};
     request.added = order->chain->AddedTokensOf(-1);
-    waiting.shared_hash = engine_.HashOf(request);
+    waiting.shared_hash = KeyOf(request);
     break;
   }
   waiting.order = std::move(order);
@@ -198,7 +205,7 @@ void Scheduler::WantFrontPrompts(Running& run) {
     Running::Input& input = run.inputs.emplace_back();
     input.id = id;
     input.request = chain.FrontPrompt(id);
-    input.index_hash = engine_.HashOf(input.request);
+    input.index_hash = KeyOf(input.request);
   }
 }
 
@@ -210,7 +217,7 @@ Status Scheduler::WantGroup(Running& run) {
     input.id = prefill.id;
     input.request = std::move(prefill.request);
     if (input.request.provenance.kind == SegmentKind::kSharedInput) {
-      input.index_hash = engine_.HashOf(input.request);
+      input.index_hash = KeyOf(input.request);
     }
   }
   return Status::Ok();

@@ -109,6 +109,7 @@ class Scheduler {
   struct Running;
   struct Waiting;
 
+  uint64_t KeyOf(const PrefillRequest& request) const;
   void Admit();
   void EndLate();
   void Advance(Running& run);
