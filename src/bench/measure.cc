@@ -51,6 +51,13 @@ Spread SpreadOf(std::vector<double> values) {
   return {.median = median, .low = values.front(), .high = values.back()};
 }
 
+double QuantileOf(const std::vector<double>& sorted, double share) {
+  const double place = share * (static_cast<double>(sorted.size()) - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (place - static_cast<double>(below)) * (sorted[above] - sorted[below]);
+}
+
 Summary SummaryOf(std::vector<double> values) {
   ONEPASS_CHECK(!values.empty(), "the summary of nothing");
   std::sort(values.begin(), values.end());
@@ -58,18 +65,11 @@ Summary SummaryOf(std::vector<double> values) {
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
   double squares = 0;
   for (const double value : values) squares += (value - mean) * (value - mean);
-  const auto quantile = [&](double part) {
-    const double place = part * (count - 1);
-    const auto below = static_cast<size_t>(place);
-    const size_t above = std::min(below + 1, values.size() - 1);
-    const double share = place - static_cast<double>(below);
-    return values[below] + share * (values[above] - values[below]);
-  };
   return {.mean = mean,
           .deviation = values.size() < 2 ? 0 : std::sqrt(squares / (count - 1)),
-          .tenth = quantile(0.1),
-          .median = quantile(0.5),
-          .ninetieth = quantile(0.9)};
+          .tenth = QuantileOf(values, 0.1),
+          .median = QuantileOf(values, 0.5),
+          .ninetieth = QuantileOf(values, 0.9)};
 }
 
 }  // namespace onepass

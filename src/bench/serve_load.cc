@@ -23,15 +23,6 @@ using nlohmann::json;
 constexpr double kTimeoutSeconds = 300;
 constexpr size_t kMaxRecords = 200;
 
-// A value between two of the sorted ones, in proportion.
-double Percentile(const std::vector<double>& sorted, double share) {
-  if (sorted.empty()) return 0;
-  const double at = share * static_cast<double>(sorted.size() - 1);
-  const size_t low = static_cast<size_t>(at);
-  const size_t high = std::min(low + 1, sorted.size() - 1);
-  return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
-}
-
 // A template with a record's fields filled in; `text` stands for {text}.
 Result<std::string> Filled(const std::string& text_template, const Record& record,
                            const std::string& text = {}) {
@@ -385,7 +376,7 @@ class ServeBench {
         for (std::vector<double>* times : {&measured.latencies, &measured.first_tokens}) {
           std::ranges::sort(*times);
           for (const double share : {0.5, 0.9, 0.99}) {
-            row.emplace_back(Percentile(*times, share) * 1e3);
+            row.emplace_back(times->empty() ? 0.0 : QuantileOf(*times, share) * 1e3);
           }
         }
         report.rows.push_back(std::move(row));

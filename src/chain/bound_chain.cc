@@ -73,6 +73,7 @@ Status BoundChain::Init() {
   ASSIGN_OR_RETURN(plan_, CompilePlan(spec_, PromptLengths()));
   for (const PlanStep& step : plan_.steps) groups_.push_back(IndependentGroups(plan_, step));
   fit_plans_.push_back(plan_);
+  if (spec_.overlong != Overlong::kCut) return Status::Ok();
   for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
     ChainSpec other = spec_;
     other.SetHandoff(handoff);
@@ -212,13 +213,11 @@ int64_t BoundChain::WorstCaseEnd(const Plan& plan, const InputTokens& inputs,
   return EndOfPlan(plan, MostTokens(plan, 1, inputs, outputs));
 }
 
-int64_t BoundChain::MostPages(const PreparedRecord& prepared,
-                              std::span<const OutputOptions> outputs, int64_t page_tokens) const {
+int64_t BoundChain::PagesOfPositions(int64_t page_tokens) const {
   const auto pages = [&](int64_t tokens) { return (tokens + page_tokens - 1) / page_tokens; };
-  // The positions bound what is held: a line for all stages that read KV, one for the cache that a
-  // text hand-off makes anew, one for each stage that keeps a cache of its own; rooms hold an input
-  // a stage; each segment's last page may be nearly empty.
-  const int64_t stage_count = std::ssize(spec_.stages);
+  // A line of positions for all stages that read KV, one for the cache that a text hand-off makes
+  // anew, one for each stage that keeps a cache of its own, and one to spare; rooms hold an input a
+  // stage; each segment's last page may be nearly empty.
   bool kv = false, text = false;
   std::vector<char> cached(spec_.stages.size(), 0);
   for (const PlanStep& step : plan_.steps) {
@@ -228,8 +227,13 @@ int64_t BoundChain::MostPages(const PreparedRecord& prepared,
     if (step.handoff == Handoff::kTextCached) cached[step.stage] = 1;
   }
   const int64_t lines = 1 + (kv ? 1 : 0) + (text ? 1 : 0) + std::ranges::count(cached, 1);
-  const int64_t bound = lines * pages(base_.config().max_positions) + std::ssize(plan_.segments) +
-                        stage_count * pages(plan_.room);
+  return lines * pages(base_.config().max_positions) + std::ssize(plan_.segments) +
+         std::ssize(spec_.stages) * pages(plan_.room);
+}
+
+int64_t BoundChain::MostPages(const PreparedRecord& prepared,
+                              std::span<const OutputOptions> outputs, int64_t page_tokens) const {
+  const int64_t bound = PagesOfPositions(page_tokens);
   // What tools find has any length, and so has a text of broken characters that is read again.
   const bool reads_text = std::ranges::any_of(
       plan_.segments, [](const PlannedSegment& segment) { return !segment.text_of.empty(); });
@@ -256,7 +260,7 @@ Status BoundChain::FitContext(const Record& whole_record, std::span<const Output
   const int64_t context = base_.config().max_positions;
   // A cut is the same whatever the hand-off, so that policies are compared on the same inputs.
   const bool cut = spec_.overlong == Overlong::kCut;
-  std::span<const Plan> plans(fit_plans_.data(), cut ? fit_plans_.size() : 1);
+  std::span<const Plan> plans = fit_plans_;
   const auto fits_all = [&](const InputTokens& inputs) {
     return ExcessOfRoom(inputs) == 0 && std::ranges::all_of(plans, [&](const Plan& plan) {
              return WorstCaseEnd(plan, inputs, outputs) <= context;

@@ -74,7 +74,10 @@ class BoundChain {
   // `outputs`: by stage. kInvalidArgument: a field that is missing, too many tokens.
   Result<PreparedRecord> Prepare(const Record& record,
                                  std::span<const OutputOptions> outputs) const;
-  // Most KV that the record holds at once, in pages, whatever it says; in pages of so many tokens.
+  // Most KV that any record can hold at once, its front prompts included: what the context's
+  // positions allow, in pages of so many tokens.
+  int64_t PagesOfPositions(int64_t page_tokens) const;
+  // The same of this record, whatever it says.
   int64_t MostPages(const PreparedRecord& prepared, std::span<const OutputOptions> outputs,
                     int64_t page_tokens) const;
   // Names of the record's fields that the templates use, in the order of their first use.
@@ -101,7 +104,8 @@ class BoundChain {
   ChainPrompts prompts_;
   Plan plan_;
   std::vector<std::vector<std::vector<int>>> groups_;  // by step
-  std::vector<Plan> fit_plans_;  // of every hand-off, and plan_: a cut record fits them all
+  // plan_; where records are cut also those of every hand-off: a cut record fits them all.
+  std::vector<Plan> fit_plans_;
   std::optional<ChainVocabulary> vocabulary_;
   std::optional<ChainTemplates> templates_;
   Buffer<float> added_embedding_;  // [N, C], of all stages' added tokens

@@ -107,8 +107,7 @@ Status ChainRun::BeginStep(int64_t most_output_tokens) {
                            " positions (" + std::string(config.LimitOfPositions()) + "), found " +
                            std::to_string(end));
   }
-  const std::vector<int>& writes = planned_step().writes;
-  const int last = writes.size() < 2 ? -1 : writes.end()[-2];
+  const int last = plan.LastInputOf(step_);
   if (spec.start.empty() && plan.segments[last].kind != SegmentKind::kPrompt &&
       tokens_[last].empty()) {
     return InvalidArgument(where +
@@ -125,8 +124,7 @@ Status ChainRun::BeginStep(int64_t most_output_tokens) {
 Result<std::vector<PlannedPrefill>> ChainRun::Prefills(int group) {
   const Plan& plan = chain_.plan();
   const int stage = planned_step().stage;
-  const std::vector<int>& writes = planned_step().writes;
-  const int last = writes.size() < 2 ? -1 : writes.end()[-2];
+  const int last = plan.LastInputOf(step_);
   const bool want_logits = chain_.templates().StartTokens(stage).empty();
   std::vector<PlannedPrefill> prefills;
   for (const int id : chain_.GroupsOf(step_)[group]) {
@@ -149,14 +147,14 @@ Result<std::vector<PlannedPrefill>> ChainRun::Prefills(int group) {
   return prefills;
 }
 
-void ChainRun::Hold(int id, const SegmentRef& segment, std::vector<float> logits) {
+void ChainRun::TakeShared(int id, const SegmentRef& segment, std::vector<float> logits) {
   written_[id] = {segment, segment->provenance().content_hash, segment->token_count()};
   if (!logits.empty()) first_logits_ = std::move(logits);
   stage_result().prefill_ms = Milliseconds(Clock::now() - prefill_begin_);
 }
 
 void ChainRun::TakePrefilled(int id, PrefillRequest& request) {
-  Hold(id, request.segment, std::move(request.logits));
+  TakeShared(id, request.segment, std::move(request.logits));
   worked_at_[id] = step_;
   const int64_t count = written_[id].token_count;
   stage_result().tokens_computed += count;
@@ -166,10 +164,6 @@ void ChainRun::TakePrefilled(int id, PrefillRequest& request) {
   const PlannedSegment& planned = chain_.plan().segments[id];
   const bool new_input = planned.has_input() && !planned.before_shared;
   if (new_input) stage_result().tokens_recomputed -= std::ssize(prepared_.inputs.own[step_]);
-}
-
-void ChainRun::TakeShared(int id, const SegmentRef& segment, std::vector<float> logits) {
-  Hold(id, segment, std::move(logits));
 }
 
 // What the output attends to and no work of this step wrote.

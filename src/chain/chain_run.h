@@ -99,7 +99,6 @@ class ChainRun {
   StageResult& stage_result() { return result_.stages.back(); }
   Status BeginStep(int64_t most_output_tokens);
   int64_t StartPosition(int id) const;
-  void Hold(int id, const SegmentRef& segment, std::vector<float> logits);
   void CountReused();
 
   const BoundChain& chain_;

@@ -68,6 +68,10 @@ struct Plan {
 
   int step_count() const { return static_cast<int>(steps.size()); }
   int OutputOf(int step) const { return steps[step].writes.back(); }
+  // What a step writes just before its output; -1: nothing.
+  int LastInputOf(int step) const {
+    return steps[step].writes.size() < 2 ? -1 : steps[step].writes.end()[-2];
+  }
   // Whether it says again what a record's earlier step has written, part of it at least (its own
   // input, if it has one, may be new).
   bool Recomputes(int id) const;

@@ -12,8 +12,6 @@ namespace {
 // once.
 constexpr int64_t kMaxPages = int64_t{1} << 20;
 
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 }  // namespace
 
 // A record of a batch. A fault is its own.
@@ -75,17 +73,9 @@ Status ChainRunner::Init(const ChainSpec& spec, ChainPrompts prompts) {
   return Status::Ok();
 }
 
-// A record holds at most its line of positions and, at a text hand-off, once more what is read
-// again.
 void ChainRunner::MakePool() {
   const KvLayout layout = base_.config().Layout(options_.page_tokens, options_.kv_dtype);
-  int64_t prompt_tokens = 0;
-  for (const int64_t length : PromptLengths()) {
-    prompt_tokens += RoundUp(length, options_.page_tokens);
-  }
-  const int64_t pages_a_record =
-      2 * (base_.config().max_positions / options_.page_tokens + 1) + std::ssize(plan().segments);
-  int64_t page_count = options_.batch * pages_a_record + prompt_tokens / options_.page_tokens;
+  int64_t page_count = options_.batch * chain_->PagesOfPositions(options_.page_tokens);
   // Both a base's context and a batch may be large: what a batch then cannot have is a record's
   // own fault, "kv pages".
   page_count = std::min(page_count, kMaxPages);
@@ -110,62 +100,64 @@ void ChainRunner::ShareFrontPrompts(ChainRun* run) const {
   }
 }
 
-Status ChainRunner::PrefillStep(int step, std::span<Job*> jobs) {
+Status ChainRunner::PrefillStep(int step, std::span<ChainRun* const> runs) {
   const PlanStep& planned = plan().steps[step];
   if (options_.cold && planned.run == 0) {
     for (int id = 0; id < std::ssize(plan().segments); ++id) {
       if (!plan().OutlivesRecords(id) || plan().segments[id].stage != planned.stage) continue;
       ASSIGN_OR_RETURN(const WrittenSegment prompt, WriteFrontPrompt(id));
-      for (Job* job : jobs) job->run.SetFrontPrompt(id, prompt, /*own_work=*/true);
-      jobs.front()->run.CountFrontPrompt(id);
+      for (ChainRun* run : runs) run->SetFrontPrompt(id, prompt, /*own_work=*/true);
+      runs.front()->CountFrontPrompt(id);
     }
   }
   for (int group = 0; group < std::ssize(chain_->GroupsOf(step)); ++group) {
     std::vector<PrefillRequest> requests;
-    std::vector<std::pair<Job*, int>> targets;
-    for (Job* job : jobs) {
-      ASSIGN_OR_RETURN(std::vector<PlannedPrefill> prefills, job->run.Prefills(group));
+    std::vector<std::pair<ChainRun*, int>> targets;
+    for (ChainRun* run : runs) {
+      ASSIGN_OR_RETURN(std::vector<PlannedPrefill> prefills, run->Prefills(group));
       for (PlannedPrefill& prefill : prefills) {
         requests.push_back(std::move(prefill.request));
-        targets.emplace_back(job, prefill.id);
+        targets.emplace_back(run, prefill.id);
       }
     }
     RETURN_IF_ERROR(engine_->Prefill(requests));
     for (size_t i = 0; i < requests.size(); ++i) {
-      targets[i].first->run.TakePrefilled(targets[i].second, requests[i]);
+      targets[i].first->TakePrefilled(targets[i].second, requests[i]);
     }
   }
   return Status::Ok();
 }
 
-Status ChainRunner::DecodeStep(std::span<Job*> jobs) {
+Status ChainRunner::DecodeStep(std::span<ChainRun* const> runs) {
   std::vector<DecodeRequest> requests;
-  for (Job* job : jobs) {
-    ASSIGN_OR_RETURN(DecodeRequest request, job->run.Output());
+  for (ChainRun* run : runs) {
+    ASSIGN_OR_RETURN(DecodeRequest request, run->Output());
     requests.push_back(std::move(request));
   }
   RETURN_IF_ERROR(engine_->Decode(requests));
   // In lockstep a step ends for all records when it ends for the last one.
-  for (size_t i = 0; i < requests.size(); ++i) jobs[i]->run.TakeOutput(std::move(requests[i]));
+  for (size_t i = 0; i < requests.size(); ++i) runs[i]->TakeOutput(std::move(requests[i]));
   return Status::Ok();
 }
 
 Status ChainRunner::RunStep(int step, std::span<Job*> jobs) {
+  const bool is_tool = plan().steps[step].tool >= 0;
   std::vector<Job*> live;
+  std::vector<ChainRun*> runs;
   for (Job* job : jobs) {
-    const bool tool = job->run.at_tool();
-    job->status = tool ? job->run.RunTool(*tools_) : job->run.BeginStep();
-    if (job->status.ok()) live.push_back(job);
+    job->status = is_tool ? job->run.RunTool(*tools_) : job->run.BeginStep();
+    if (!job->status.ok()) continue;
+    live.push_back(job);
+    runs.push_back(&job->run);
   }
   if (live.empty()) return Status::Ok();
-  const bool runs_stage = plan().steps[step].stage >= 0;
-  if (runs_stage) {
-    RETURN_IF_ERROR(PrefillStep(step, live));
-    RETURN_IF_ERROR(DecodeStep(live));
+  if (!is_tool) {
+    RETURN_IF_ERROR(PrefillStep(step, runs));
+    RETURN_IF_ERROR(DecodeStep(runs));
   }
   for (Job* job : live) {
     job->run.EndStep();
-    if (runs_stage && on_step) on_step(job->index, step, job->run.written());
+    if (!is_tool && on_step) on_step(job->index, step, job->run.written());
   }
   return Status::Ok();
 }

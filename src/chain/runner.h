@@ -95,8 +95,8 @@ class ChainRunner {
   void ShareFrontPrompts(ChainRun* run) const;
   Status RunBatch(std::span<const Record> records, size_t first, std::span<RecordResult> results);
   Status RunStep(int step, std::span<Job*> jobs);
-  Status PrefillStep(int step, std::span<Job*> jobs);
-  Status DecodeStep(std::span<Job*> jobs);
+  Status PrefillStep(int step, std::span<ChainRun* const> runs);
+  Status DecodeStep(std::span<ChainRun* const> runs);
   Status ReplayStep(const std::string& text, ChainRun* run, std::vector<float>* losses);
 
   Base& base_;

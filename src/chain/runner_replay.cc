@@ -18,15 +18,7 @@ float CrossEntropy(Ops<float>& ops, std::vector<float> logits, TokenId target) {
 
 Status ChainRunner::ReplayStep(const std::string& text, ChainRun* run, std::vector<float>* losses) {
   RETURN_IF_ERROR(run->BeginStepWithOutput(text));
-  for (int group = 0; group < run->group_count(); ++group) {
-    ASSIGN_OR_RETURN(std::vector<PlannedPrefill> prefills, run->Prefills(group));
-    std::vector<PrefillRequest> requests;
-    for (PlannedPrefill& prefill : prefills) requests.push_back(std::move(prefill.request));
-    RETURN_IF_ERROR(engine_->Prefill(requests));
-    for (size_t i = 0; i < requests.size(); ++i) {
-      run->TakePrefilled(prefills[i].id, requests[i]);
-    }
-  }
+  RETURN_IF_ERROR(PrefillStep(run->step(), {&run, 1}));
   ASSIGN_OR_RETURN(PrefillRequest output, run->GivenOutput());
   const int stage = plan().steps[run->step()].stage;
   losses->clear();

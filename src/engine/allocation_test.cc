@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/count_memory_for_test.h"
-#include "engine/engine.h"
+#include "engine/real_base_for_test.h"
 
 namespace onepass {
 namespace {
@@ -13,10 +13,7 @@ constexpr int64_t kPageTokens = 64;
 class DecodeMemory : public ::testing::TestWithParam<SamplingOptions> {
  protected:
   void SetUp() override {
-    Result<std::unique_ptr<Base>> base =
-        LoadBase(ONEPASS_SOURCE_DIR "/models/base", {.backend = "cpu", .thread_count = 2});
-    ASSERT_TRUE(base.ok()) << base.status().message();
-    base_ = std::move(base).value();
+    base_ = LoadRealBase("cpu", 2);
     pool_ = std::make_unique<PagePool>(base_->config().Layout(kPageTokens, DType::kF32), 16);
     engine_ = std::make_unique<Engine>(*base_, *pool_);
     PrefillRequest prefill;

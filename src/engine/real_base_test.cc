@@ -3,23 +3,16 @@
 
 #include <cstring>
 
-#include "engine/engine.h"
+#include "engine/real_base_for_test.h"
 
 namespace onepass {
 namespace {
-
-std::unique_ptr<Base> Load(const std::string& backend, int threads) {
-  Result<std::unique_ptr<Base>> base =
-      LoadBase(ONEPASS_SOURCE_DIR "/models/base", {.backend = backend, .thread_count = threads});
-  ONEPASS_CHECK(base.ok(), base.status().message());
-  return std::move(base).value();
-}
 
 // Greedy outputs of prompts that are read and continued together, and the KV that they left.
 struct Outputs {
   Outputs(const std::string& backend, int threads, const std::vector<std::string>& texts,
           int64_t max_tokens)
-      : base(Load(backend, threads)) {
+      : base(LoadRealBase(backend, threads)) {
     for (const std::string& text : texts) {
       prefills.push_back({.tokens = base->tokenizer->Encode(text, {}), .want_logits = true});
     }

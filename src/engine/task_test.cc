@@ -8,7 +8,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "engine/engine.h"
+#include "engine/real_base_for_test.h"
 
 namespace onepass {
 namespace {
@@ -16,10 +16,7 @@ namespace {
 class TaskTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    Result<std::unique_ptr<Base>> base =
-        LoadBase(ONEPASS_SOURCE_DIR "/models/base", {.backend = "cpu", .thread_count = 2});
-    ASSERT_TRUE(base.ok()) << base.status().message();
-    base_ = std::move(base).value();
+    base_ = LoadRealBase("cpu", 2);
     pool_ = std::make_unique<PagePool>(base_->config().Layout(8, DType::kF32), 64);
     engine_ = std::make_unique<Engine>(*base_, *pool_);
   }

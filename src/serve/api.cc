@@ -225,16 +225,18 @@ void Api::Metrics(Call& call) {
                 .body = metrics_.Expose(engine_.stats())});
 }
 
+ordered_json Api::ToJson(const ServedModel& model) const {
+  return {{"id", model.id()},
+          {"object", "model"},
+          {"created", created_},
+          {"owned_by", "onepass"},
+          {"kind", NameOf(model.kind())},
+          {"max_model_len", base_.config().max_positions}};
+}
+
 void Api::ListModels(Call& call) {
   ordered_json list = ordered_json::array();
-  for (const auto& model : catalog_.models()) {
-    list.push_back({{"id", model->id()},
-                    {"object", "model"},
-                    {"created", created_},
-                    {"owned_by", "onepass"},
-                    {"kind", NameOf(model->kind())},
-                    {"max_model_len", base_.config().max_positions}});
-  }
+  for (const auto& model : catalog_.models()) list.push_back(ToJson(*model));
   Answer(call, {.body = JsonLine({{"object", "list"}, {"data", std::move(list)}})});
 }
 
@@ -250,13 +252,7 @@ const ServedModel* Api::FindModel(const Call& call, const std::string& id) {
 
 void Api::GetModel(Call& call) {
   const ServedModel* model = FindModel(call, call.rest);
-  if (model == nullptr) return;
-  Answer(call, {.body = JsonLine({{"id", model->id()},
-                                  {"object", "model"},
-                                  {"created", created_},
-                                  {"owned_by", "onepass"},
-                                  {"kind", NameOf(model->kind())},
-                                  {"max_model_len", base_.config().max_positions}})});
+  if (model != nullptr) Answer(call, {.body = JsonLine(ToJson(*model))});
 }
 
 GenerationContext Api::ContextOf(const Call& call) {

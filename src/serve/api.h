@@ -58,6 +58,7 @@ class Api {
   // allow: the methods that the path has, where it has another.
   void Refuse(const Call& call, const ApiError& error, const std::string& allow = {});
   const ServedModel* FindModel(const Call& call, const std::string& id);
+  nlohmann::ordered_json ToJson(const ServedModel& model) const;
   GenerationContext ContextOf(const Call& call);
   void Generate(Call& call, bool chat);
 

@@ -187,12 +187,11 @@ void Scheduler::EndLate() {
 
 // Gives the pages of an idle segment back; false: there is none.
 bool Scheduler::EvictOne() {
-  const auto next_use = [&](uint64_t hash) -> int64_t {
-    for (size_t i = 0; i < waiting_.size(); ++i) {
-      if (waiting_[i].shared_hash == hash) return static_cast<int64_t>(i);
-    }
-    return -1;
-  };
+  std::unordered_map<uint64_t, int64_t> next_use;
+  for (const Waiting& waiting : waiting_) {
+    if (!waiting.shared_hash) continue;
+    next_use.try_emplace(*waiting.shared_hash, std::ssize(next_use));
+  }
   if (!index_.EvictOne(next_use)) return false;
   ++stats_.evictions;
   return true;

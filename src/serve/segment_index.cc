@@ -46,16 +46,17 @@ void SegmentIndex::Add(uint64_t hash, const PrefillRequest& request) {
                     .last_use = ++clock_};
 }
 
-bool SegmentIndex::EvictOne(const std::function<int64_t(uint64_t hash)>& next_use) {
+bool SegmentIndex::EvictOne(const std::unordered_map<uint64_t, int64_t>& next_use) {
   auto victim = entries_.end();
   std::tuple<int64_t, bool, int64_t> of_victim;
   for (auto it = entries_.begin(); it != entries_.end(); ++it) {
     const Entry& entry = it->second;
     if (entry.segment.use_count() > 1) continue;
-    const int64_t next = next_use(it->first);
+    const auto next = next_use.find(it->first);
     // A prompt is needed by any run of its chain that may come.
     const bool prompt = entry.segment->provenance().kind == SegmentKind::kPrompt;
-    const int64_t distance = next < 0 ? std::numeric_limits<int64_t>::max() : next;
+    const int64_t distance =
+        next == next_use.end() ? std::numeric_limits<int64_t>::max() : next->second;
     const std::tuple worth(-distance, prompt, entry.last_use);
     if (victim == entries_.end() || worth < of_victim) {
       victim = it;

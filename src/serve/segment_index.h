@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <unordered_map>
 #include <vector>
 
@@ -29,9 +28,8 @@ class SegmentIndex {
   // `request` is done: keeps its segment.
   void Add(uint64_t hash, const PrefillRequest& request);
   // Drops the segment that nobody else holds, is needed latest, and was used longest ago; false:
-  // there is none. next_use: by hash, how many runs come before one that needs it, or -1 for none
-  // that is known.
-  bool EvictOne(const std::function<int64_t(uint64_t hash)>& next_use);
+  // there is none. next_use: by hash, how many runs come before the first that is known to need it.
+  bool EvictOne(const std::unordered_map<uint64_t, int64_t>& next_use);
   // Drops all that nobody else holds.
   void Clear();
 

@@ -6,7 +6,6 @@
 
 #include "chain/result_json.h"
 #include "core/quote.h"
-#include "core/utf8.h"
 #include "format/strict_json.h"
 
 namespace onepass {
@@ -115,6 +114,19 @@ Parsed<json> ParseObject(std::string_view text, const WireLimits& limits) {
             .error = BadRequest("request body: want an object, found " + DescribeJson(*value))};
   }
   return {.value = std::move(value).value(), .error = {}};
+}
+
+// A request from a body: `read` takes the keys that it knows; others are faults.
+template <class T, class Read>
+Parsed<T> ParseBody(std::string_view text, const WireLimits& limits, Read read) {
+  const Parsed<json> object = ParseObject(text, limits);
+  if (!object.value) return {.value = {}, .error = object.error};
+  Body body(*object.value);
+  T request;
+  read(body, &request);
+  body.Finish();
+  if (body.failed()) return {.value = {}, .error = body.error()};
+  return {.value = std::move(request), .error = {}};
 }
 
 void ReadFields(Body& body, const WireLimits& limits,
@@ -250,17 +262,6 @@ ordered_json OrNull(const std::string& text) {
   return text.empty() ? ordered_json() : ordered_json(text);
 }
 
-// A token's text where it is text; its bytes as OpenAI writes them otherwise.
-std::string TokenText(const std::string& bytes) {
-  if (IsUtf8(bytes)) return bytes;
-  std::string text = "bytes:";
-  for (const unsigned char c : bytes) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    text += {'\\', 'x', kDigits[c >> 4], kDigits[c & 15]};
-  }
-  return text;
-}
-
 ordered_json BytesOf(const std::string& text) {
   ordered_json bytes = ordered_json::array();
   for (const unsigned char c : text) bytes.push_back(c);
@@ -333,117 +334,90 @@ Status SamplingRequest::ApplyTo(int answer_stage, std::vector<OutputOptions>* ou
 
 Parsed<GenerationRequest> ParseGeneration(std::string_view text, bool chat,
                                           const WireLimits& limits) {
-  const Parsed<json> object = ParseObject(text, limits);
-  if (!object.value) return {.value = {}, .error = object.error};
-  Body body(*object.value);
-  GenerationRequest request;
-  body.Text("model", &request.model);
-  if (request.model.empty()) body.Fail("model", "the name of a model");
-  ReadFields(body, limits, &request.fields);
-  ReadHandoff(body, &request.handoff);
-  if (chat) {
-    ReadMessages(body, &request.messages);
-    if (request.messages.empty() && !request.fields) body.Fail("messages", "a list of messages");
-  } else {
-    ReadPrompts(body, limits, &request.prompts);
-    if (request.prompts.empty() && !request.fields) body.Fail("prompt", "a string");
-  }
-  ReadSampling(body, limits, &request.sampling);
-  std::optional<int64_t> n;
-  body.Integer("n", 1, limits.max_choices, &n);
-  request.n = n.value_or(1);
-  if (request.n * std::max<int64_t>(1, std::ssize(request.prompts)) > limits.max_choices) {
-    body.Fail("n", "at most " + std::to_string(limits.max_choices) + " choices in all");
-  }
-  ReadLogprobs(body, chat, &request.sampling.logprobs);
-  ReadStream(body, &request);
-  body.Flag("return_token_ids", &request.return_token_ids);
+  return ParseBody<GenerationRequest>(text, limits, [&](Body& body, GenerationRequest* request) {
+    body.Text("model", &request->model);
+    if (request->model.empty()) body.Fail("model", "the name of a model");
+    ReadFields(body, limits, &request->fields);
+    ReadHandoff(body, &request->handoff);
+    if (chat) {
+      ReadMessages(body, &request->messages);
+      if (request->messages.empty() && !request->fields)
+        body.Fail("messages", "a list of messages");
+    } else {
+      ReadPrompts(body, limits, &request->prompts);
+      if (request->prompts.empty() && !request->fields) body.Fail("prompt", "a string");
+    }
+    ReadSampling(body, limits, &request->sampling);
+    std::optional<int64_t> n;
+    body.Integer("n", 1, limits.max_choices, &n);
+    request->n = n.value_or(1);
+    if (request->n * std::max<int64_t>(1, std::ssize(request->prompts)) > limits.max_choices) {
+      body.Fail("n", "at most " + std::to_string(limits.max_choices) + " choices in all");
+    }
+    ReadLogprobs(body, chat, &request->sampling.logprobs);
+    ReadStream(body, request);
+    body.Flag("return_token_ids", &request->return_token_ids);
 
-  body.Refuse("best_of", {json(request.n)});
-  body.Refuse("echo");
-  body.Refuse("suffix", {""});
-  body.Refuse("logit_bias");
-  body.Refuse("presence_penalty");
-  body.Refuse("frequency_penalty");
-  body.Refuse("response_format", {{{"type", "text"}}});
-  body.Refuse("tools");
-  body.Refuse("tool_choice", {"none", "auto"});
-  body.Refuse("functions");
-  body.Refuse("function_call", {"none", "auto"});
-  body.Refuse("modalities", {{"text"}});
-  body.Refuse("audio");
-  body.Refuse("prediction");
-  body.Refuse("web_search_options");
-  for (const char* key :
-       {"user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier",
-        "prompt_cache_key", "reasoning_effort", "verbosity"}) {
-    body.Ignore(key);
-  }
-  body.Finish();
-  if (body.failed()) return {.value = {}, .error = body.error()};
-  return {.value = std::move(request), .error = {}};
+    body.Refuse("best_of", {json(request->n)});
+    body.Refuse("echo");
+    body.Refuse("suffix", {""});
+    body.Refuse("logit_bias");
+    body.Refuse("presence_penalty");
+    body.Refuse("frequency_penalty");
+    body.Refuse("response_format", {{{"type", "text"}}});
+    body.Refuse("tools");
+    body.Refuse("tool_choice", {"none", "auto"});
+    body.Refuse("functions");
+    body.Refuse("function_call", {"none", "auto"});
+    body.Refuse("modalities", {{"text"}});
+    body.Refuse("audio");
+    body.Refuse("prediction");
+    body.Refuse("web_search_options");
+    for (const char* key :
+         {"user", "metadata", "store", "service_tier", "parallel_tool_calls", "safety_identifier",
+          "prompt_cache_key", "reasoning_effort", "verbosity"}) {
+      body.Ignore(key);
+    }
+  });
 }
 
 Parsed<ChainRunRequest> ParseChainRun(std::string_view text, const WireLimits& limits) {
-  const Parsed<json> object = ParseObject(text, limits);
-  if (!object.value) return {.value = {}, .error = object.error};
-  Body body(*object.value);
-  ChainRunRequest request;
-  std::optional<std::vector<RecordField>> fields;
-  ReadFields(body, limits, &fields);
-  if (!fields) body.Fail("fields", "an object of a record's fields");
-  ReadHandoff(body, &request.handoff);
-  ReadSampling(body, limits, &request.sampling);
-  body.Flag("stream", &request.stream);
-  body.Finish();
-  if (body.failed()) return {.value = {}, .error = body.error()};
-  request.fields = *std::move(fields);
-  return {.value = std::move(request), .error = {}};
+  return ParseBody<ChainRunRequest>(text, limits, [&](Body& body, ChainRunRequest* request) {
+    std::optional<std::vector<RecordField>> fields;
+    ReadFields(body, limits, &fields);
+    if (!fields) return body.Fail("fields", "an object of a record's fields");
+    request->fields = *std::move(fields);
+    ReadHandoff(body, &request->handoff);
+    ReadSampling(body, limits, &request->sampling);
+    body.Flag("stream", &request->stream);
+  });
 }
 
 Parsed<TokenizeRequest> ParseTokenize(std::string_view text, const WireLimits& limits) {
-  const Parsed<json> object = ParseObject(text, limits);
-  if (!object.value) return {.value = {}, .error = object.error};
-  Body body(*object.value);
-  TokenizeRequest request;
-  const json* prompt = body.Find("prompt");
-  if (prompt == nullptr || !prompt->is_string()) {
-    body.Fail("prompt", "a string");
-  } else {
-    request.text = prompt->get<std::string>();
-  }
-  body.Flag("add_special_tokens", &request.add_special_tokens);
-  body.Ignore("model");
-  body.Finish();
-  if (body.failed()) return {.value = {}, .error = body.error()};
-  return {.value = std::move(request), .error = {}};
+  return ParseBody<TokenizeRequest>(text, limits, [](Body& body, TokenizeRequest* request) {
+    if (body.Find("prompt") == nullptr) body.Fail("prompt", "a string");
+    body.Text("prompt", &request->text);
+    body.Flag("add_special_tokens", &request->add_special_tokens);
+    body.Ignore("model");
+  });
 }
 
 Parsed<std::vector<TokenId>> ParseDetokenize(std::string_view text, const WireLimits& limits) {
   // A list of tokens may be as long as the body.
-  const Parsed<json> object =
-      ParseObject(text, {.max_depth = limits.max_depth, .max_values = std::ssize(text) + 1});
-  if (!object.value) return {.value = {}, .error = object.error};
-  Body body(*object.value);
-  std::vector<TokenId> tokens;
-  const json* list = body.Find("tokens");
-  const std::string wanted = "a list of token ids, 0 to 2147483647";
-  if (list == nullptr || !list->is_array()) {
-    body.Fail("tokens", wanted);
-  } else {
-    for (const json& token : *list) {
-      const bool fits = token.is_number_unsigned() && token.get<uint64_t>() <= INT32_MAX;
-      if (!fits) {
-        body.Fail("tokens", wanted);
-        break;
-      }
-      tokens.push_back(token.get<TokenId>());
-    }
-  }
-  body.Ignore("model");
-  body.Finish();
-  if (body.failed()) return {.value = {}, .error = body.error()};
-  return {.value = std::move(tokens), .error = {}};
+  const WireLimits long_list{.max_depth = limits.max_depth, .max_values = std::ssize(text) + 1};
+  return ParseBody<std::vector<TokenId>>(
+      text, long_list, [](Body& body, std::vector<TokenId>* tokens) {
+        const std::string wanted = "a list of token ids, 0 to 2147483647";
+        body.Ignore("model");
+        const json* list = body.Find("tokens");
+        if (list == nullptr || !list->is_array()) return body.Fail("tokens", wanted);
+        for (const json& token : *list) {
+          if (!token.is_number_unsigned() || token.get<uint64_t>() > INT32_MAX) {
+            return body.Fail("tokens", wanted);
+          }
+          tokens->push_back(token.get<TokenId>());
+        }
+      });
 }
 
 void Usage::Add(const RecordResult& result) {
@@ -469,10 +443,10 @@ ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens, size_t tex
     json[key] = ordered_json::array();
   }
   for (const TokenLogprob& token : tokens) {
-    json["tokens"].push_back(TokenText(token.token));
+    json["tokens"].push_back(token.token);
     json["token_logprobs"].push_back(token.logprob);
     ordered_json top = ordered_json::object();
-    for (const auto& [text, logprob] : token.likeliest) top[TokenText(text)] = logprob;
+    for (const auto& [text, logprob] : token.likeliest) top[text] = logprob;
     json["top_logprobs"].push_back(std::move(top));
     json["text_offset"].push_back(text_offset);
     text_offset += token.token.size();
@@ -483,7 +457,7 @@ ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens, size_t tex
 ordered_json ChatLogprobs(std::span<const TokenLogprob> tokens) {
   const auto entry = [](const std::string& token, float logprob) {
     ordered_json json;
-    json["token"] = TokenText(token);
+    json["token"] = token;
     json["logprob"] = logprob;
     json["bytes"] = BytesOf(token);
     return json;

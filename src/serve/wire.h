@@ -103,7 +103,7 @@ nlohmann::ordered_json UsageToJson(const Usage& usage);
 
 // Of an answer's tokens, as completions and as chat write them.
 struct TokenLogprob {
-  std::string token;  // its bytes, which may be no UTF-8
+  std::string token;  // its text alone; U+FFFD for a part of a character
   float logprob = 0;
   std::vector<std::pair<std::string, float>> likeliest;
 };

@@ -44,14 +44,8 @@ serve() {
 
 tools/setup.sh browser || fail "chromium could not be installed (tools/setup.sh browser)"
 venv=build/venv-browser
-if ! cmp -s tests/browser/requirements.txt "$venv/requirements.txt"; then
-  rm -rf "$venv"
-  mkdir -p build
-  /usr/bin/python3 -m venv "$venv" || fail "no virtual environment could be made"
-  "$venv/bin/pip" install -q --disable-pip-version-check -r tests/browser/requirements.txt ||
-    fail "Playwright could not be installed from PyPI"
-  cp tests/browser/requirements.txt "$venv"
-fi
+tests/venv.sh "$venv" tests/browser/requirements.txt ||
+  fail "Playwright could not be installed from PyPI"
 
 serve open
 open=$address
