@@ -60,10 +60,10 @@ FUZZ_SECONDS ?= 60
 fuzz: setup-dev
 	@tools/fuzz.sh $(FUZZ_SECONDS)
 
-# The unit tests under sanitizers.
+# The unit tests and those of the server under sanitizers.
 asan tsan: setup-dev
 	@cmake --preset $@ >/dev/null
-	@$(BUILD) $@ --target unit_tests
+	@$(BUILD) $@ --target unit_tests onepass
 	@ctest --preset $@ -j $(JOBS)
 
 # The kernels on 64-bit Arm, emulated.

@@ -75,6 +75,9 @@ void AddServeCommand(CLI::App& app, int* exit_code) {
   command->add_option("--host", options.http.host, "Address to listen on")->capture_default_str();
   command->add_option("--port", options.http.port, "Port; 0: any that is free")
       ->capture_default_str();
+  command->add_option("--allow-host", options.api.hosts,
+                      "A name that requests may have for the server, several times (default on "
+                      "loopback: localhost and addresses alone)");
   command->add_option("--api-key-file", options.api_key_file,
                       "Keys that open the API, one a line (default: it is open)");
   command->add_option("--log-file", options.log_file, "JSON lines (default: standard error)");

@@ -50,6 +50,11 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
+size_t CharacterCount(std::string_view text) {
+  return static_cast<size_t>(
+      std::ranges::count_if(text, [](unsigned char byte) { return (byte & 0xC0) != 0x80; }));
+}
+
 size_t CharacterBorder(std::string_view text, size_t size) {
   size = std::min(size, text.size());
   while (size > 0 && size < text.size() && (static_cast<uint8_t>(text[size]) & 0xC0) == 0x80) {

@@ -19,6 +19,9 @@ Utf8Part FirstUtf8Part(std::string_view text);
 // Whether `text` is well-formed UTF-8.
 bool IsUtf8(std::string_view text);
 
+// REQUIRES: text is well-formed UTF-8.
+size_t CharacterCount(std::string_view text);
+
 // The longest prefix of at most `size` bytes that does not split a character, in bytes.
 // REQUIRES: text is well-formed UTF-8.
 size_t CharacterBorder(std::string_view text, size_t size);

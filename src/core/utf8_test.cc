@@ -34,6 +34,11 @@ TEST(Utf8, AnIllFormedPartEndsBeforeTheFirstByteThatDoesNotBelong) {
   check("\x80\x80", 1, false);
 }
 
+TEST(Utf8, CharacterCountCountsNoBytes) {
+  EXPECT_EQ(CharacterCount(""), 0);
+  EXPECT_EQ(CharacterCount("a\xe2\x82\xac!\xf0\x9f\x98\x80"), 4);
+}
+
 TEST(Utf8, ACharacterBorderNeverSplitsACharacter) {
   const std::string text = "a\xe2\x82\xac!";
   for (const auto& [size, border] :

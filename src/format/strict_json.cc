@@ -117,6 +117,41 @@ Result<Json> ParseStrictJson(std::string_view text, const std::string& name,
   return std::move(builder.root());
 }
 
+std::string_view SpelledValue(std::string_view object, std::string_view key) {
+  int depth = 0;
+  bool is_key = true;          // a string that begins here is one
+  size_t begin = object.npos;  // of the value that is wanted
+  for (size_t i = 0; i < object.size(); ++i) {
+    switch (object[i]) {
+      case '"': {
+        const size_t quote = i++;
+        while (object[i] != '"') i += object[i] == '\\' ? 2 : 1;
+        if (depth != 1 || !is_key) break;
+        is_key = false;
+        if (Json::parse(object.substr(quote, i + 1 - quote)) != key) break;
+        begin = object.find_first_not_of(" \t\r\n", object.find(':', i) + 1);
+        i = begin - 1;
+        break;
+      }
+      case '{':
+      case '[':
+        ++depth;
+        break;
+      case ',':
+      case '}':
+      case ']':
+        if (depth == 1 && begin != object.npos) {
+          const size_t end = object.find_last_not_of(" \t\r\n", i - 1) + 1;
+          return object.substr(begin, end - begin);
+        }
+        if (object[i] != ',') --depth;
+        if (depth == 1) is_key = object[i] == ',';
+        break;
+    }
+  }
+  return {};
+}
+
 std::string DescribeJson(const Json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list";

@@ -21,6 +21,10 @@ struct JsonLimits {
 Result<nlohmann::json> ParseStrictJson(std::string_view text, const std::string& name,
                                        const JsonLimits& limits = {});
 
+// The text of an object's value as it is spelled; empty: there is no such key. REQUIRES: `object` was
+// parsed without a fault, and is an object.
+std::string_view SpelledValue(std::string_view object, std::string_view key);
+
 // A value as a message's "found": a scalar as it is written (strings cut), "a list", "an object".
 std::string DescribeJson(const nlohmann::json& value);
 

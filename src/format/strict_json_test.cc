@@ -30,6 +30,22 @@ TEST(StrictJson, RefusesRepeatedKeysAtAnyDepth) {
   EXPECT_EQ(FaultOf(R"([{"a":1},{"a":2}])"), "(none)");
 }
 
+TEST(SpelledValue, IsTheTextOfTheValue) {
+  const std::string text =
+      " { \"a\" : 1.50 ,\"b\":{\"a\":[2,{\"a\":3}], \"c\":\"}\"} , "
+      R"("c":"x,\"}y", "\u0064":[1e2 , "a"], "e":{}, "":null)"
+      "\n}";
+  ASSERT_TRUE(ParseStrictJson(text, "file").ok());
+  EXPECT_EQ(SpelledValue(text, "a"), "1.50");
+  EXPECT_EQ(SpelledValue(text, "b"), R"({"a":[2,{"a":3}], "c":"}"})");
+  EXPECT_EQ(SpelledValue(text, "c"), R"("x,\"}y")");
+  EXPECT_EQ(SpelledValue(text, "d"), R"([1e2 , "a"])");
+  EXPECT_EQ(SpelledValue(text, "e"), "{}");
+  EXPECT_EQ(SpelledValue(text, ""), "null");
+  EXPECT_EQ(SpelledValue(text, "f"), "");
+  EXPECT_EQ(SpelledValue("{}", "f"), "");
+}
+
 TEST(StrictJson, LimitsNesting) {
   EXPECT_EQ(FaultOf("[[[1]]]", {.max_depth = 3}), "(none)");
   EXPECT_THAT(FaultOf("[[[[1]]]]", {.max_depth = 3}), HasSubstr("at most 3 nested"));

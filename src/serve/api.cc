@@ -1,5 +1,7 @@
 #include "serve/api.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -54,6 +56,23 @@ bool Equal(std::string_view a, std::string_view b) {
     difference |= static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]);
   }
   return difference == 0;
+}
+
+bool IsJson(std::string_view content_type) {
+  const std::string type = LowerAscii(content_type.substr(0, content_type.find(';')));
+  return type.substr(0, type.find_last_not_of(" \t") + 1) == "application/json";
+}
+
+// "name:8000", "[::1]:8000" -> name, ::1
+std::string NameOfHost(std::string_view host) {
+  if (host.starts_with('[')) return std::string(host.substr(1, host.find(']') - 1));
+  return LowerAscii(host.substr(0, host.find(':')));
+}
+
+bool IsAddress(const std::string& text) {
+  in6_addr address{};
+  return inet_pton(AF_INET, text.c_str(), &address) == 1 ||
+         inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }
 
 const char* NameOf(ServedModel::Kind kind) {
@@ -150,12 +169,30 @@ bool Api::HasKey(const HttpRequest& request) const {
   return found;
 }
 
+// A page of another site may have its own name mean this machine's address (DNS rebinding); it
+// cannot choose what Host says. Clients of HTTP/1.0 need not say it.
+bool Api::IsForUs(const HttpRequest& request) const {
+  const std::string_view host = request.Header("host");
+  if (!options_.check_host || host.empty()) return true;
+  const std::string name = NameOfHost(host);
+  return name == "localhost" || IsAddress(name) ||
+         std::ranges::any_of(options_.hosts,
+                             [&](const std::string& known) { return LowerAscii(known) == name; });
+}
+
 void Api::Handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {
   Call call{.request = std::move(request),
             .exchange = exchange,
             .id = HexDigits(HashCombine(id_seed_, ++request_count_)),
             .rest = {},
             .route = "?"};
+  if (!IsForUs(call.request)) {
+    return Refuse(call, {.http_status = 403,
+                         .type = "invalid_request_error",
+                         .message = "Host: want localhost, an address or a name of --allow-host",
+                         .param = {},
+                         .code = {}});
+  }
   const Route* match = nullptr;
   std::string allowed;
   const std::string method = call.request.method == "HEAD" ? "GET" : call.request.method;
@@ -189,7 +226,7 @@ void Api::Handle(HttpRequest request, const std::shared_ptr<HttpExchange>& excha
                          .code = "invalid_api_key"});
   }
   // No page of another site can send this type without asking first.
-  if (method == "POST" && !call.request.Header("content-type").starts_with("application/json")) {
+  if (method == "POST" && !IsJson(call.request.Header("content-type"))) {
     return Refuse(call, {.http_status = 415,
                          .type = "invalid_request_error",
                          .message = "want the content type application/json",
@@ -311,9 +348,8 @@ void Api::GetChain(Call& call) {
   for (const Handoff handoff : {Handoff::kKv, Handoff::kText, Handoff::kTextCached}) {
     const BoundChain* bound = model->ChainWith(handoff);
     if (bound == nullptr) continue;
-    const ExplainFacts facts{.token_counts = {},
-                             .prompt_lengths = bound->PromptLengths(),
-                             .layout = base_.config().Layout(engine_.page_tokens(), DType::kF32)};
+    const ExplainFacts facts{
+        .token_counts = {}, .prompt_lengths = bound->PromptLengths(), .layout = engine_.layout()};
     body["plans"][std::string(onepass::NameOf(handoff))] =
         ordered_json::parse(ExplainPlanJson(bound->spec(), bound->plan(), facts));
   }

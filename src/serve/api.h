@@ -22,6 +22,9 @@ struct ApiOptions {
   std::vector<std::string> keys;  // any of them opens /v1; empty: no key is asked for
   WireLimits limits;
   std::chrono::milliseconds max_request_time{300'000};
+  // Whether a request's Host must be localhost, an address, or one of these names.
+  bool check_host = false;
+  std::vector<std::string> hosts;
   std::string version;
 };
 
@@ -53,6 +56,7 @@ class Api {
   };
   static const std::vector<Route>& Routes();
 
+  bool IsForUs(const HttpRequest& request) const;
   bool HasKey(const HttpRequest& request) const;
   void Answer(const Call& call, HttpResponse response);
   // allow: the methods that the path has, where it has another.

@@ -15,7 +15,7 @@ EngineThread::EngineThread(Base& base, const EngineThreadOptions& options)
     : max_waiting_(options.max_waiting),
       scheduler_(base, options.scheduler),
       page_count_(scheduler_.stats().pages),
-      page_tokens_(scheduler_.page_tokens()),
+      layout_(scheduler_.layout()),
       stats_(scheduler_.stats()),
       thread_([this] { Run(); }) {}
 

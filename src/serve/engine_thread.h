@@ -38,7 +38,7 @@ class EngineThread {
   Result<std::vector<uint64_t>> Submit(std::vector<std::unique_ptr<RunOrder>> orders);
   // Its pages are free before the thread's next step; events may still come until then.
   void Cancel(uint64_t id);
-  int64_t page_tokens() const { return page_tokens_; }
+  const KvLayout& layout() const { return layout_; }
   // As of the last step.
   SchedulerStats stats() const;
   // Drops what no run holds, for tests of lost pages.
@@ -50,7 +50,7 @@ class EngineThread {
   const int64_t max_waiting_;
   Scheduler scheduler_;  // used by thread_ alone
   const int64_t page_count_;
-  const int64_t page_tokens_;
+  const KvLayout layout_;
   mutable std::mutex mutex_;  // guards what stands below
   std::condition_variable wake_;
   std::vector<std::pair<uint64_t, std::unique_ptr<RunOrder>>> added_;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/chrono.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,6 +24,13 @@ EventLog::~EventLog() {
   if (owned_) ::close(fd_);
 }
 
+// A pipe that nobody reads is full, and a write to it would wait; it says that it is writable while a
+// line fits. Files always do.
+bool EventLog::TakesALine() const {
+  pollfd out{.fd = fd_, .events = POLLOUT, .revents = 0};
+  return ::poll(&out, 1, 0) == 1 && (out.revents & POLLOUT) != 0;
+}
+
 void EventLog::Write(const char* level, const char* event, nlohmann::ordered_json facts) {
   const auto now = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
   const auto seconds = std::chrono::floor<std::chrono::seconds>(now);
@@ -36,7 +44,7 @@ void EventLog::Write(const char* level, const char* event, nlohmann::ordered_jso
   if (lost_ > lost_told_) json["lines_lost"] = lost_;
   const std::string line = (torn_ ? "\n" : "") + JsonLine(json) + "\n";
   // One write a line, so that lines of several processes do not mix.
-  const ssize_t written = ::write(fd_, line.data(), line.size());
+  const ssize_t written = TakesALine() ? ::write(fd_, line.data(), line.size()) : -1;
   if (written == std::ssize(line)) {
     lost_told_ = lost_;
     torn_ = false;

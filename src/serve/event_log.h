@@ -1,6 +1,6 @@
 // One JSON line an event, to a file or to standard error. A log that cannot be written (a full
-// disk) loses lines, counts them, and never disturbs the server. What it never gets: prompts,
-// answers, keys, file names.
+// disk, a pipe that nobody reads) loses lines, counts them, and never disturbs the server. What it
+// never gets: prompts, answers, keys, file names.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,8 @@ class EventLog {
 
  private:
   explicit EventLog(int fd, bool owned) : fd_(fd), owned_(owned) {}
+  bool TakesALine() const;
+
   int fd_;
   bool owned_;
   int64_t lost_ = 0;

@@ -5,6 +5,7 @@
 
 #include "chain/result_json.h"
 #include "core/quote.h"
+#include "core/utf8.h"
 
 namespace onepass {
 namespace {
@@ -65,7 +66,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     }
     ASSIGN_OR_RETURN(order->prepared, chain->Prepare(order->record, order->outputs));
     order->most_pages =
-        chain->MostPages(order->prepared, order->outputs, context_.engine->page_tokens());
+        chain->MostPages(order->prepared, order->outputs, context_.engine->layout().page_tokens);
     order->deadline = deadline_;
     return order;
   }
@@ -93,7 +94,12 @@ class Generation : public std::enable_shared_from_this<Generation> {
     for (size_t i = 0; i < orders.size(); ++i) {
       orders[i]->on_event = [this, keep, i, post = context_.post](RunEvent&& event) {
         post([this, keep, i, moved = std::make_shared<RunEvent>(std::move(event))] {
-          if (!ended_) OnEvent(i, std::move(*moved));
+          if (ended_) return;
+          try {
+            OnEvent(i, std::move(*moved));
+          } catch (const std::exception&) {  // of a library: no memory, above all
+            EndWith(Unavailable("the server could not finish the request"));
+          }
         });
       };
     }
@@ -388,8 +394,9 @@ class Completion final : public Generation {
     } else {
       choice["text"] = delta.is_string() ? std::move(delta) : ordered_json("");
     }
-    choice["logprobs"] =
-        logprobs.empty() ? ordered_json() : LogprobsOf(logprobs, choices_[run].text.size());
+    choice["logprobs"] = logprobs.empty()
+                             ? ordered_json()
+                             : LogprobsOf(logprobs, CharacterCount(choices_[run].text));
     choice["finish_reason"] = finish == nullptr ? ordered_json() : ordered_json(finish);
     if (request_.return_token_ids && finish == nullptr) {
       choice["token_ids"] = std::vector<TokenId>(tokens.begin(), tokens.end());

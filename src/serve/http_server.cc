@@ -25,12 +25,6 @@ namespace http = beast::http;
 using Tcp = asio::ip::tcp;
 using Error = beast::error_code;
 
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return lower;
-}
-
 class Connection;
 
 class Server final : public HttpServer {
@@ -48,6 +42,10 @@ class Server final : public HttpServer {
   std::string address() const override {
     const bool v6 = options_.host.find(':') != std::string::npos;
     return (v6 ? "[" + options_.host + "]" : options_.host) + ":" + std::to_string(port_);
+  }
+  bool on_loopback() const override {
+    Error error;
+    return acceptor_.local_endpoint(error).address().is_loopback();
   }
   void Run() override;
   void Stop() override { io_.stop(); }
@@ -230,7 +228,7 @@ void Connection::Handle() {
   const std::string target(message.target());
   request.path = target.substr(0, target.find('?'));
   for (const auto& field : message) {
-    request.headers.emplace_back(Lower(field.name_string()), std::string(field.value()));
+    request.headers.emplace_back(LowerAscii(field.name_string()), std::string(field.value()));
   }
   request.body = std::move(message.body());
   if (std::ssize(request.headers) > server_.options().max_header_fields) {
@@ -240,7 +238,11 @@ void Connection::Handle() {
   began_ = false;
   stream_.expires_never();
   Watch();
-  server_.Handle(std::move(request), shared_from_this());
+  try {
+    server_.Handle(std::move(request), shared_from_this());
+  } catch (const std::exception&) {  // of a library: no memory, above all
+    Respond(server_.Fault(500, "the server could not handle the request"));
+  }
 }
 
 // Reads ahead, only to notice an end: what comes is the next request's.
@@ -479,6 +481,12 @@ void Server::Drain() {
 }
 
 }  // namespace
+
+std::string LowerAscii(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return lower;
+}
 
 std::string_view HttpRequest::Header(std::string_view lower_case_name) const {
   for (const auto& [name, value] : headers) {

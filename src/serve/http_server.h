@@ -15,6 +15,9 @@
 
 namespace onepass {
 
+// As names of headers and hosts are compared.
+std::string LowerAscii(std::string_view text);
+
 struct HttpRequest {
   std::string method;
   std::string path;                                          // without what stands behind "?"
@@ -80,6 +83,7 @@ class HttpServer {
 
   virtual uint16_t port() const = 0;
   virtual std::string address() const = 0;  // "127.0.0.1:8000"
+  virtual bool on_loopback() const = 0;     // nobody else's machine reaches it
   // Serves until Stop.
   virtual void Run() = 0;
   // Ends Run; what is unanswered is dropped.

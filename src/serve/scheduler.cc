@@ -87,7 +87,8 @@ Scheduler::Scheduler(Base& base, const SchedulerOptions& options)
                 options.max_kv_bytes /
                     base.config().Layout(options.page_tokens, options.kv_dtype).PageBytes(),
                 0, int64_t{1} << 24)),
-      engine_(base, pool_) {
+      engine_(base, pool_),
+      index_(options.max_kv_bytes / 4) {
   pool_.reclaim = [this] { return EvictOne(); };
 }
 
@@ -431,6 +432,11 @@ bool Scheduler::Step() {
   Admit();
   for (const std::unique_ptr<Running>& run : running_) Advance(*run);
   EraseEnded();
+  // Counting them walks the whole index.
+  constexpr int64_t kStepsOfCount = 64;
+  if (running_.empty() || stats_.steps % kStepsOfCount == 0) {
+    stats_.pages_held_by_index = index_.idle_pages();
+  }
   if (running_.empty()) return !waiting_.empty();
   RunBatch();
   ++stats_.steps;
@@ -449,7 +455,6 @@ SchedulerStats Scheduler::stats() const {
   stats.pages_peak = pool_.pages_peak();
   stats.pages_returned = pool_.pages_returned();
   stats.page_bytes = pool_.layout().PageBytes();
-  stats.pages_held_by_index = index_.idle_pages();
   stats.tokens_computed = engine_.counters().tokens_computed;
   return stats;
 }

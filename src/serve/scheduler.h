@@ -70,8 +70,9 @@ struct SchedulerOptions {
 struct SchedulerStats {
   int64_t running = 0, waiting = 0, max_running = 0;  // runs
   int64_t pages = 0, pages_used = 0, pages_peak = 0, page_bytes = 0;
-  int64_t pages_returned = 0;       // in all
-  int64_t pages_held_by_index = 0;  // part of pages_used that no run holds
+  int64_t pages_returned = 0;  // in all
+  // Part of pages_used that no run holds; counted when nothing runs, else every 64 steps.
+  int64_t pages_held_by_index = 0;
   int64_t steps = 0;
   int64_t tokens_computed = 0;  // rows that went through the model
   int64_t tokens_prefilled = 0, tokens_generated = 0;
@@ -92,7 +93,7 @@ class Scheduler {
 
   // Whether a run that holds at most so many pages can ever be admitted.
   bool CanHold(int64_t most_pages) const { return most_pages <= pool_.page_count(); }
-  int64_t page_tokens() const { return pool_.layout().page_tokens; }
+  const KvLayout& layout() const { return pool_.layout(); }
 
   // Waits for its admission, in order. REQUIRES: a new id, CanHold(order.most_pages).
   void Add(uint64_t id, std::unique_ptr<RunOrder> order);

@@ -28,9 +28,9 @@ class SchedulerTest : public RunnerFixture {
 
   uint64_t Add(const Served& served, const Record& record) {
     const uint64_t id = next_id_++;
-    scheduler_->Add(id, served.Order(record, scheduler_->page_tokens(), [this, id](RunEvent&& e) {
-      events_[id].push_back(std::move(e));
-    }));
+    scheduler_->Add(
+        id, served.Order(record, scheduler_->layout().page_tokens,
+                         [this, id](RunEvent&& e) { events_[id].push_back(std::move(e)); }));
     return id;
   }
   void RunAll() {
@@ -255,12 +255,12 @@ TEST_F(SchedulerTest, ADeadlineEndsWhatWaitsAndWhatRuns) {
 
 TEST_F(SchedulerTest, WhatWaitingRunsNeedIsEvictedLast) {
   const Served served(*base_, PlainSpec());
-  // Room for one run and two idle inputs.
+  // Room for one run and two idle inputs, in pages large enough for the logits of all.
   const Record a = MakeRecord(1, std::string(16, 'a'), ""),
                b = MakeRecord(2, std::string(16, 'b'), ""),
                c = MakeRecord(3, std::string(16, 'c'), "");
-  const int64_t need = served.Order(a, 16, {})->most_pages;
-  MakeScheduler({.max_kv_bytes = BytesOf(need + 1), .max_running = 1});
+  const int64_t need = served.Order(a, 32, {})->most_pages;
+  MakeScheduler({.max_kv_bytes = 2 * BytesOf(need + 1), .page_tokens = 32, .max_running = 1});
   Add(served, a);
   RunAll();
   Add(served, b);
@@ -273,6 +273,24 @@ TEST_F(SchedulerTest, WhatWaitingRunsNeedIsEvictedLast) {
   RunAll();
   EXPECT_GE(scheduler_->stats().evictions, 1);
   EXPECT_EQ(scheduler_->stats().index_hits, hits + 1);
+}
+
+TEST_F(SchedulerTest, KeptInputsMayLoseTheirLogitsAndAreComputedAgain) {
+  const Served served(*base_, PlainSpec());
+  // Of a page each, in small pages: a quarter of their bytes holds the logits of less than half.
+  constexpr int64_t kInputs = 40;
+  MakeScheduler({.max_kv_bytes = BytesOf(30), .page_tokens = 4});
+  const auto record = [](int64_t i) { return MakeRecord(i + 1, std::to_string(10 + i), ""); };
+  for (int64_t i = 0; i < kInputs; ++i) Add(served, record(i));
+  RunAll();
+  for (const int64_t i : {kInputs - 1, int64_t{0}}) {
+    const int64_t hits = scheduler_->stats().index_hits;
+    const uint64_t id = Add(served, record(i));
+    RunAll();
+    ExpectAsAlone(served, record(i), id);
+    EXPECT_EQ(scheduler_->stats().index_hits, hits + (i > 0 ? 1 : 0));
+  }
+  EXPECT_EQ(scheduler_->stats().evictions, 0);
 }
 
 }  // namespace

@@ -1,8 +1,7 @@
 #include "serve/segment_index.h"
 
 #include <algorithm>
-#include <limits>
-#include <tuple>
+#include <optional>
 
 namespace onepass {
 namespace {
@@ -35,36 +34,60 @@ bool IsWhatItWrites(const SegmentIndex::Entry& entry, const PrefillRequest& requ
 const SegmentIndex::Entry* SegmentIndex::Find(uint64_t hash, const PrefillRequest& request) {
   const auto found = entries_.find(hash);
   if (found == entries_.end() || !IsWhatItWrites(found->second, request)) return nullptr;
-  found->second.last_use = ++clock_;
-  return &found->second;
+  Entry& entry = found->second;
+  std::list<uint64_t>& ages = AgesOf(entry);
+  ages.splice(ages.end(), ages, entry.age);
+  return &entry;
 }
 
 void SegmentIndex::Add(uint64_t hash, const PrefillRequest& request) {
-  entries_[hash] = {.segment = request.segment,
-                    .logits = request.logits,
-                    .view = HashesOf(request.view),
-                    .last_use = ++clock_};
+  Remove(hash);
+  Entry& entry = entries_[hash];
+  entry.segment = request.segment;
+  entry.logits = request.logits;
+  entry.view = HashesOf(request.view);
+  std::list<uint64_t>& ages = AgesOf(entry);
+  entry.age = ages.insert(ages.end(), hash);
+  logits_bytes_ += std::ssize(entry.logits) * static_cast<int64_t>(sizeof(float));
+  for (const uint64_t old : inputs_) {
+    if (logits_bytes_ <= max_logits_bytes_) break;
+    DropLogits(entries_.at(old));
+  }
 }
 
+void SegmentIndex::DropLogits(Entry& entry) {
+  logits_bytes_ -= std::ssize(entry.logits) * static_cast<int64_t>(sizeof(float));
+  entry.logits = {};
+}
+
+void SegmentIndex::Remove(uint64_t hash) {
+  const auto found = entries_.find(hash);
+  if (found == entries_.end()) return;
+  DropLogits(found->second);
+  AgesOf(found->second).erase(found->second.age);
+  entries_.erase(found);
+}
+
+// Prompts last: any run of their chain that may come needs them.
 bool SegmentIndex::EvictOne(const std::unordered_map<uint64_t, int64_t>& next_use) {
-  auto victim = entries_.end();
-  std::tuple<int64_t, bool, int64_t> of_victim;
-  for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-    const Entry& entry = it->second;
-    if (entry.segment.use_count() > 1) continue;
-    const auto next = next_use.find(it->first);
-    // A prompt is needed by any run of its chain that may come.
-    const bool prompt = entry.segment->provenance().kind == SegmentKind::kPrompt;
-    const int64_t distance =
-        next == next_use.end() ? std::numeric_limits<int64_t>::max() : next->second;
-    const std::tuple worth(-distance, prompt, entry.last_use);
-    if (victim == entries_.end() || worth < of_victim) {
-      victim = it;
-      of_victim = worth;
+  std::optional<uint64_t> latest;
+  int64_t latest_use = -1;
+  for (const std::list<uint64_t>* ages : {&inputs_, &prompts_}) {
+    for (const uint64_t hash : *ages) {
+      if (entries_.at(hash).segment.use_count() > 1) continue;
+      const auto next = next_use.find(hash);
+      if (next == next_use.end()) {
+        Remove(hash);
+        return true;
+      }
+      if (next->second > latest_use) {
+        latest = hash;
+        latest_use = next->second;
+      }
     }
   }
-  if (victim == entries_.end()) return false;
-  entries_.erase(victim);
+  if (!latest) return false;
+  Remove(*latest);
   return true;
 }
 
@@ -77,7 +100,11 @@ int64_t SegmentIndex::idle_pages() const {
 }
 
 void SegmentIndex::Clear() {
-  std::erase_if(entries_, [](const auto& item) { return item.second.segment.use_count() == 1; });
+  std::vector<uint64_t> idle;
+  for (const auto& [hash, entry] : entries_) {
+    if (entry.segment.use_count() == 1) idle.push_back(hash);
+  }
+  for (const uint64_t hash : idle) Remove(hash);
 }
 
 }  // namespace onepass

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <unordered_map>
 #include <vector>
 
@@ -19,8 +20,13 @@ class SegmentIndex {
     SegmentRef segment;
     std::vector<float> logits;   // after its last token, where its writer wanted them
     std::vector<uint64_t> view;  // content hashes
-    int64_t last_use = 0;
+    std::list<uint64_t>::iterator age;
   };
+
+  // Beside their pages, entries keep at most so many bytes of logits, those of the last used.
+  explicit SegmentIndex(int64_t max_logits_bytes) : max_logits_bytes_(max_logits_bytes) {}
+  SegmentIndex(const SegmentIndex&) = delete;
+  SegmentIndex& operator=(const SegmentIndex&) = delete;
 
   // What `request`, whose content hash this is, would write; null: it is not there. Valid until the
   // next call. Its age begins anew.
@@ -33,12 +39,22 @@ class SegmentIndex {
   // Drops all that nobody else holds.
   void Clear();
 
-  // Of segments that nobody else holds.
+  // Of segments that nobody else holds: walks all of them.
   int64_t idle_pages() const;
+  int64_t logits_bytes() const { return logits_bytes_; }
 
  private:
+  // Prompts and inputs, the longest unused first.
+  std::list<uint64_t>& AgesOf(const Entry& entry) {
+    return entry.segment->provenance().kind == SegmentKind::kPrompt ? prompts_ : inputs_;
+  }
+  void Remove(uint64_t hash);
+  void DropLogits(Entry& entry);
+
+  int64_t max_logits_bytes_;
+  int64_t logits_bytes_ = 0;
   std::unordered_map<uint64_t, Entry> entries_;
-  int64_t clock_ = 0;
+  std::list<uint64_t> inputs_, prompts_;
 };
 
 }  // namespace onepass

@@ -57,6 +57,7 @@ Result<std::unique_ptr<ChainServer>> ChainServer::Start(const ServeOptions& opti
             raw->api_->Handle(std::move(request), exchange);
           },
           [raw](int status, std::string_view why) { return raw->api_->Fault(status, why); }));
+  api.check_host = server->http_->on_loopback() || !api.hosts.empty();
   server->engine_ = std::make_unique<EngineThread>(*server->base_, options.engine);
   server->api_ =
       std::make_unique<Api>(*server->base_, *server->catalog_, *server->engine_, *server->log_,

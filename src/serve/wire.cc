@@ -6,6 +6,7 @@
 
 #include "chain/result_json.h"
 #include "core/quote.h"
+#include "core/utf8.h"
 #include "format/strict_json.h"
 
 namespace onepass {
@@ -27,7 +28,7 @@ ApiError BadRequest(std::string message, std::string param = {}) {
 // Reads the keys of a request's object. The first fault is kept, and every later read does nothing.
 class Body {
  public:
-  explicit Body(const json& object) : object_(object) {}
+  Body(const json& object, std::string_view text) : object_(object), text_(text) {}
 
   bool failed() const { return error_.has_value(); }
   const ApiError& error() const { return *error_; }
@@ -38,6 +39,9 @@ class Body {
                             (found == object_.end() ? "nothing" : DescribeJson(*found)),
                         key);
   }
+  void Fail(const std::string& key, const Status& status) {
+    if (!failed()) error_ = BadRequest(key + ": " + status.message(), key);
+  }
 
   // The value; null where the key is absent or null.
   const json* Find(const char* key) {
@@ -45,6 +49,9 @@ class Body {
     const auto found = object_.find(key);
     return failed() || found == object_.end() || found->is_null() ? nullptr : &*found;
   }
+
+  // The value's text as the body spells it.
+  std::string_view Spelled(const char* key) const { return SpelledValue(text_, key); }
 
   void Text(const char* key, std::string* out) {
     const json* value = Find(key);
@@ -101,6 +108,7 @@ class Body {
 
  private:
   const json& object_;
+  std::string_view text_;
   std::vector<std::string> known_;
   std::optional<ApiError> error_;
 };
@@ -121,7 +129,7 @@ template <class T, class Read>
 Parsed<T> ParseBody(std::string_view text, const WireLimits& limits, Read read) {
   const Parsed<json> object = ParseObject(text, limits);
   if (!object.value) return {.value = {}, .error = object.error};
-  Body body(*object.value);
+  Body body(*object.value, text);
   T request;
   read(body, &request);
   body.Finish();
@@ -134,8 +142,10 @@ void ReadFields(Body& body, const WireLimits& limits,
   const json* value = body.Find("fields");
   if (value == nullptr) return;
   if (!value->is_object()) return body.Fail("fields", "an object of a record's fields");
-  Result<Record> record = ParseRecord(value->dump(), 1, 0, {.max_depth = limits.max_depth});
-  if (!record.ok()) return body.Fail("fields", record.status().message());
+  // Numbers are what the request spells, as those of a file are: 1.50 is not 1.5.
+  Result<Record> record =
+      ParseRecord(body.Spelled("fields"), 1, 0, {.max_depth = limits.max_depth});
+  if (!record.ok()) return body.Fail("fields", record.status());
   *out = std::move(record->fields);
 }
 
@@ -449,7 +459,7 @@ ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens, size_t tex
     for (const auto& [text, logprob] : token.likeliest) top[text] = logprob;
     json["top_logprobs"].push_back(std::move(top));
     json["text_offset"].push_back(text_offset);
-    text_offset += token.token.size();
+    text_offset += CharacterCount(token.token);
   }
   return json;
 }

@@ -107,6 +107,7 @@ struct TokenLogprob {
   float logprob = 0;
   std::vector<std::pair<std::string, float>> likeliest;
 };
+// text_offset: characters of the answer before the first of them.
 nlohmann::ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens, size_t text_offset);
 nlohmann::ordered_json ChatLogprobs(std::span<const TokenLogprob> tokens);
 

@@ -18,6 +18,7 @@ from hostile_test import hostile_bodies
 from program import CHAIN, Server, records, run_chain
 
 CLIENTS = 64
+SANITIZED = os.environ.get("ONEPASS_SANITIZED") == "1"
 SECONDS = float(os.environ.get("FIRE_SECONDS", "6"))
 
 
@@ -152,16 +153,19 @@ class FireTest(unittest.TestCase):
             self.assertEqual(fire.counts["failed"] + fire.counts["broken"], 0)
             self.assertGreater(fire.counts["answered"], 20)
             self.assertGreater(fire.counts["aborted"], 5)
+            self.assertEqual(server.request("GET", "/ready")[0], 200)
+            first = json.loads(server.request("POST", "/v1/chat/completions",
+                                              body_of(given[0], False))[2])
+            self.assertEqual(first["choices"][0]["message"]["content"], expected[0])
             # Buffers of 64 clients' connections and threads' arenas; no page, nothing a request.
+            # (Sanitizers keep what was freed, and count what was lost at the end.)
+            if SANITIZED:
+                return
             self.assertLess(grown, 24 << 20)
             # As long as it went on, memory had the time to show a leak of a kilobyte a request.
             requests = sum(fire.counts.values())
             if requests > 50_000:
                 self.assertLess(grown, requests * 1024 / 2)
-            self.assertEqual(server.request("GET", "/ready")[0], 200)
-            first = json.loads(server.request("POST", "/v1/chat/completions",
-                                              body_of(given[0], False))[2])
-            self.assertEqual(first["choices"][0]["message"]["content"], expected[0])
 
 
 if __name__ == "__main__":

@@ -125,6 +125,18 @@ class HostileTest(unittest.TestCase):
         self.assertEqual(self.raw(b"HEAD /health HTTP/1.1\r\nConnection: close\r\n\r\n")[-4:],
                          b"\r\n\r\n")
 
+    def test_a_name_that_was_made_to_mean_this_machine(self):
+        def status(host: bytes) -> bytes:
+            answer = self.raw(b"GET /health HTTP/1.1\r\nConnection: close\r\nHost: " + host +
+                              b"\r\n\r\n")
+            return answer.split()[1]
+
+        for host in (b"localhost", b"LOCALHOST:8000", b"127.0.0.1:1", b"[::1]:8000", b"[::1]", b""):
+            self.assertEqual(status(host), b"200", host)
+        for host in (b"evil.example:8000", b"localhost.evil.example", b"127.0.0.1.evil.example",
+                     b"[", b"[x]"):
+            self.assertEqual(status(host), b"403", host)
+
     def test_requests_in_a_row_on_one_connection(self):
         body = json.dumps(GOOD).encode()
         one = (b"POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
