@@ -19,8 +19,9 @@
 #   program), TRAIN ("key=value" overrides for every recipe alike, e.g. "max_steps=50" for a trial),
 #   EVAL (flags for every comparison, e.g. "--threads 1"), REPORT (a file to copy report.md to; its
 #   pictures go to pictures/ beside it).
-# Prompts that are there already are not trained again, nor what they answered; remove OUT to begin
-# anew. OUT/train has a log a prompt.
+# What is there already is kept, prompts and what they answered, as long as it is what would be made
+# now: the same recipe, chain, settings and prompts before it. Remove OUT to begin anew, as after a
+# change of the program. OUT/train has a log a prompt.
 # shellcheck disable=SC2086 # TRAIN and EVAL are lists
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,7 +43,7 @@ declare -A prompts_of=(
   [babi]="compress answer answer-fthss prompt-tuning distill"
   [babi-traces]="reason recall fthss prompt-tuning distill"
   [squad]="compress answer answer-fthss prompt-tuning distill"
-  [rewrite]="rewrite answer answer-fthss prompt-tuning distill"
+  [rewrite]="rewrite answer answer-fthss answer-fact answer-fact-fthss prompt-tuning distill"
   [memory]="reason recall fthss prompt-tuning distill"
   [active-rag]="plan answer combine fthss prompt-tuning distill"
   [speed]="" [replay]=""
@@ -58,14 +59,14 @@ seeds_of() {
   esac
 }
 
-# train TASK SEED PROMPT: one prompt, by the recipe of that name; its best state goes to
-# OUT/TASK/seedSEED/PROMPT.
-train() {
-  local task=$1 seed=$2 prompt=$3
+# settings TASK SEED PROMPT: how it is trained, and `made_of`: a hash of all of that.
+settings() {
+  local task=$1 seed=$2 prompt=$3 upstream='' chain setting
   local recipes=${recipes_of[$task]:-$task} records=${samples_of[$task]:-$task}
-  local prompts=$out/$task/seed$seed work=$out/train/$task/seed$seed/$prompt recipe=$prompt
-  [ -e "$prompts/$prompt" ] && return
-  local overrides=("data=$data/$records-train.jsonl" "validation_data=$data/$records-validation.jsonl"
+  prompts=$out/$task/seed$seed
+  work=$out/train/$task/seed$seed/$prompt
+  recipe=$prompt
+  overrides=("data=$data/$records-train.jsonl" "validation_data=$data/$records-validation.jsonl"
     "out=$work" "seed=$seed" "init_seed=$seed" "threads=1")
   case "$task/$prompt" in
     inline/answer-fthss) overrides+=("chain=chains/demo-inline/fthss.yaml") ;;
@@ -74,24 +75,57 @@ train() {
     world/answer-continue)
       recipe=answer-fthss
       overrides+=("init_prompt=$prompts/answer" "max_steps=40" "learning_rate=0.005") ;;
+    # The answer as a whole fact.
+    rewrite/answer-fact*)
+      recipe=${prompt/-fact/}
+      overrides+=("outputs=O_A,fact") ;;
   esac
   case "$task/$prompt" in
-    rewrite/answer*) overrides+=("upstream_prompts=$prompts/rewrite") ;;
-    world/answer* | inline/answer* | babi/answer* | squad/answer*)
-      overrides+=("upstream_prompts=$prompts/compress") ;;
+    rewrite/answer*) upstream=$prompts/rewrite ;;
+    world/answer* | inline/answer* | babi/answer* | squad/answer*) upstream=$prompts/compress ;;
   esac
+  [ -z "$upstream" ] || overrides+=("upstream_prompts=$upstream")
   case $task in
     rewrite | active-rag) overrides+=("index=search=$index") ;;
   esac
+  recipe=recipes/$recipes/$recipe.yaml
+  chain=$(dirname "$recipe")/$(sed -n 's/^chain: *//p' "$recipe")
+  for setting in "${overrides[@]}"; do
+    case $setting in chain=*) chain=${setting#chain=} ;; esac
+  done
+  made_of=$({
+    echo "$samples ${TRAIN:-} ${overrides[*]}"
+    cat "$recipe" "$chain"
+    for setting in "$upstream" "$([ "$prompt" != answer-continue ] || echo "$prompts/answer")"; do
+      [ -z "$setting" ] || cat "$setting/adapter_model.safetensors" 2>&1 || true
+    done
+  } | sha256sum | cut -d ' ' -f 1)
+}
+
+# is_there TASK SEED PROMPT: trained, and by what would train it now.
+is_there() {
+  local prompts work recipe overrides made_of
+  settings "$@"
+  [ -e "$prompts/$3" ] && [ "$made_of" = "$(cat "$prompts/$3.of" 2>/dev/null)" ]
+}
+
+# train TASK SEED PROMPT: one prompt; its best state goes to OUT/TASK/seedSEED/PROMPT.
+train() {
+  local task=$1 seed=$2 prompt=$3 prompts work recipe overrides made_of begin=$SECONDS
+  is_there "$@" && return
+  settings "$@"
   mkdir -p "$work" "$prompts"
-  local begin=$SECONDS
-  if ! "$onepass" train "recipes/$recipes/$recipe.yaml" "${overrides[@]}" ${TRAIN:-} \
-    >"$work.log" 2>&1; then
+  # A checkpoint of other settings is not gone on with.
+  [ "$made_of" = "$(cat "$work.of" 2>/dev/null)" ] || rm -rf "$work"
+  mkdir -p "$work"
+  echo "$made_of" >"$work.of"
+  if ! "$onepass" train "$recipe" "${overrides[@]}" ${TRAIN:-} >"$work.log" 2>&1; then
     echo "run_results: $task, seed $seed: $prompt: $(tail -n 1 "$work.log")" >&2
     return 1
   fi
-  rm -rf "$prompts/$prompt.new" && cp -r "$work/best" "$prompts/$prompt.new" &&
-    mv "$prompts/$prompt.new" "$prompts/$prompt" || return 1
+  rm -rf "$prompts/$prompt.new" "$prompts/$prompt.of" && cp -r "$work/best" "$prompts/$prompt.new" &&
+    rm -rf "${prompts:?}/$prompt" && mv "$prompts/$prompt.new" "$prompts/$prompt" &&
+    cp "$work.of" "$prompts/$prompt.of" || return 1
   echo "$task, seed $seed: $prompt trained in $((SECONDS - begin)) s: $(tail -n 1 "$work.log" |
     sed 's/^[^:]*: //')"
 }
@@ -133,14 +167,17 @@ make_samples() {
 # One index of the documents of all splits, whose names differ.
 make_index() {
   local split seed
-  : >"$data/corpus.jsonl"
+  : >"$data/corpus.new"
   for split in train validation test; do
     seed=1
     [ $split = test ] && seed=2
     "$onepass" data world --task corpus --split $split --seed $seed --out "$data/corpus-$split.jsonl"
-    cat "$data/corpus-$split.jsonl" >>"$data/corpus.jsonl"
+    cat "$data/corpus-$split.jsonl" >>"$data/corpus.new"
   done
-  "$onepass" index build --input "$data/corpus.jsonl" --out "$index"
+  # Answers over another build of the same documents are not kept.
+  if [ -e "$index" ] && cmp -s "$data/corpus.new" "$data/corpus.jsonl"; then return; fi
+  "$onepass" index build --input "$data/corpus.new" --out "$index"
+  mv "$data/corpus.new" "$data/corpus.jsonl"
 }
 
 # babi_samples NAME TASKS [FLAG ...]: the last 40 sentences of longer stories: no question of tasks 1
@@ -196,21 +233,26 @@ prepare() {
 
 # compare TASK SUITE OUT [FLAG ...]
 compare() {
-  local task=$1 suite=$2 to=$3 of
+  local task=$1 suite=$2 to=$3 of flags=()
   of=$(seeds_of "$task")
   shift 3
+  case $task in
+    rewrite | active-rag) flags=(--index "search=$index") ;;
+  esac
   "$onepass" eval "$suite" --seeds "${of// /,}" --prompts "$out/$task/seed{seed}" \
-    --index "search=$index" --out "$out/$to" "$@" ${EVAL:-}
+    --out "$out/$to" "${flags[@]}" "$@" ${EVAL:-}
   folders+=("$out/$to")
 }
 
-# bench NAME COMMAND ...: OUT/NAME.json
+# bench NAME COMMAND ...: OUT/NAME.json, unless this program has measured it.
 bench() {
-  local to=$out/$1.json
+  local to=$out/$1.json made_of
   shift
-  if [ ! -e "$to" ]; then
+  made_of="$(sha256sum <"$onepass") $*"
+  if [ ! -e "$to" ] || [ "$made_of" != "$(cat "$to.of" 2>/dev/null)" ]; then
     "$onepass" bench "$@" --json >"$to.new"
     mv "$to.new" "$to"
+    echo "$made_of" >"$to.of"
   fi
   benches+=(--bench "$to")
 }
@@ -227,8 +269,11 @@ compare_task() {
         compare babi chains/babi/suite.yaml "babi-$i" --task "babi-$i" --data "$data/babi$i-test.jsonl"
       done ;;
     squad) compare squad chains/squad/suite.yaml squad --data "$tested" ;;
+    rewrite)
+      compare rewrite chains/rewrite/suite.yaml rewrite --data "$tested"
+      compare rewrite chains/rewrite/suite-facts.yaml rewrite-facts --data "$tested" ;;
     speed)
-      bench handoff handoff --runs 5
+      bench handoff handoff
       bench kv-memory kv-memory ;;
     # Whole documents need more positions than the base was trained for: its losses on them are of a
     # base that never saw such lengths, its times are those of the lengths.
@@ -266,7 +311,7 @@ for task in "$@"; do
   ready+=("$task")
   for seed in $(seeds_of "$task"); do
     for prompt in ${prompts_of[$task]}; do
-      [ ! -e "$out/$task/seed$seed/$prompt" ] || there=$((there + 1))
+      ! is_there "$task" "$seed" "$prompt" || there=$((there + 1))
       logs+=("$out/train/$task/seed$seed/$prompt.log")
     done
   done
@@ -287,10 +332,12 @@ trained=$(for log in "${logs[@]}"; do [ ! -e "$log" ] || tail -n 1 "$log"; done 
 processor=$(lscpu | sed -n 's/^Model name: *//p' | head -n 1)
 "$onepass" eval report "${folders[@]}" "${benches[@]}" --out "$out/report" --title "Results" \
   --note "Written by tools/run_results.sh $* (make paper) in $((SECONDS / 60)) minutes on $(nproc) \
-cores of: $processor$before. Training them all: $trained minutes of one thread. Seeds: $seeds.$left_out" \
+cores of: $processor$before. Training them all: $trained minutes of one thread. Seeds: $seeds; of bAbI's traces and \
+SQuAD: ${seeds%% *}.$left_out" \
   --note "All methods of a task have one frozen base (models/base) and differ in soft prompts and \
-hand-off. A seed sets the order of the training samples. docs/ablations.md says what was tried, and \
-what it shows."
+hand-off. A seed sets the order of the training samples. In memory & reasoning, active RAG, rewrite & QA \
+and bAbI's traces the own inputs of all stages stand in room kept before the shared input, where the \
+paper has them behind what was said: docs/ablations.md has both, what else was tried, and what it shows."
 if [ -n "${REPORT:-}" ]; then
   pictures=$(dirname "$REPORT")/pictures
   mkdir -p "$pictures"

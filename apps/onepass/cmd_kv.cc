@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "commands.h"
-#include "core/file.h"
 #include "train/stored_kv.h"
 
 namespace onepass {
@@ -39,7 +38,6 @@ Status RunDump(const DumpFlags& flags) {
   Recipe recipe = *loaded;
   recipe.upstream_kv.clear();  // it is about to be made
   ASSIGN_OR_RETURN(const std::unique_ptr<TrainingSetup> setup, PrepareTraining(recipe));
-  RETURN_IF_ERROR(MakeDirectories(flags.out));
   RETURN_IF_ERROR(Dump(*setup, setup->data, StoredKvPath(flags.out, /*validation=*/false)));
   if (setup->validation.samples.empty()) return Status::Ok();
   return Dump(*setup, setup->validation, StoredKvPath(flags.out, /*validation=*/true));

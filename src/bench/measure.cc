@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/quantile.h"
 
 namespace onepass {
 
@@ -49,13 +50,6 @@ Spread SpreadOf(std::vector<double> values) {
   const double median =
       values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
   return {.median = median, .low = values.front(), .high = values.back()};
-}
-
-double QuantileOf(const std::vector<double>& sorted, double share) {
-  const double place = share * (static_cast<double>(sorted.size()) - 1);
-  const auto below = static_cast<size_t>(place);
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (place - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
 Summary SummaryOf(std::vector<double> values) {

@@ -30,10 +30,6 @@ struct Spread {
 // REQUIRES: not empty.
 Spread SpreadOf(std::vector<double> values);
 
-// The value below which that share of them lies, between two of them in proportion.
-// REQUIRES: sorted, not empty.
-double QuantileOf(const std::vector<double>& sorted, double share);
-
 struct Summary {
   double mean = 0;
   double deviation = 0;  // sample standard deviation; 0 of one value

@@ -12,6 +12,7 @@
 #include "bench/measure.h"
 #include "chain/record.h"
 #include "chain/template.h"
+#include "core/quantile.h"
 #include "core/quote.h"
 #include "core/rng.h"
 

@@ -195,10 +195,11 @@ Result<DecodeRequest> ChainRun::Output() {
   request.logprobs = options.logprobs;
   request.added = chain_.AddedTokensOf(stage);
   request.sampling = options.sampling;
-  // A record's draws are its own, whatever stands in the batch beside it, and a run's too.
+  // A record's draws are its own, whatever stands in the batch beside it, and so are a step's.
   uint64_t& seed = request.sampling.seed;
   seed = HashCombine(seed, static_cast<uint64_t>(record_->number));
-  if (planned_step().run > 0) seed = HashCombine(seed, static_cast<uint64_t>(planned_step().run));
+  const uint64_t of_step = planned_step().run * plan.stages.size() + stage;
+  if (of_step > 0) seed = HashCombine(seed, of_step);
   request.read_later = planned.dies_after > step_;
   CountReused();
   if (result_.stages.size() > 1) {

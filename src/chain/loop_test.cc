@@ -187,6 +187,22 @@ TEST_F(LoopTest, TextHandoffIsAPlainPromptOfWhatWasSaid) {
   }
 }
 
+// What stands behind a loop reads what was said in it, and nothing of the rounds that never were.
+TEST_F(LoopTest, BehindALoopLeftEarlyAllIsAsIfItHadNoFurtherRounds) {
+  for (const Handoff handoff : kHandoffs) {
+    const auto left =
+        Make(Loop(Placement::kFront, 4, {.stage = "b", .tokens = 1}), {.handoff = handoff});
+    const auto ended = Make(Loop(Placement::kFront, 1), {.handoff = handoff});
+    const RecordResult early = RunOne(*left, Records()[0]), whole = RunOne(*ended, Records()[0]);
+    ASSERT_EQ(early.stages.size(), 3u);
+    ASSERT_EQ(whole.stages.size(), 3u);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(early.stages[i].tokens_prefilled, whole.stages[i].tokens_prefilled);
+      EXPECT_EQ(early.stages[i].tokens_recomputed, whole.stages[i].tokens_recomputed);
+    }
+  }
+}
+
 TEST_F(LoopTest, PeakBytesAreThoseThatThePlanPredicts) {
   for (const Layout layout : kLayouts) {
     for (const Handoff handoff : kHandoffs) {
@@ -200,8 +216,8 @@ TEST_F(LoopTest, PeakBytesAreThoseThatThePlanPredicts) {
         const Record record = Records()[0];
         const RecordResult result = std::move(runner->Run({&record, 1})[0]);
         ASSERT_TRUE(result.status.ok()) << result.status.message();
-        const KvLayout& layout = runner->pool().layout();
-        EXPECT_EQ(result.peak_kv_bytes, PeakKvBytes(runner->plan(), counts, layout));
+        EXPECT_EQ(result.peak_kv_bytes,
+                  PeakKvBytes(runner->plan(), counts, runner->pool().layout()));
         EXPECT_EQ(result.peak_kv_bytes, runner->pool().bytes_peak());
       }
     }

@@ -58,6 +58,8 @@ class Compiler {
   Status CheckFirstLogits(int step, int output) const;
   // What a stage writes in its first run is there in later ones only if that run was not skipped.
   Status CheckFirstRuns() const;
+  // A cached stage has read all that was said before its last run only if that run was not skipped.
+  Status CheckCachedTexts() const;
   void FindDeaths();
 
   const ChainSpec& spec_;
@@ -99,6 +101,7 @@ void Compiler::UnrollFlow() {
       }
     }
   }
+  plan_.runs = std::move(runs);
 }
 
 std::vector<int> Compiler::ReadsOf(int stage) const {
@@ -325,6 +328,25 @@ Status Compiler::CheckFirstRuns() const {
   return Status::Ok();
 }
 
+Status Compiler::CheckCachedTexts() const {
+  for (const PlanStep& step : plan_.steps) {
+    if (step.stage < 0 || step.handoff != Handoff::kTextCached) continue;
+    const std::string& stage = spec_.stages[step.stage].name;
+    for (int part = 0; part < step.part; ++part) {
+      const FlowPart& loop = parts_[part];
+      if (std::ranges::find(loop.names, stage) == loop.names.end()) continue;
+      for (const std::string& last : loop.names) {
+        if (last == stage || spec_.StageOf(last) < 0 || !loop.ChecksAfter(last)) continue;
+        return InvalidArgument("stage " + Quote(stage) +
+                               " runs again behind a loop that may end behind " + Quote(last) +
+                               ", whose last output its cache would miss: want text or kv, or a" +
+                               " stage of another name there");
+      }
+    }
+  }
+  return Status::Ok();
+}
+
 void Compiler::FindDeaths() {
   for (int step = 0; step < plan_.step_count(); ++step) {
     for (const int id : plan_.steps[step].writes) {
@@ -353,6 +375,7 @@ Result<Plan> Compiler::Compile() {
     RETURN_IF_ERROR(CompileStep(step).WithPrefix(where));
   }
   RETURN_IF_ERROR(CheckFirstRuns().WithPrefix(where));
+  RETURN_IF_ERROR(CheckCachedTexts().WithPrefix(where));
   FindDeaths();
   return std::move(plan_);
 }

@@ -65,6 +65,7 @@ struct Plan {
   std::vector<PlannedSegment> segments;
   std::vector<PlanStep> steps;
   std::vector<std::string> stages, tools;  // their names
+  std::vector<int> runs;                   // of each stage in the whole flow, dropped steps too
 
   int step_count() const { return static_cast<int>(steps.size()); }
   int OutputOf(int step) const { return steps[step].writes.back(); }

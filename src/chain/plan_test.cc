@@ -196,6 +196,21 @@ TEST(Plan, AStageThatMayNotHaveRunCannotRunAgainElsewhere) {
   EXPECT_TRUE(CompilePlan(spec, Lengths(3)).ok());
 }
 
+TEST(Plan, ACachedStageMustHaveReadAllBeforeItsLastRun) {
+  ChainSpec spec = LoopSpec(Placement::kFront, Handoff::kTextCached, 3);
+  spec.flow.push_back({.names = {"a"}, .until = {}});
+  spec.flow[0].until = {.stage = "b", .tokens = 5};
+  EXPECT_THAT(CompilePlan(spec, Lengths(3)).status().message(),
+              HasSubstr("stage \"a\" runs again behind a loop that may end behind \"b\""));
+  spec.flow[0].until.stage = "a";
+  EXPECT_TRUE(CompilePlan(spec, Lengths(3)).ok());
+  spec.flow[0].until = {};
+  EXPECT_TRUE(CompilePlan(spec, Lengths(3)).ok());
+  spec.flow[0].until = {.stage = "b", .tokens = 5};
+  spec.SetHandoff(Handoff::kText);
+  EXPECT_TRUE(CompilePlan(spec, Lengths(3)).ok());
+}
+
 TEST(Plan, KeepingStepsCutsWhatStandsBehind) {
   Plan plan = Compiled(LoopSpec(Placement::kFront, Handoff::kKv, 3));
   const Plan whole = plan;

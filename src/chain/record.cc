@@ -233,7 +233,7 @@ Result<std::optional<Record>> RecordReader::NextLine() {
 // Finds an element's end by its brackets and quotes, so that a faulty one costs only itself.
 Result<std::optional<Record>> RecordReader::NextElement() {
   const auto broken = [&](const std::string& want) -> Status {
-    done_ = true;
+    done_ = broken_ = true;
     std::string found = "the end of the file";
     if (at_ < text_.size()) {
       const unsigned char c = static_cast<unsigned char>(text_[at_]);

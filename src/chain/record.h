@@ -69,6 +69,9 @@ class RecordReader {
   // on behind it, unless the file's own structure is broken: then the next call says the end.
   Result<std::optional<Record>> Next();
 
+  // The last fault was the file's: what stands behind it is unknown, and nobody may go on as if the
+  // file ended there.
+  bool broken() const { return broken_; }
   // Number of the record that the last Next() returned or refused.
   int64_t number() const { return number_; }
   // Bytes walked and in all: for a progress line.
@@ -90,6 +93,7 @@ class RecordReader {
   int64_t number_ = 0;
   bool is_array_ = false;
   bool done_ = false;
+  bool broken_ = false;
 };
 
 // All records of a file; the first faulty one is an error.

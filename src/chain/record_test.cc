@@ -129,6 +129,18 @@ TEST(RecordReader, ABrokenArrayEndsWithOneFault) {
   EXPECT_THAT(Walk("[\"x\\"), ElementsAre(HasSubstr("want a closing quote")));
 }
 
+TEST(RecordReader, AFileIsBrokenWhereItsOwnStructureIs) {
+  const auto broken = [](const std::string& text) {
+    RecordReader reader(text, "f.json", {});
+    for (int i = 0; i < 3; ++i) (void)reader.Next();
+    return reader.broken();
+  };
+  EXPECT_FALSE(broken("[{\"a\": nul}, {\"a\": 1}]"));
+  EXPECT_FALSE(broken("nothing\n{\"a\": 1}"));
+  EXPECT_TRUE(broken("[{\"a\": 1} {\"a\": 2}]"));
+  EXPECT_TRUE(broken("[{\"a\": 1"));
+}
+
 TEST(RecordReader, ReadsTheAuthorsData) {
   const std::string data = std::string(ONEPASS_SOURCE_DIR) + "/../shared/data/";
   if (!std::filesystem::exists(data)) GTEST_SKIP() << "no " << data;

@@ -79,7 +79,7 @@ Result<RunSummary> RunFile(ChainRunner& runner, const RunFileOptions& options,
         records.push_back(**std::move(next));
         continue;
       }
-      if (options.on_error == OnError::kStop) return next.status();
+      if (options.on_error == OnError::kStop || reader->broken()) return next.status();
       lines.back() = ErrorLine(reader->number(), next.status());
       if (summary.faulty++ == 0) summary.first_fault = next.status().message();
     }

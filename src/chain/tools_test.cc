@@ -138,6 +138,37 @@ TEST_F(ToolsTest, WhatIsFoundMayStandFirstInPlaceOfWhatWasFoundBefore) {
   }
 }
 
+TEST_F(ToolsTest, PeakBytesAreThoseThatThePlanPredicts) {
+  for (const bool first : {false, true}) {
+    for (const Handoff handoff : kHandoffs) {
+      ChainSpec spec = Spec(3);
+      spec.room = first ? 40 : 0;
+      spec.stages[1].input_first = first;
+      const auto runner = Make(spec, {.handoff = handoff, .page_tokens = 4});
+      std::vector<int64_t> counts(runner->plan().segments.size());
+      runner->on_step = [&](size_t, int, const std::vector<WrittenSegment>& written) {
+        for (size_t id = 0; id < written.size(); ++id) counts[id] = written[id].token_count;
+      };
+      const Record record = AskFor("x or y");
+      const RecordResult result = std::move(runner->Run({&record, 1})[0]);
+      ASSERT_TRUE(result.status.ok()) << result.status.message();
+      EXPECT_EQ(result.peak_kv_bytes, PeakKvBytes(runner->plan(), counts, runner->pool().layout()));
+      EXPECT_EQ(result.peak_kv_bytes, runner->pool().bytes_peak());
+    }
+  }
+}
+
+// A record without the field that would be cut is its own fault, found before anything is searched.
+TEST_F(ToolsTest, AFieldToCutBesideWhatIsFoundMustBeThere) {
+  ChainSpec spec = Spec(1);
+  spec.stages[1].input = "{notes} {search}";
+  spec.overlong = Overlong::kCut;
+  spec.cut_field = "notes";
+  const Record record = AskFor(std::string(400, 'x'));
+  const RecordResult result = std::move(Make(spec)->Run({&record, 1})[0]);
+  EXPECT_THAT(result.status.message(), HasSubstr("want field \"notes\""));
+}
+
 TEST_F(ToolsTest, ItMayFillTheSharedInput) {
   ChainSpec spec = Spec(1, "{Q}");
   spec.shared = "{search}Q: {Q}\n";

@@ -64,8 +64,9 @@ class TraceReader {
 
   // None beyond those of the flow.
   Status CheckNoFurtherRounds() const {
-    for (int stage = 0; stage < std::ssize(fields_); ++stage) {
-      const int runs = static_cast<int>(std::ranges::count(plan_.steps, stage, &PlanStep::stage));
+    const int64_t stage_count = std::min(std::ssize(fields_), std::ssize(plan_.runs));
+    for (int stage = 0; stage < stage_count; ++stage) {
+      const int runs = plan_.runs[stage];
       if (runs == 0 || fields_[stage].find(kRound) == std::string::npos) continue;
       RETURN_IF_ERROR(CheckAbsent(stage, runs, "the chain's flow has " + std::to_string(runs)));
     }

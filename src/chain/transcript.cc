@@ -106,8 +106,9 @@ Status ChainTemplates::RenderFound(const Plan& plan, int step, const Transcript&
                                    InputTokens* inputs) const {
   for (const int id : plan.steps[step].writes) {
     const PlannedSegment& segment = plan.segments[id];
-    if (segment.kind == SegmentKind::kSharedInput && shared_uses_tool_ && inputs->shared.empty()) {
+    if (segment.kind == SegmentKind::kSharedInput && shared_uses_tool_ && !inputs->found_shared) {
       ASSIGN_OR_RETURN(inputs->shared, Render(encoder_, shared_, plan, step, transcript));
+      inputs->found_shared = true;
     }
     if (!segment.has_input() || !stages_[segment.stage].input_uses_tool) continue;
     const Stage& stage = stages_[segment.stage];
@@ -136,6 +137,8 @@ std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const In
       append(inputs.own[other.input_of]);
       continue;
     }
+    // Of a round that never was, its label is not read either.
+    if (!transcript.HasRun(other.step)) continue;
     for (TemplatePiece piece : stages_[other.stage].read_as) {
       if (piece.is_field) piece.text = transcript.TextOf(other.step);
       filled.push_back(std::move(piece));

@@ -41,6 +41,7 @@ struct Transcript {
 // The tokens of a record's inputs. Nothing of a field ever becomes a special token.
 struct InputTokens {
   std::vector<TokenId> shared;
+  bool found_shared = false;              // `shared` holds what a tool found first, which it keeps
   std::vector<std::vector<TokenId>> own;  // by step; empty where it has none
 };
 

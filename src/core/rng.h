@@ -7,23 +7,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <iterator>
 #include <utility>
 #include <vector>
 
 namespace onepass {
-
-// Everything a generator remembers. A checkpoint saves these words and restores them to continue
-// the same stream.
-struct RngState {
-  std::array<uint64_t, 4> words{};
-  // Normal() makes values in pairs; the second one waits here.
-  uint64_t spare_bits = 0;
-  uint64_t has_spare = 0;
-
-  bool operator==(const RngState&) const = default;
-};
 
 // One step of SplitMix64: advances `state` and returns a well mixed word.
 inline uint64_t SplitMix64(uint64_t& state) {
@@ -37,15 +25,12 @@ inline uint64_t SplitMix64(uint64_t& state) {
 class Rng {
  public:
   explicit Rng(uint64_t seed) {
-    for (uint64_t& word : state_.words) word = SplitMix64(seed);
+    for (uint64_t& word : words_) word = SplitMix64(seed);
   }
-  explicit Rng(const RngState& state) : state_(state) {}
-
-  const RngState& state() const { return state_; }
 
   // A uniform 64-bit word.
   uint64_t Next() {
-    std::array<uint64_t, 4>& s = state_.words;
+    std::array<uint64_t, 4>& s = words_;
     const uint64_t result = RotateLeft(s[1] * 5, 7) * 9;
     const uint64_t t = s[1] << 17;
     s[2] ^= s[0];
@@ -93,7 +78,7 @@ class Rng {
 
   // An independent generator for a numbered stream; does not advance this one.
   Rng Fork(uint64_t stream) const {
-    uint64_t seed = state_.words[0] ^ RotateLeft(state_.words[2], 23);
+    uint64_t seed = words_[0] ^ RotateLeft(words_[2], 23);
     const uint64_t mixed = SplitMix64(seed);
     uint64_t stream_seed = stream ^ 0xd1b54a32d192ed03ULL;
     return Rng(mixed ^ SplitMix64(stream_seed));
@@ -102,16 +87,16 @@ class Rng {
  private:
   static uint64_t RotateLeft(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
 
-  RngState state_;
+  std::array<uint64_t, 4> words_{};
+  // Normal() makes values in pairs; the second one waits here.
+  double spare_ = 0;
+  bool has_spare_ = false;
 };
 
 inline double Rng::Normal() {
-  if (state_.has_spare != 0) {
-    state_.has_spare = 0;
-    double spare;
-    static_assert(sizeof(spare) == sizeof(state_.spare_bits));
-    std::memcpy(&spare, &state_.spare_bits, sizeof(spare));
-    return spare;
+  if (has_spare_) {
+    has_spare_ = false;
+    return spare_;
   }
   double u;
   double v;
@@ -122,9 +107,8 @@ inline double Rng::Normal() {
     radius = u * u + v * v;
   } while (radius >= 1 || radius == 0);
   const double scale = std::sqrt(-2 * std::log(radius) / radius);
-  const double spare = v * scale;
-  std::memcpy(&state_.spare_bits, &spare, sizeof(spare));
-  state_.has_spare = 1;
+  spare_ = v * scale;
+  has_spare_ = true;
   return u * scale;
 }
 

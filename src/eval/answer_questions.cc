@@ -86,6 +86,10 @@ AnsweredQuestion Score(const BoundMethod& method, int answer_stage, const Record
 Result<std::vector<std::string>> AcceptedAnswers(const SuiteSpec& suite, const Record& record) {
   ASSIGN_OR_RETURN(const std::string_view gold, record.Text(suite.gold));
   std::vector<std::string> answers = {ExtractAnswer(gold, "")};
+  if (answers.front().empty()) {
+    return InvalidArgument(fmt::format("{}: {}: want an answer, found {}", record.Where(),
+                                       Quote(suite.gold), Quote(gold)));
+  }
   if (suite.aliases.empty()) return answers;
   const RecordField* field = record.Find(suite.aliases);
   if (field == nullptr || field->kind == RecordField::Kind::kOther) {
@@ -95,6 +99,9 @@ Result<std::vector<std::string>> AcceptedAnswers(const SuiteSpec& suite, const R
   }
   if (field->kind == RecordField::Kind::kText) answers.push_back(field->text);
   answers.insert(answers.end(), field->list.begin(), field->list.end());
+  // Else an empty output would be right.
+  std::erase_if(answers,
+                [](const std::string& answer) { return ExtractAnswer(answer, "").empty(); });
   return answers;
 }
 

@@ -22,6 +22,7 @@ struct Questions {
 };
 
 // The accepted answers of a record: its gold field, and its aliases where the suite names a field.
+// Blank aliases are left out; a blank gold is kInvalidArgument.
 Result<std::vector<std::string>> AcceptedAnswers(const SuiteSpec& suite, const Record& record);
 
 // The chain of a method, with the suite's prompts for one seed put in.
@@ -38,9 +39,9 @@ struct BoundMethod {
 };
 
 // 16 hex digits over all that decides what a run holds, but for its times: the chain's file, the
-// base's fingerprint, the contents of prompts and indexes, the questions with their records, and
-// the options that change answers or scores. Not the program: a changed one is not noticed.
-// Fails where a file is missing or damaged.
+// base's fingerprint, context and tokenizer, the contents of prompts and indexes, the questions
+// with their records, and the options that change answers or scores. Not the program: a changed one
+// is not noticed. Fails where a file is missing or damaged.
 Result<std::string> IdentityOfRun(const BoundMethod& method, const Base& base,
                                   const Questions& questions);
 

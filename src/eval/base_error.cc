@@ -105,8 +105,8 @@ Result<BaseError> CompareBases(
     return InvalidArgument("compare: want a text of at least 2 tokens, found " +
                            std::to_string(ids.size()));
   }
-  const int64_t window =
-      std::min({options.window_tokens, std::ssize(ids), reference.config().max_positions});
+  const int64_t window = std::min({options.window_tokens, std::ssize(ids),
+                                   reference.config().max_positions, other.config().max_positions});
   PagePool pool(reference.config().Layout(kPageTokens, DType::kF32), window / kPageTokens + 1);
   PagePool other_pool(other.config().Layout(kPageTokens, options.other_kv_dtype),
                       window / kPageTokens + 1);

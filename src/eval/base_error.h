@@ -12,8 +12,9 @@
 namespace onepass {
 
 struct BaseErrorOptions {
-  int64_t window_tokens = 512;  // each window begins anew; its first token is not scored
-  int64_t max_tokens = 4096;    // of the text; what is left is not read
+  // Each window begins anew, and is no longer than either context; its first token is not scored.
+  int64_t window_tokens = 512;
+  int64_t max_tokens = 4096;  // of the text; what is left is not read
   DType other_kv_dtype =
       DType::kF32;  // what the other base's KV is stored in; the reference's: F32
 

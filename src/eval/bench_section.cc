@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <vector>
 
 #include "core/quote.h"
+#include "eval/json_fields.h"
+#include "format/strict_json.h"
 
 namespace onepass {
 namespace {
@@ -28,37 +29,6 @@ constexpr PaperLatency kPaperLatency[] = {
 // Megabytes of one model's cache, several rounds of 1000 tokens: the chain has one a model.
 constexpr int64_t kPaperMemoryTokens = 1000;
 constexpr double kPaperMemory = 137.5;
-
-// Reads members of one object; the first fault stays.
-class Members {
- public:
-  Members(const json& object, std::string place) : object_(object), place_(std::move(place)) {}
-
-  double Number(const char* key) {
-    const auto found = object_.find(key);
-    if (found != object_.end() && found->is_number()) return found->get<double>();
-    Fail(key, "a number");
-    return 0;
-  }
-  std::string Text(const char* key) {
-    const auto found = object_.find(key);
-    if (found != object_.end() && found->is_string()) return found->get<std::string>();
-    Fail(key, "a text");
-    return "";
-  }
-  const Status& fault() const { return fault_; }
-
- private:
-  void Fail(const char* key, const char* wanted) {
-    if (!fault_.ok()) return;
-    fault_ = InvalidArgument(place_ + ": " + key + ": want " + wanted + ", found " +
-                             (object_.contains(key) ? "another kind" : "none"));
-  }
-
-  const json& object_;
-  std::string place_;
-  Status fault_;
-};
 
 // A row of any of the benches; what one does not have stays empty.
 struct Row {
@@ -149,22 +119,31 @@ ReportSection MemorySection(const std::string& settings, const std::vector<Row>&
   section.notes = {
       settings,
       "Peak of KV pages, MB; " + Predicted(rows) +
-          ". Text anew holds one model's at a time "
-          "and reads everything again; the paper's chain keeps them all, as text-cached does."};
+          ". Pages are taken and given back as a run of the plan does, without computing. Text "
+          "holds one model's at a time and reads everything again; the paper's chain keeps them "
+          "all, as text-cached does. Under kv a model adds its prompt and outputs, and a page of "
+          "each that is not full."};
   ReportTable table{
       .caption = "By the number of models",
       .header = {"tokens", "models", "text", "text-cached", "kv", "paper: chain", "paper: FTHSS"},
       .rows = {}};
+  BarChart chart{.title = "peak of KV pages, MB",
+                 .axis = "by the tokens of each output and the number of models",
+                 .series = {kHandoffs, std::end(kHandoffs)},
+                 .rows = {}};
   for (const int64_t length : Distinct(rows, &Row::length)) {
     for (const int64_t models : Distinct(rows, &Row::models)) {
       std::vector<std::string> cells = {std::to_string(length), std::to_string(models)};
+      BarChart::Row& bars = chart.rows.emplace_back();
+      bars.label = fmt::format("{}, {} model{}", length, models, models == 1 ? "" : "s");
       for (const char* handoff : kHandoffs) {
-        cells.push_back(Cell(Find(rows,
-                                  [&](const Row& r) {
-                                    return r.length == length && r.models == models &&
-                                           r.handoff == handoff;
-                                  }),
-                             1));
+        const Row* row = Find(rows, [&](const Row& r) {
+          return r.length == length && r.models == models && r.handoff == handoff;
+        });
+        cells.push_back(Cell(row, 1));
+        auto& bar = bars.bars.emplace_back();
+        if (row == nullptr) continue;
+        bar = BarChart::Bar{.value = row->mean, .whisker = {}, .text = cells.back()};
       }
       const bool known = length == kPaperMemoryTokens && models <= 3;
       cells.push_back(known ? fmt::format("{:.1f}", static_cast<double>(models) * kPaperMemory)
@@ -174,6 +153,7 @@ ReportSection MemorySection(const std::string& settings, const std::vector<Row>&
     }
   }
   section.tables.push_back(std::move(table));
+  section.charts.push_back(std::move(chart));
   return section;
 }
 
@@ -209,11 +189,8 @@ ReportSection ReplaySection(const std::string& settings, const std::string& chai
 }  // namespace
 
 Result<ReportSection> BenchSectionOf(std::string_view text, const std::string& name) {
-  const json document = json::parse(text, nullptr, false);
-  if (!document.is_object()) {
-    return InvalidArgument(name + ": want one object of JSON, found none");
-  }
-  Members top(document, name);
+  ASSIGN_OR_RETURN(const json document, ParseStrictJson(text, name));
+  JsonFields top(document, name + ": ");
   const std::string bench = top.Text("bench");
   const bool handoff = bench == "handoff";
   const bool memory = bench == "kv-memory";
@@ -226,54 +203,48 @@ Result<ReportSection> BenchSectionOf(std::string_view text, const std::string& n
   std::string chain;
   if (handoff) {
     settings += fmt::format(
-        ", weights in {}, {}, {:.0f} threads; prompts of {:.0f}, shared input of "
-        "{:.0f}, own input of {:.0f}, output of {:.0f} tokens; {:.0f} runs.",
-        top.Text("weights"), top.Text("instruction_set"), top.Number("threads"),
-        top.Number("prompt_length"), top.Number("shared_tokens"), top.Number("input_tokens"),
-        top.Number("output_tokens"), top.Number("runs"));
+        ", weights in {}, {}, {} threads; prompts of {}, shared input of {}, own input of {}, "
+        "output of {} tokens; {} runs.",
+        top.Text("weights"), top.Text("instruction_set"), top.Whole("threads", 0),
+        top.Whole("prompt_length", 0), top.Whole("shared_tokens", 0), top.Whole("input_tokens", 0),
+        top.Whole("output_tokens", 0), top.Whole("runs", 0));
   } else if (memory) {
-    settings +=
-        fmt::format("; prompts of {:.0f}, shared input of {:.0f} tokens; {:.0f} rounds.",
-                    top.Number("prompt_length"), top.Number("shared_tokens"), top.Number("rounds"));
+    settings += fmt::format("; prompts of {}, shared input of {} tokens; {} rounds.",
+                            top.Whole("prompt_length", 0), top.Whole("shared_tokens", 0),
+                            top.Whole("rounds", 0));
   } else {
     chain = top.Text("chain");
-    settings += fmt::format(
-        "; {:.0f} records, {:.0f} of them cut to the base's context, {:.0f} left "
-        "out; {:.0f} threads.",
-        top.Number("records"), top.Number("cut"), top.Number("skipped"), top.Number("threads"));
+    settings +=
+        fmt::format("; {} records, {} of them cut to the base's context, {} left out; {} threads.",
+                    top.Whole("records", 0), top.Whole("cut", 0), top.Whole("skipped", 0),
+                    top.Whole("threads", 0));
   }
+  const json& list = top.List("rows");
   RETURN_IF_ERROR(top.fault());
-  const auto list = document.find("rows");
-  if (list == document.end() || !list->is_array()) {
-    return InvalidArgument(name + ": rows: want a list, found none");
-  }
   std::vector<Row> rows;
-  for (size_t i = 0; i < list->size(); ++i) {
-    const json& object = (*list)[i];
-    const std::string place = name + ": rows[" + std::to_string(i) + "]";
-    if (!object.is_object()) return InvalidArgument(place + ": want an object, found none");
-    Members members(object, place);
-    Row row{.handoff = members.Text("handoff"), .what = {}, .stage = {}};
+  for (size_t i = 0; i < list.size(); ++i) {
+    JsonFields fields(list[i], fmt::format("{}: rows[{}].", name, i));
+    Row row{.handoff = fields.Text("handoff"), .what = {}, .stage = {}};
     if (handoff) {
-      row.length = static_cast<int64_t>(members.Number("length"));
-      row.mean = members.Number("total_ms");
-      row.low = members.Number("total_ms_low");
-      row.high = members.Number("total_ms_high");
+      row.length = fields.Whole("length", 0);
+      row.mean = fields.Real("total_ms", 0, kMostNumber);
+      row.low = fields.Real("total_ms_low", 0, kMostNumber);
+      row.high = fields.Real("total_ms_high", 0, kMostNumber);
     } else if (memory) {
-      row.length = static_cast<int64_t>(members.Number("length"));
-      row.models = static_cast<int64_t>(members.Number("models"));
-      const double bytes = members.Number("peak_bytes");
-      row.mean = bytes * 1e-6;
-      row.as_predicted = bytes == members.Number("predicted_bytes");
+      row.length = fields.Whole("length", 0);
+      row.models = fields.Whole("models", 0);
+      const int64_t bytes = fields.Whole("peak_bytes", 0);
+      row.mean = static_cast<double>(bytes) * 1e-6;
+      row.as_predicted = bytes == fields.Whole("predicted_bytes", 0);
     } else {
-      row.what = members.Text("what");
-      row.stage = members.Text("stage");
-      row.mean = members.Number("mean");
-      row.low = members.Number("p10");
-      row.high = members.Number("p90");
-      row.n = static_cast<int64_t>(members.Number("n"));
+      row.what = fields.Text("what");
+      row.stage = fields.Text("stage");
+      row.mean = fields.Real("mean", -kMostNumber, kMostNumber);
+      row.low = fields.Real("p10", -kMostNumber, kMostNumber);
+      row.high = fields.Real("p90", -kMostNumber, kMostNumber);
+      row.n = fields.Whole("n", 0);
     }
-    RETURN_IF_ERROR(members.fault());
+    RETURN_IF_ERROR(fields.fault());
     rows.push_back(std::move(row));
   }
   if (handoff) return HandoffSection(settings, rows);

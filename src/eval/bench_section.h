@@ -11,7 +11,7 @@
 namespace onepass {
 
 // `json`: the line that one of these benches prints with --json; `name` stands for its file in
-// messages. kInvalidArgument names the key that is missing or of another kind.
+// messages. kInvalidArgument names the key that is missing, of another kind or out of range.
 Result<ReportSection> BenchSectionOf(std::string_view json, const std::string& name);
 
 }  // namespace onepass

@@ -1,24 +1,16 @@
 #include "eval/bootstrap.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "core/check.h"
+#include "core/quantile.h"
 #include "core/rng.h"
 
 namespace onepass {
 namespace {
 
 constexpr uint64_t kSeed = 2718281828;
-
-// REQUIRES: sorted, not empty; share in [0, 1].
-double Percentile(const std::vector<double>& sorted, double share) {
-  const double place = share * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<size_t>(std::floor(place));
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (place - std::floor(place)) * (sorted[above] - sorted[below]);
-}
 
 }  // namespace
 
@@ -42,7 +34,7 @@ std::vector<Interval> BootstrapIntervals(std::span<const std::vector<double>> co
   std::vector<Interval> intervals;
   for (std::vector<double>& column : means) {
     std::ranges::sort(column);
-    intervals.push_back({.low = Percentile(column, 0.025), .high = Percentile(column, 0.975)});
+    intervals.push_back({.low = QuantileOf(column, 0.025), .high = QuantileOf(column, 0.975)});
   }
   return intervals;
 }

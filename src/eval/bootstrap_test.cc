@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/quantile.h"
 #include "core/rng.h"
 
 namespace onepass {
@@ -46,6 +47,15 @@ std::vector<std::vector<double>> Scores(uint64_t seed, double right) {
     for (auto& of_seed : scores) of_seed[q] = rng.Chance(0.1) ? 100 - question : question;
   }
   return scores;
+}
+
+TEST(Quantile, LiesBetweenTwoValuesInProportion) {
+  const std::vector<double> sorted = {1, 2, 4, 8};
+  EXPECT_EQ(QuantileOf(sorted, 0), 1);
+  EXPECT_EQ(QuantileOf(sorted, 0.5), 3);
+  EXPECT_EQ(QuantileOf(sorted, 0.75), 5);
+  EXPECT_EQ(QuantileOf(sorted, 1), 8);
+  EXPECT_EQ(QuantileOf({7}, 0.9), 7);
 }
 
 TEST(Bootstrap, AgreesWithAPlainComputation) {

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "core/file.h"
+#include "core/quote.h"
 #include "eval/answer_questions.h"
 #include "eval/out_folder.h"
 #include "eval/report.h"
@@ -42,6 +43,20 @@ Result<Base*> BaseOf(Setting& setting, const std::string& dir) {
   return base.get();
 }
 
+// Each must be of a tool that some method's chain has; methods pass over those of others.
+Status CheckIndexes(const SuiteSpec& suite) {
+  for (const std::string& index : suite.indexes) {
+    bool is_known = false;
+    for (const MethodSpec& method : suite.methods) {
+      ASSIGN_OR_RETURN(const ChainSpec spec, LoadChainSpec(method.chain));
+      is_known = is_known || spec.ToolOf(index.substr(0, index.find('='))) >= 0;
+    }
+    if (is_known) continue;
+    return InvalidArgument("--index: want TOOL=FOLDER of a chain's tool, found " + Quote(index));
+  }
+  return Status::Ok();
+}
+
 Status LoadQuestions(Setting& setting) {
   const SuiteSpec& suite = setting.suite;
   ASSIGN_OR_RETURN(const std::unique_ptr<RecordReader> reader, RecordReader::Open(suite.data));
@@ -51,6 +66,7 @@ Status LoadQuestions(Setting& setting) {
     if (record.ok() && !record->has_value()) break;
     ++found;
     if (!record.ok()) {
+      if (reader->broken()) return record.status();
       RETURN_IF_ERROR(LeaveOut(setting, record.status()));
       continue;
     }
@@ -185,6 +201,7 @@ Result<Comparison> RunAll(Setting& setting) {
 
 Result<Comparison> Compare(const SuiteSpec& suite, const CompareOptions& options) {
   RETURN_IF_ERROR(suite.Validate());
+  RETURN_IF_ERROR(CheckIndexes(suite));
   Setting setting{suite, options, {}, {}, 0, {}};
   if (options.out.empty()) return RunAll(setting);
   ASSIGN_OR_RETURN(OutFolder folder, OutFolder::Make(options.out + "/runs"));

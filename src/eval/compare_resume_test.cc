@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
+#include "eval/answer_questions.h"
 #include "eval/compare_for_test.h"
+#include "format/gguf_builder_for_test.h"
 #include "retrieval/bm25_index_builder.h"
 
 namespace onepass {
@@ -73,6 +76,60 @@ TEST_F(CompareTest, TakesRunsThatWouldBeTheSame) {
   expect_none("batch", suite);
 }
 
+TEST_F(CompareTest, AnotherTokenizerOrContextRunsAnew) {
+  const auto runs_taken = [&] {
+    const Result<Comparison> compared = Compare(Suite(), On(dir_ + "/out"));
+    EXPECT_TRUE(compared.ok()) << compared.status().message();
+    return compared.ok() ? compared->runs_taken : -1;
+  };
+  EXPECT_EQ(runs_taken(), 0);
+  EXPECT_EQ(runs_taken(), 7);
+  // The same tokens, merged in another order.
+  std::string tokenizer = TinyTokenizerJson();
+  const std::string merges = R"("t he","h e")";
+  tokenizer.replace(tokenizer.find(merges), merges.size(), R"("h e","t he")");
+  Write("tokenizer.json", tokenizer);
+  EXPECT_EQ(runs_taken(), 0);
+  EXPECT_EQ(runs_taken(), 7);
+  nlohmann::json config = nlohmann::json::parse(*ReadFile(dir_ + "/config.json"));
+  config["max_position_embeddings"] = 200;
+  Write("config.json", config.dump());
+  EXPECT_EQ(runs_taken(), 0);
+  EXPECT_EQ(runs_taken(), 7);
+}
+
+TEST_F(CompareTest, TheTokenizerOfAGgufFileIsOfTheRun) {
+  const SuiteSpec suite = Suite();
+  const MethodSpec& plain = suite.methods[0];
+  const BoundMethod bound{suite, plain, 1, *BindMethod(suite, plain, 1), DType::kF32, "ref"};
+  const Result<std::string> golden =
+      ReadFile(ONEPASS_SOURCE_DIR "/tests/golden/gguf/llama-plain.gguf");
+  ASSERT_TRUE(golden.ok());
+  const auto identity = [&](std::string_view token, std::string_view bos) {
+    // One key more, of 64 bytes, so that the tensors stay aligned.
+    std::string bytes = *golden;
+    ++bytes[16];
+    bytes.insert(24, GgufBytes()
+                         .String("tokenizer.ggml.tokens")
+                         .Kind(GgufKind::kArray)
+                         .Kind(GgufKind::kString)
+                         .Put<uint64_t>(1)
+                         .String(token)
+                         .text());
+    const std::string key = "tokenizer.ggml.bos_token_id";
+    bytes.replace(bytes.find(key) + key.size() + 4, 1, bos);
+    const auto file = GgufFile::Parse(BytesOf(bytes), "x");
+    EXPECT_TRUE(file.ok()) << file.status().message();
+    Base base;
+    base.checkpoint = *Checkpoint::FromGguf(*file);
+    return *IdentityOfRun(bound, base, {});
+  };
+  const std::string first = identity("eleven char", "\1");
+  EXPECT_EQ(identity("eleven char", "\1"), first);
+  EXPECT_NE(identity("eleven_char", "\1"), first);
+  EXPECT_NE(identity("eleven char", "\3"), first);
+}
+
 TEST_F(CompareTest, CountsRoundsAndToolsAndKnowsAnIndexByItsContent) {
   const auto build = [&](const std::string& more) {
     auto builder = Bm25IndexBuilder::Create(dir_ + "/index");
@@ -98,6 +155,8 @@ TEST_F(CompareTest, CountsRoundsAndToolsAndKnowsAnIndexByItsContent) {
   EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 2);
   build(" and then");
   EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 1);
+  suite.indexes = {"find=" + dir_ + "/index"};  // of one method's chain, and the same content
+  EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 2);
   Write("loop.yaml", *ReadFile(dir_ + "/loop.yaml") + "# changed\n");
   EXPECT_EQ(Compare(suite, On(dir_ + "/out"))->runs_taken, 1);
 }

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "eval/answer_questions.h"
+#include "eval/base_error.h"
 #include "eval/compare_for_test.h"
 
 namespace onepass {
@@ -123,6 +124,27 @@ TEST_F(CompareTest, AcceptedAnswersAreGoldAndAliases) {
   EXPECT_THAT(*AcceptedAnswers(suite, (*records)[2]), ElementsAre("now", "soon"));
 }
 
+TEST_F(CompareTest, NothingIsNoAcceptedAnswer) {
+  Write("data.jsonl",
+        "{\"Q\": \"who\", \"D\": \"a\", \"O\": \"he\", \"also\": \"\"}\n"
+        "{\"Q\": \"who\", \"D\": \"a\", \"O\": \"he\", \"also\": [\"\", \" \\n\", \"she\"]}\n"
+        "{\"Q\": \"who\", \"D\": \"a\", \"O\": \" \", \"also\": [\"he\"]}\n");
+  const SuiteSpec suite = Suite();
+  const Result<std::vector<Record>> records = LoadRecords(suite.data);
+  ASSERT_TRUE(records.ok());
+  EXPECT_THAT(*AcceptedAnswers(suite, (*records)[0]), ElementsAre("he"));
+  EXPECT_THAT(*AcceptedAnswers(suite, (*records)[1]), ElementsAre("he", "she"));
+  EXPECT_EQ(AcceptedAnswers(suite, (*records)[2]).status().message(),
+            "record 3 (line 3): \"O\": want an answer, found \" \"");
+  CompareOptions options{.base = {.backend = "ref", .thread_count = 1}};
+  EXPECT_THAT(Compare(suite, options).status().message(), HasSubstr("record 3 (line 3)"));
+  options.on_error = OnError::kSkip;
+  const Result<Comparison> compared = Compare(suite, options);
+  ASSERT_TRUE(compared.ok()) << compared.status().message();
+  EXPECT_EQ(compared->results.methods[0].n, 2);
+  EXPECT_EQ(compared->results.methods[0].skipped, 1);
+}
+
 TEST_F(CompareTest, FaultsNameTheirPlace) {
   const CompareOptions options{.base = {.backend = "ref", .thread_count = 1}};
   SuiteSpec suite = Suite();
@@ -140,6 +162,10 @@ TEST_F(CompareTest, FaultsNameTheirPlace) {
   suite = Suite();
   suite.prompts = dir_ + "/nowhere";
   EXPECT_THAT(Compare(suite, options).status().message(), HasSubstr("nowhere"));
+  suite = Suite();
+  suite.indexes = {"find=" + dir_};
+  EXPECT_EQ(Compare(suite, options).status().message(),
+            "--index: want TOOL=FOLDER of a chain's tool, found \"find=" + dir_ + "\"");
 }
 
 TEST_F(CompareTest, UnwritableOutputIsAFaultAndLeavesNothing) {
@@ -162,6 +188,22 @@ TEST_F(CompareTest, AFaultLeavesNoEmptyFolderAndKeepsWhatIsDone) {
   EXPECT_FALSE(Compare(suite, On(dir_ + "/new/out")).ok());
   EXPECT_TRUE(std::filesystem::exists(dir_ + "/new/out/runs/plain-1.jsonl"));
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/new/out/results.json"));
+}
+
+TEST(BaseError, WindowsFitTheShorterContext) {
+  ModelConfig config = TinyConfig();
+  const auto wide = LoadTinyBase(WriteTinyBase("base_error_wide", config), "ref");
+  config.max_positions = 64;
+  const auto narrow = LoadTinyBase(WriteTinyBase("base_error_narrow", config), "ref");
+  ASSERT_TRUE(wide != nullptr && narrow != nullptr);
+  for (const auto& [reference, other] : {std::pair(&*wide, &*narrow), {&*narrow, &*wide}}) {
+    std::vector<int64_t> done;
+    const Result<BaseError> error =
+        CompareBases(*reference, *other, std::string(100, 'x'), {},
+                     [&](int64_t tokens, int64_t) { done.push_back(tokens); });
+    ASSERT_TRUE(error.ok()) << error.status().message();
+    EXPECT_THAT(done, ElementsAre(64, 100));
+  }
 }
 
 }  // namespace

@@ -1,11 +1,7 @@
 // results.json, read strictly: it may come from anywhere.
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <set>
-
-#include "core/quote.h"
+#include "eval/json_fields.h"
 #include "eval/results.h"
 #include "format/strict_json.h"
 
@@ -14,117 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kMost = 1e15;
-constexpr size_t kMaxList = 4096;
-
-// Reads an object's keys by type. The first fault is kept and later reads give zeros; Finish()
-// says it, or else names a key that nobody read.
-class Fields {
- public:
-  // `place` stands in front of keys in messages: "FILE: " or "FILE: methods[1].".
-  Fields(const json& object, std::string place) : place_(std::move(place)) {
-    if (object.is_object()) {
-      object_ = &object;
-    } else {
-      fault_ = InvalidArgument(place_ + "want an object, found " + DescribeJson(object));
-    }
-  }
-
-  // The value; null where there was a fault.
-  const json* Find(const std::string& key) {
-    known_.insert(key);
-    if (object_ == nullptr || !fault_.ok()) return nullptr;
-    const auto found = object_->find(key);
-    if (found != object_->end()) return &*found;
-    fault_ = InvalidArgument(place_ + key + ": want this key, found none");
-    return nullptr;
-  }
-  bool Has(const std::string& key) const {
-    return object_ != nullptr && object_->find(key) != object_->end();
-  }
-  void Fail(const std::string& key, const std::string& wanted, const json& found) {
-    if (fault_.ok()) {
-      fault_ = InvalidArgument(
-          fmt::format("{}{}: want {}, found {}", place_, key, wanted, DescribeJson(found)));
-    }
-  }
-  void Fail(const Status& status) {
-    if (fault_.ok()) fault_ = status;
-  }
-
-  std::string Text(const std::string& key) {
-    const json* value = Find(key);
-    if (value == nullptr) return "";
-    if (!value->is_string()) Fail(key, "a text", *value);
-    return value->is_string() ? value->get<std::string>() : "";
-  }
-  int64_t Whole(const std::string& key, int64_t low) {
-    const json* value = Find(key);
-    if (value == nullptr) return low;
-    if (value->is_number_integer() && value->get<double>() >= static_cast<double>(low) &&
-        value->get<double>() <= kMost) {
-      return value->get<int64_t>();
-    }
-    Fail(key, fmt::format("a whole number from {}", low), *value);
-    return low;
-  }
-  double Real(const std::string& key, double low, double high) {
-    const json* value = Find(key);
-    return value == nullptr ? 0 : Number(key, *value, low, high);
-  }
-  std::optional<double> RealOrNull(const std::string& key, double low, double high) {
-    const json* value = Find(key);
-    if (value == nullptr || value->is_null()) return std::nullopt;
-    return Number(key, *value, low, high);
-  }
-  const json& List(const std::string& key) {
-    static const json kNone = json::array();
-    const json* value = Find(key);
-    if (value == nullptr) return kNone;
-    if (value->is_array() && value->size() <= kMaxList) return *value;
-    Fail(key, fmt::format("a list of at most {}", kMaxList), *value);
-    return kNone;
-  }
-  std::vector<double> Reals(const std::string& key, double low, double high) {
-    std::vector<double> values;
-    for (const json& item : List(key)) values.push_back(Number(key, item, low, high));
-    return values;
-  }
-  std::optional<Interval> IntervalOrNull(const std::string& key, double low, double high) {
-    if (const json* value = Find(key); value == nullptr || value->is_null()) return std::nullopt;
-    const std::vector<double> ends = Reals(key, low, high);
-    if (ends.size() == 2 && ends[0] <= ends[1]) return Interval{ends[0], ends[1]};
-    if (fault_.ok()) Fail(key, "[low, high]", *Find(key));
-    return std::nullopt;
-  }
-
-  Status Finish() const {
-    RETURN_IF_ERROR(fault_);
-    for (const auto& [key, value] : object_->items()) {
-      if (!known_.contains(key)) {
-        return InvalidArgument(place_ + "want no other keys, found " + Quote(key));
-      }
-    }
-    return Status::Ok();
-  }
-
- private:
-  double Number(const std::string& key, const json& value, double low, double high) {
-    if (value.is_number()) {
-      const auto number = value.get<double>();
-      if (number >= low && number <= high) return number;
-    }
-    Fail(key, fmt::format("numbers from {} to {}", low, high), value);
-    return low;
-  }
-
-  const json* object_ = nullptr;
-  std::string place_;
-  std::set<std::string> known_;
-  Status fault_;
-};
-
-MetricResult ReadMetric(Fields& fields, const std::string& key) {
+MetricResult ReadMetric(JsonFields& fields, const std::string& key) {
   MetricResult metric;
   metric.mean = fields.Real(key, 0, 100);
   if (const auto interval = fields.IntervalOrNull(key + "_interval", 0, 100)) {
@@ -141,7 +27,7 @@ MetricResult ReadMetric(Fields& fields, const std::string& key) {
 }
 
 Result<MethodResult> ReadMethod(const json& object, const std::string& place, Metric metric) {
-  Fields fields(object, place);
+  JsonFields fields(object, place);
   MethodResult method;
   method.method = fields.Text("method");
   method.kv = fields.Text("kv");
@@ -156,18 +42,18 @@ Result<MethodResult> ReadMethod(const json& object, const std::string& place, Me
   method.em = ReadMetric(fields, "em");
   method.f1 = ReadMetric(fields, "f1");
   if (metric == Metric::kAccuracy) method.accuracy = ReadMetric(fields, "accuracy");
-  method.ms = fields.RealOrNull("ms", 0, kMost);
-  method.handoff_ms = fields.RealOrNull("handoff_ms", 0, kMost);
-  method.recomputed_tokens = fields.Real("recomputed_tokens", 0, kMost);
+  method.ms = fields.RealOrNull("ms", 0, kMostNumber);
+  method.handoff_ms = fields.RealOrNull("handoff_ms", 0, kMostNumber);
+  method.recomputed_tokens = fields.Real("recomputed_tokens", 0, kMostNumber);
   method.peak_kv_bytes = fields.Whole("peak_kv_bytes", 0);
-  method.rounds = fields.RealOrNull("rounds", 0, kMost);
-  method.tool_runs = fields.RealOrNull("tool_runs", 0, kMost);
+  method.rounds = fields.RealOrNull("rounds", 0, kMostNumber);
+  method.tool_runs = fields.RealOrNull("tool_runs", 0, kMostNumber);
   RETURN_IF_ERROR(fields.Finish());
   return method;
 }
 
 Result<PaperColumn> ReadColumn(const json& object, const std::string& place) {
-  Fields fields(object, place);
+  JsonFields fields(object, place);
   PaperColumn column;
   column.name = fields.Text("name");
   for (const json& item : fields.List("metrics")) {
@@ -203,7 +89,7 @@ Result<TaskResults> ParseResults(std::string_view text, const std::string& name)
   if (root.is_array()) {
     return Unsupported(place + "version: want 3, found a list, which was version 1");
   }
-  Fields fields(root, place);
+  JsonFields fields(root, place);
   if (const int64_t version = fields.Whole("version", 0); fields.Has("version") && version != 3) {
     return Unsupported(fmt::format("{}version: want 3, found {}", place, version));
   }

@@ -58,10 +58,11 @@ std::string ToSmall(std::string_view text) {
 size_t NoteSize(std::string_view text) {
   constexpr size_t kLongestNote = 20;
   if (text.starts_with('[')) {
-    const size_t close = std::min(text.find(']'), kLongestNote);
+    const size_t close = text.substr(0, kLongestNote).find(']');
+    if (close == std::string_view::npos) return 0;
     const std::string_view inside = text.substr(1, close - 1);
     const bool is_note = !inside.empty() && (IsDigit(inside.back()) || inside == "citation needed");
-    return is_note && close < kLongestNote ? close + 1 : 0;
+    return is_note ? close + 1 : 0;
   }
   if (!text.starts_with(':')) return 0;
   size_t size = 1;
@@ -135,12 +136,14 @@ std::vector<TextSpan> SplitSentences(std::string_view text) {
     }
     const size_t end = BehindClosers(text, at + 1);
     const size_t next = std::min(text.find_first_not_of(kSpace, end), text.size());
-    const bool ends_here =
+    bool ends_here =
         next == text.size() || (next > end && !BeginsWithSmallLetter(text.substr(next)));
-    const std::string_view word = WordBefore(text, begin, at);
-    const bool whole = word.data() == text.data() + begin;
-    if (next < text.size() &&
-        (!ends_here || (mark == '.' && !DotEnds(word, whole, text.substr(next))))) {
+    if (ends_here && mark == '.' && next < text.size()) {
+      const std::string_view word = WordBefore(text, begin, at);
+      const bool whole = word.data() == text.data() + begin;
+      ends_here = DotEnds(word, whole, text.substr(next));
+    }
+    if (!ends_here) {
       ++at;
       continue;
     }

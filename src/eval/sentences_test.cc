@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/stopwatch.h"
+
 namespace onepass {
 namespace {
 
@@ -76,6 +78,17 @@ TEST(Sentences, SmallLettersBeginNone) {
 
 TEST(Sentences, ANumberedPointKeepsItsNumber) {
   EXPECT_THAT(Split("1. One ran. 2. Two sat."), ElementsAre("1. One ran.", "2. Two sat."));
+}
+
+// Far below what looking back, or ahead, from every dot would take.
+TEST(Sentences, HostileTextsEndSoon) {
+  for (const std::string piece : {"a.", ".["}) {
+    std::string text;
+    while (text.size() < 2'000'000) text += piece;
+    const Stopwatch watch;
+    EXPECT_EQ(SplitSentences(text).size(), 1u) << piece;
+    EXPECT_LT(watch.Seconds(), 5) << piece;
+  }
 }
 
 // What stands between them is white space, whatever the text.

@@ -33,12 +33,13 @@ class SampleMaker {
     return Status::Ok();
   }
 
-  // The sample, or none where it is too long and to be left out.
+  // The sample, or none where it has no targets, or is too long and to be left out.
   Result<std::optional<TrainSample>> Make(Record record, bool* overlong) const {
     *overlong = false;
     ASSIGN_OR_RETURN(TrainSample sample, Encode(record));
-    const int64_t excess = Excess(sample);
-    if (excess <= 0) return std::optional(std::move(sample));
+    if (sample.targets.empty()) return std::optional<TrainSample>();
+    const std::string too_long = TooLong(sample);
+    if (too_long.empty()) return std::optional(std::move(sample));
     *overlong = true;
     switch (options_.overlong) {
       case OverlongSample::kSkip:
@@ -48,7 +49,7 @@ class SampleMaker {
       case OverlongSample::kRefuse:
         break;
     }
-    return InvalidArgument(record.Where() + ": " + TooLong(sample, excess) +
+    return InvalidArgument(record.Where() + ": " + too_long +
                            " (overlong=cut shortens it, overlong=skip leaves it out)");
   }
 
@@ -144,35 +145,30 @@ class SampleMaker {
                                                 : std::ssize(sample.tokens[id]);
   }
 
-  // Tokens beyond what max_tokens, the base's context and the chain's room allow.
-  int64_t Excess(const TrainSample& sample) const {
+  // What max_tokens, the base's context or the chain's room has too little of; empty: it fits.
+  std::string TooLong(const TrainSample& sample) const {
     std::vector<int64_t> counts(plan_.segments.size());
+    int64_t first = 0;  // the longest input that stands first
     for (size_t id = 0; id < counts.size(); ++id) {
       counts[id] = LengthOf(sample, static_cast<int>(id));
+      if (plan_.segments[id].before_shared) first = std::max(first, counts[id]);
     }
-    return std::max({sample.TokenCount(tape_) - options_.max_tokens,
-                     EndOfPlan(plan_, counts) - options_.max_positions, ExcessOfRoom(sample)});
-  }
-
-  int64_t ExcessOfRoom(const TrainSample& sample) const {
-    int64_t excess = 0;
-    for (size_t id = 0; id < plan_.segments.size(); ++id) {
-      if (!plan_.segments[id].before_shared) continue;
-      excess = std::max(excess, LengthOf(sample, static_cast<int>(id)) - plan_.room);
+    const auto at_most = [](int64_t limit, const std::string& of, int64_t found) {
+      return "want at most " + std::to_string(limit) + " " + of + ", found " +
+             std::to_string(found);
+    };
+    if (first > plan_.room) {
+      return at_most(plan_.room, "tokens in an input that stands first (the chain's room)", first);
     }
-    return excess;
-  }
-
-  std::string TooLong(const TrainSample& sample, int64_t excess) const {
-    const int64_t of_room = ExcessOfRoom(sample);
-    if (of_room > 0) {
-      return "want at most " + std::to_string(plan_.room) +
-             " tokens in an input that stands first (the chain's room), found " +
-             std::to_string(plan_.room + of_room);
+    const int64_t tokens = sample.TokenCount(tape_);
+    if (tokens > options_.max_tokens) {
+      return at_most(options_.max_tokens, "tokens (max_tokens)", tokens);
     }
-    const int64_t count = sample.TokenCount(tape_);
-    return "want at most " + std::to_string(count - excess) + " tokens, found " +
-           std::to_string(count);
+    const int64_t end = EndOfPlan(plan_, counts);
+    if (end > options_.max_positions) {
+      return at_most(options_.max_positions, "positions (the base's context)", end);
+    }
+    return "";
   }
 
   // Cuts the end of cut_field so that the sample fits (CutToFit says how close).
@@ -193,9 +189,9 @@ class SampleMaker {
     const auto fits = [&](std::string_view prefix) -> Result<bool> {
       field->text = prefix;
       ASSIGN_OR_RETURN(TrainSample sample, Encode(record));
-      const int64_t excess = Excess(sample);
-      if (prefix.empty()) least = TooLong(sample, excess);
-      if (excess > 0) return false;
+      const std::string too_long = TooLong(sample);
+      if (prefix.empty()) least = too_long;
+      if (!too_long.empty()) return false;
       best = std::move(sample);
       return true;
     };
@@ -249,6 +245,7 @@ Result<Dataset> LoadDataset(const std::string& path, const ChainTemplates& templ
           prepared.ok() ? maker.Make(std::move(**record), &overlong) : prepared;
       fault = sample.status().WithPrefix(path);
       if (overlong) ++dataset.overlong_count;
+      if (sample.ok() && !sample->has_value() && !overlong) ++dataset.targetless_count;
       if (sample.ok() && sample->has_value()) {
         (*sample)->index = std::ssize(dataset.samples);
         dataset.content_hash = HashSample(dataset.content_hash, **sample);
@@ -256,13 +253,18 @@ Result<Dataset> LoadDataset(const std::string& path, const ChainTemplates& templ
       }
     }
     if (fault.ok()) continue;
-    if (options.on_error == OnError::kStop) return fault;
+    if (options.on_error == OnError::kStop || reader->broken()) return fault;
     ++dataset.faulty_count;
     if (dataset.warnings.size() < kMaxWarnings) dataset.warnings.push_back(fault.message());
   }
   if (dataset.samples.empty()) {
+    std::string why;
+    if (dataset.targetless_count > 0) {
+      why = std::to_string(dataset.targetless_count) + " records in which no trained stage runs";
+    }
+    if (!dataset.warnings.empty()) why = dataset.warnings.front();
     return InvalidArgument(path + ": want at least one sample, found none" +
-                           (dataset.warnings.empty() ? "" : " (" + dataset.warnings.front() + ")"));
+                           (why.empty() ? "" : " (" + why + ")"));
   }
   return dataset;
 }

@@ -38,6 +38,7 @@ struct DatasetOptions {
 struct Dataset {
   std::vector<TrainSample> samples;
   int64_t overlong_count = 0;         // left out or cut, as the options say
+  int64_t targetless_count = 0;       // left out: no trained stage runs in them
   int64_t faulty_count = 0;           // left out by OnError::kSkip
   std::vector<std::string> warnings;  // one line a faulty record, the first ten
   uint64_t content_hash = 0;          // over all tokens: equal hashes, equal training data

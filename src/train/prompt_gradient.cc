@@ -213,18 +213,18 @@ Status PromptGradient<Real>::WriteSegment(Pass& pass, int id, bool positions_onl
   const PlannedSegment& planned = plan_->segments[id];
   const size_t sample_count = pass.samples.size();
   const bool constant = tape_->roles[id] == TapeRole::kConstant;
-  const bool is_stored = source_ != nullptr && std::ranges::find(stored_, id) != stored_.end();
-  // With a source, constants that only constants read are not needed.
-  const bool used = !positions_only && tape_->roles[id] != TapeRole::kUnused &&
-                    (source_ == nullptr || !constant || is_stored);
-  const bool taped = pass.want_gradient && tape_->roles[id] == TapeRole::kTaped;
-  const bool predicts = !pass.predictions[id].empty();
-  const bool is_prompt = planned.kind == SegmentKind::kPrompt;
-  const bool trained = is_prompt && tape_->Trains(planned.stage);
   const bool shared = IsFrontPrompt(planned);
   // Lives as long as this object: no trained vector has any influence on it. (What is taped for a
   // comparison is written anew by every pass, as PagesNeeded counts.)
   const bool kept = shared && constant;
+  const bool is_stored = source_ != nullptr && std::ranges::find(stored_, id) != stored_.end();
+  // With a source, constants that only constants read are not needed. What is kept is never stored.
+  const bool used = !positions_only && tape_->roles[id] != TapeRole::kUnused &&
+                    (source_ == nullptr || !constant || is_stored || kept);
+  const bool taped = pass.want_gradient && tape_->roles[id] == TapeRole::kTaped;
+  const bool predicts = !pass.predictions[id].empty();
+  const bool is_prompt = planned.kind == SegmentKind::kPrompt;
+  const bool trained = is_prompt && tape_->Trains(planned.stage);
 
   std::vector<ForwardItem<Real>> items;
   SegmentRef written_once;  // a front prompt's, for all samples

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
+#include "core/file.h"
 #include "core/stopwatch.h"
 #include "kernels/registry.h"
 #include "train/train_state.h"
@@ -85,6 +87,11 @@ Result<StoredKvReport> StoreKv(
       report.tokens += tokens;
     }
   }
+  if (report.tokens == 0) {
+    return InvalidArgument(setup.recipe.file + ": want tokens to store in " + path +
+                           ", found none: what the trained stage reads is empty in every sample");
+  }
+  RETURN_IF_ERROR(MakeDirectories(std::filesystem::path(path).parent_path().string()));
   ASSIGN_OR_RETURN(
       const auto writer,
       SafetensorsWriter::Create(path, headers, {{kIdentityKey, IdentityOf(setup, dataset)}}));
@@ -123,7 +130,9 @@ Result<std::unique_ptr<StoredKv>> StoredKv::Open(const std::string& path,
   if (identity == file->metadata().end()) {
     return InvalidArgument(path + ": want KV that `onepass kv dump` wrote, found another file");
   }
-  RETURN_IF_ERROR(CheckSameIdentity(identity->second, IdentityOf(setup, dataset), path));
+  RETURN_IF_ERROR(CheckSameIdentity(
+      identity->second, IdentityOf(setup, dataset), path,
+      {.noun = "KV", .made = "stored", .remedy = "make it again with onepass kv dump"}));
   for (const TrainSample& sample : dataset.samples) {
     for (const int id : setup.gradient->StoredSegments()) {
       const int64_t tokens = setup.gradient->LengthOf(sample, id);

@@ -22,9 +22,9 @@ struct StoredKvReport {
   double seconds = 0;
 };
 
-// Writes the KV of one data set of a setup; the file appears whole or not at all. on_progress,
-// after each micro-batch, may be empty. kInvalidArgument: nothing constant is read by what is
-// trained.
+// Writes the KV of one data set of a setup, in a folder that it makes; the file appears whole or
+// not at all. on_progress, after each micro-batch, may be empty. kInvalidArgument: nothing constant
+// is read by what is trained, or it has no tokens.
 Result<StoredKvReport> StoreKv(
     TrainingSetup& setup, const Dataset& dataset, const std::string& path,
     const std::function<void(int64_t done, int64_t total)>& on_progress = {});

@@ -22,8 +22,6 @@ void TapePlan::TapeToo(const Plan& plan, int id) {
   }
 }
 
-bool TapePlan::IsTarget(int id) const { return std::ranges::find(targets, id) != targets.end(); }
-
 Result<TapePlan> MakeTapePlan(const Plan& plan, std::vector<int> stages, bool taped_constants) {
   const int segment_count = static_cast<int>(plan.segments.size());
   TapePlan result;

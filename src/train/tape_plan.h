@@ -21,7 +21,6 @@ struct TapePlan {
   std::vector<TapeRole> roles;  // by plan id
 
   bool Trains(int stage) const;
-  bool IsTarget(int id) const;
   // Makes a segment kTaped that holds trained tokens, and what sees it.
   void TapeToo(const Plan& plan, int id);
 };

@@ -131,9 +131,9 @@ Result<TrainState> LoadTrainState(const std::string& path) {
   return state;
 }
 
-Status CheckSameIdentity(const std::string& checkpoint, const std::string& run,
-                         const std::string& path) {
-  const nlohmann::json old_values = nlohmann::json::parse(checkpoint, nullptr, false);
+Status CheckSameIdentity(const std::string& kept, const std::string& run, const std::string& path,
+                         const IdentityWords& words) {
+  const nlohmann::json old_values = nlohmann::json::parse(kept, nullptr, false);
   const nlohmann::json new_values = nlohmann::json::parse(run, nullptr, false);
   if (!old_values.is_object()) return InvalidArgument(path + ": want a recipe in it, found none");
   ONEPASS_CHECK(new_values.is_object(), "a run's identity is a JSON object");
@@ -149,14 +149,15 @@ Status CheckSameIdentity(const std::string& checkpoint, const std::string& run,
     const nlohmann::json wanted = new_values.value(key, nlohmann::json());
     if (found == wanted) continue;
     if (is_hash) {
-      return InvalidArgument(path + ": " + key + ": want what the checkpoint was trained with, " +
-                             "found other content (--restart begins anew)");
+      return InvalidArgument(path + ": " + key + ": want what the " + words.noun + " was " +
+                             words.made + " with, found other content (" + words.remedy + ")");
     }
     const auto spell = [](const nlohmann::json& json) {
       return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     };
-    return InvalidArgument(path + ": it belongs to another recipe: " + key + ": checkpoint " +
-                           spell(found) + ", recipe " + spell(wanted) + " (--restart begins anew)");
+    return InvalidArgument(path + ": it belongs to another recipe: " + key + ": " + words.noun +
+                           " " + spell(found) + ", recipe " + spell(wanted) + " (" + words.remedy +
+                           ")");
   }
   return Status::Ok();
 }

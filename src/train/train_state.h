@@ -34,9 +34,16 @@ Status SaveTrainState(const TrainState& state, const std::string& path);
 // kNotFound: there is none. kInvalidArgument: not a checkpoint of prompts of this shape.
 Result<TrainState> LoadTrainState(const std::string& path);
 
+// How messages speak of a file that keeps an identity, and what they advise.
+struct IdentityWords {
+  std::string noun = "checkpoint";
+  std::string made = "trained";
+  std::string remedy = "--restart begins anew";
+};
+
 // Ok where both JSON objects agree; otherwise kInvalidArgument naming the first key that differs,
 // with both values.
-Status CheckSameIdentity(const std::string& checkpoint, const std::string& run,
-                         const std::string& path);
+Status CheckSameIdentity(const std::string& kept, const std::string& run, const std::string& path,
+                         const IdentityWords& words = {});
 
 }  // namespace onepass

@@ -106,5 +106,13 @@ TEST(TrainState, AnotherRecipeIsNamedByItsKeyAndBothValues) {
             "(--restart begins anew)");
 }
 
+TEST(TrainState, AnIdentityIsSpokenOfAsWhatKeepsIt) {
+  const IdentityWords words{.noun = "KV", .made = "stored", .remedy = "store it again"};
+  EXPECT_EQ(CheckSameIdentity(R"({"a":1})", R"({"a":2})", "k", words).message(),
+            "k: it belongs to another recipe: a: KV 1, recipe 2 (store it again)");
+  EXPECT_EQ(CheckSameIdentity(R"({"data_hash":1})", R"({"data_hash":2})", "k", words).message(),
+            "k: data_hash: want what the KV was stored with, found other content (store it again)");
+}
+
 }  // namespace
 }  // namespace onepass

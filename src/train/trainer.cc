@@ -349,6 +349,10 @@ Result<TrainReport> Trainer::Run() {
       observer_->OnWarning(path + ": left out " + std::to_string(dataset->faulty_count) +
                            " faulty records");
     }
+    if (dataset->targetless_count > 0) {
+      observer_->OnWarning(path + ": left out " + std::to_string(dataset->targetless_count) +
+                           " records in which no trained stage runs");
+    }
     if (dataset->overlong_count > 0) {
       observer_->OnWarning(path + ": cut or left out " + std::to_string(dataset->overlong_count) +
                            " overlong records");

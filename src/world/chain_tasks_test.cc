@@ -66,9 +66,10 @@ TEST(ChainTasks, ALineDependsOnNothingButTaskSplitSeedAndIndex) {
 }
 
 TEST(ChainTasks, KeysAreTheAuthorsAndTextsAreEscaped) {
-  RewriteQaSample rewrite{"a\n\"b\"", "q", "d", "o", {"o", "p"}, {"x"}};
-  EXPECT_EQ(ToJson(rewrite), R"({"I_ALL": "a\n\"b\"", "O_A": "q", "documents": "d", "O_B": "o", )"
-                             R"("answers": ["o", "p"], "gold_documents": ["x"], "hops": 2})");
+  RewriteQaSample rewrite{"a\n\"b\"", "q", "d", "o", "q o.", {"o", "p"}, {"x"}};
+  EXPECT_EQ(ToJson(rewrite),
+            R"({"I_ALL": "a\n\"b\"", "O_A": "q", "documents": "d", "O_B": "o", )"
+            R"("answers": ["o", "p"], "fact": "q o.", "gold_documents": ["x"], "hops": 2})");
   MemoryReasoningSample memory{"s", "d\n", {{"a", "b"}, {"c", "e"}}, "f", {"g"}, 2};
   EXPECT_EQ(ToJson(memory),
             R"({"I_ALL": "s", "I_B": "d\n", "O_1A": "a", "O_1B": "b", "O_2A": "c", "O_2B": "e", )"

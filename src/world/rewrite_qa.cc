@@ -71,6 +71,7 @@ RewriteQaSample MakeRewriteQaSample(const Corpus& corpus, Split split, uint64_t 
             ' ' + SentenceStart(second),
             FoundDocuments(corpus, gold, rng),
             ' ' + second.object,
+            ' ' + SentenceStart(second) + ' ' + second.object + '.',
             {second.object},
             {gold.id}};
   }
@@ -83,6 +84,7 @@ std::string ToJson(const RewriteQaSample& sample) {
       .Add("documents", sample.documents)
       .Add("O_B", sample.answer)
       .Add("answers", sample.answers)
+      .Add("fact", sample.fact)
       .Add("gold_documents", sample.gold_documents)
       .Add("hops", 2)
       .Text();

@@ -17,6 +17,7 @@ struct RewriteQaSample {
   std::string query;         // O_A: the start of the second fact, which names its subject
   std::string documents;     // what this query finds: the right document, then two with like names
   std::string answer;        // O_B
+  std::string fact;          // query, answer and a stop: the answer as a whole sentence
   std::vector<std::string> answers;
   std::vector<std::string> gold_documents;  // the id of the right one
 };

@@ -134,7 +134,6 @@ CompressQaSample MakeCompressQaSample(Split split, uint64_t seed, int64_t index)
 std::string ToJson(const CompressQaSample& sample) {
   JsonLine line;
   line.Add("I_ALL", sample.shared_input).Add("I_A", sample.documents).Add("O_A", sample.summary);
-  if (!sample.own_input_b.empty()) line.Add("I_B", sample.own_input_b);
   return line.Add("O_B", sample.answer)
       .Add("answers", sample.answers)
       .Add("hops", sample.hops)

@@ -54,14 +54,13 @@ std::string_view TaskName(WorldTask task);
 Result<WorldTask> ParseWorldTask(std::string_view name);
 Result<Split> ParseSplit(std::string_view name);
 
-// Keys as in the authors' files. I_B is left out where it is empty.
+// Keys as in the authors' files.
 struct CompressQaSample {
   std::string shared_input;  // I_ALL: the question
   std::string documents;     // I_A
   std::string
-      summary;  // O_A: the one or two supporting facts, canonical, in the order of reasoning
-  std::string own_input_b;           // I_B: empty in this task
-  std::string answer;                // O_B
+      summary;         // O_A: the one or two supporting facts, canonical, in the order of reasoning
+  std::string answer;  // O_B
   std::vector<std::string> answers;  // accepted answers, without the leading space
   int hops = 1;
 };

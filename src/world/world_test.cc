@@ -313,10 +313,10 @@ TEST(Rng, UniformStaysBelowAndReachesAll) {
   for (const int count : seen) EXPECT_GT(count, 50);
 }
 
-TEST(Rng, StateContinuesTheStream) {
+TEST(Rng, ACopyContinuesTheStream) {
   Rng rng(kSeed);
   rng.Normal();
-  Rng copy(rng.state());
+  Rng copy = rng;
   for (int i = 0; i < 9; ++i) EXPECT_EQ(rng.Normal(), copy.Normal());
   EXPECT_EQ(rng.Fork(3).Next(), copy.Fork(3).Next());
   EXPECT_NE(rng.Fork(3).Next(), rng.Fork(4).Next());

@@ -154,6 +154,11 @@ TEST_F(ChainRunTest, StopLeavesNothingAndSkipDoesTheRest) {
   EXPECT_THAT(lines[4]["error"].get<std::string>(),
               StartsWith("in.jsonl: record 5 (line 5): not JSON at byte 1"));
   EXPECT_EQ(lines[0]["stages"][1]["token_ids"], lines[6]["stages"][1]["token_ids"]);
+
+  // Behind a comma that is missing there may be any number of records.
+  Write("in.json", R"([{"Q": "q", "D": "d"} {"Q": "q", "D": "d"}])");
+  EXPECT_EQ(Run("chain.yaml --input in.json --output other.jsonl --on-error skip"), 1);
+  EXPECT_EQ(stderr_, "onepass: in.json: line 1: want \",\" or \"]\", found \"{\"\n");
 }
 
 TEST_F(ChainRunTest, FaultsAreOneLineAndWrongUsageIsTwo) {

@@ -39,7 +39,7 @@ TEST(ResultsScript, TrainsEveryPromptComparesAllMethodsAndReports) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> wanted = {
       {"memory", {"reason", "recall", "fthss/recall", "distill"}},
       {"active-rag", {"plan", "answer", "combine", "fthss/combine", "distill"}},
-      {"rewrite", {"rewrite", "answer-fthss"}},
+      {"rewrite", {"rewrite", "answer-fthss", "answer-fact-fthss"}},
       {"world", {"compress", "answer-continue", "prompt-tuning"}},
       {"inline", {"answer-fthss"}}};
   for (const auto& [task, prompts] : wanted) {
@@ -62,14 +62,40 @@ TEST(ResultsScript, TrainsEveryPromptComparesAllMethodsAndReports) {
   ASSERT_EQ(again.exit_code, 0) << again.output;
   EXPECT_THAT(again.output, testing::Not(HasSubstr("trained in")));
   EXPECT_THAT(Text(out + "/docs/results.md"), HasSubstr("prompts being there already"));
-  fs::remove_all(out + "/memory/seed1/recall");
+  // Other settings make other prompts.
   const Outcome failing =
       RunShell("TRAIN=prompt_length=no OUT=" + out +
                " ONEPASS=" ONEPASS_BINARY " SEEDS=1 N=3 SAMPLES=6 bash " ONEPASS_SOURCE_DIR
                "/tools/run_results.sh memory");
   EXPECT_NE(failing.exit_code, 0);
-  EXPECT_THAT(failing.output, HasSubstr("memory, seed 1: recall: "));
+  EXPECT_THAT(failing.output, HasSubstr("memory, seed 1: reason: "));
   EXPECT_NE(RunShell("bash " ONEPASS_SOURCE_DIR "/tools/run_results.sh nothing").exit_code, 0);
+  fs::remove_all(out);
+}
+
+// The same of what is made of real data, a few questions of each.
+TEST(ResultsScript, ComparesOnRealDataWhereItIs) {
+  const std::string data = ONEPASS_SOURCE_DIR "/../shared/data";
+  if (!fs::exists(data + "/babi")) GTEST_SKIP() << "want " << data << ", found none";
+  const std::string out = testing::TempDir() + "/onepass_results_script_real";
+  fs::remove_all(out);
+  const Outcome run =
+      RunShell("OUT=" + out + " DATA=" + data +
+               " ONEPASS=" ONEPASS_BINARY
+               " SEEDS='1 2' EVAL='--threads 1 --n 2' "
+               "TRAIN='max_steps=1 prompt_length=4 validation_samples=2' "
+               "bash " ONEPASS_SOURCE_DIR "/tools/run_results.sh babi babi-traces squad");
+  ASSERT_EQ(run.exit_code, 0) << run.output;
+  const std::vector<std::pair<std::string, size_t>> seeds_of = {
+      {"babi-1", 2}, {"babi-2", 2}, {"babi-3", 2}, {"babi-traces", 1}, {"squad", 1}};
+  for (const auto& [task, seeds] : seeds_of) {
+    const nlohmann::json results = nlohmann::json::parse(Text(out + "/" + task + "/results.json"));
+    EXPECT_EQ(results["methods"].size(), 9u) << task;
+    for (const nlohmann::json& row : results["methods"]) {
+      EXPECT_EQ(row["n"], 2) << task;
+      if (row["method"] == "fthss") EXPECT_EQ(row["seeds"].size(), seeds) << task;
+    }
+  }
   fs::remove_all(out);
 }
 
