@@ -94,8 +94,8 @@ settings() {
     case $setting in chain=*) chain=${setting#chain=} ;; esac
   done
   made_of=$({
-    echo "$samples ${TRAIN:-} ${overrides[*]}"
-    cat "$recipe" "$chain"
+    echo "${TRAIN:-} ${overrides[*]}"
+    cat "$recipe" "$chain" "$data/$records-train.jsonl" "$data/$records-validation.jsonl"
     for setting in "$upstream" "$([ "$prompt" != answer-continue ] || echo "$prompts/answer")"; do
       [ -z "$setting" ] || cat "$setting/adapter_model.safetensors" 2>&1 || true
     done
@@ -244,11 +244,14 @@ compare() {
   folders+=("$out/$to")
 }
 
-# bench NAME COMMAND ...: OUT/NAME.json, unless this program has measured it.
+# bench NAME COMMAND ...: OUT/NAME.json, unless this program has measured it on the same files.
 bench() {
-  local to=$out/$1.json made_of
+  local to=$out/$1.json made_of file
   shift
-  made_of="$(sha256sum <"$onepass") $*"
+  made_of="$({
+    cat "$(command -v "$onepass")" models/base/*
+    for file in "$@"; do [ ! -f "$file" ] || cat "$file"; done
+  } | sha256sum) $*"
   if [ ! -e "$to" ] || [ "$made_of" != "$(cat "$to.of" 2>/dev/null)" ]; then
     "$onepass" bench "$@" --json >"$to.new"
     mv "$to.new" "$to"

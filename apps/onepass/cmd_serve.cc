@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,8 @@ Status Serve(const ServeFlags& flags) {
   std::printf("onepass: serving on http://%s\n", server->address().c_str());
   for (const auto& model : server->catalog().models()) std::printf("  %s\n", model->id().c_str());
   std::fflush(stdout);
+  // From here on, what asks for memory that is not there is ended by what that throws.
+  std::set_new_handler(nullptr);
   server->Run({SIGTERM, SIGINT});
   return Status::Ok();
 }

@@ -332,11 +332,13 @@ Status Compiler::CheckCachedTexts() const {
   for (const PlanStep& step : plan_.steps) {
     if (step.stage < 0 || step.handoff != Handoff::kTextCached) continue;
     const std::string& stage = spec_.stages[step.stage].name;
+    const auto& reads = spec_.stages[step.stage].reads;
     for (int part = 0; part < step.part; ++part) {
       const FlowPart& loop = parts_[part];
-      if (std::ranges::find(loop.names, stage) == loop.names.end()) continue;
+      if (loop.rounds == 1 || std::ranges::find(loop.names, stage) == loop.names.end()) continue;
       for (const std::string& last : loop.names) {
         if (last == stage || spec_.StageOf(last) < 0 || !loop.ChecksAfter(last)) continue;
+        if (reads && std::ranges::find(*reads, last) == reads->end()) continue;
         return InvalidArgument("stage " + Quote(stage) +
                                " runs again behind a loop that may end behind " + Quote(last) +
                                ", whose last output its cache would miss: want text or kv, or a" +

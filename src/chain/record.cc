@@ -248,7 +248,9 @@ Result<std::optional<Record>> RecordReader::NextElement() {
     SkipSpace();
     if (at_ < text_.size()) {
       ++number_;
-      return broken("nothing after the array");
+      const Status fault = broken("nothing after the array");
+      broken_ = false;  // all of it was there
+      return fault;
     }
     done_ = true;
     return std::optional<Record>();

@@ -131,14 +131,14 @@ std::vector<TokenId> ChainTemplates::TokensOf(const Plan& plan, int id, const In
   std::vector<TemplatePiece> filled;
   for (const int read : segment.text_of) {
     const PlannedSegment& other = plan.segments[read];
+    // Of a round that never was, its label is not read either.
+    if (!transcript.HasRun(other.step)) continue;
     if (other.kind != SegmentKind::kOutput) {
       append(encoder.Encode(filled));
       filled.clear();
       append(inputs.own[other.input_of]);
       continue;
     }
-    // Of a round that never was, its label is not read either.
-    if (!transcript.HasRun(other.step)) continue;
     for (TemplatePiece piece : stages_[other.stage].read_as) {
       if (piece.is_field) piece.text = transcript.TextOf(other.step);
       filled.push_back(std::move(piece));

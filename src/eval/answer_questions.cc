@@ -100,8 +100,8 @@ Result<std::vector<std::string>> AcceptedAnswers(const SuiteSpec& suite, const R
   if (field->kind == RecordField::Kind::kText) answers.push_back(field->text);
   answers.insert(answers.end(), field->list.begin(), field->list.end());
   // Else an empty output would be right.
-  std::erase_if(answers,
-                [](const std::string& answer) { return ExtractAnswer(answer, "").empty(); });
+  const auto blank = [](const std::string& answer) { return NormalizeAnswer(answer).empty(); };
+  answers.erase(std::remove_if(answers.begin() + 1, answers.end(), blank), answers.end());
   return answers;
 }
 

@@ -177,7 +177,7 @@ bool Api::IsForUs(const HttpRequest& request) const {
   const std::string name = NameOfHost(host);
   return name == "localhost" || IsAddress(name) ||
          std::ranges::any_of(options_.hosts,
-                             [&](const std::string& known) { return LowerAscii(known) == name; });
+                             [&](const std::string& known) { return NameOfHost(known) == name; });
 }
 
 void Api::Handle(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange) {

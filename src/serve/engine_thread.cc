@@ -35,6 +35,11 @@ Result<std::vector<uint64_t>> EngineThread::Submit(std::vector<std::unique_ptr<R
                            " pages of KV for a request, found that it may hold " +
                            std::to_string(order->most_pages));
   }
+  const int64_t most_at_once = max_waiting_ + stats().max_running;
+  if (std::ssize(orders) > most_at_once) {
+    return InvalidArgument("n: want at most " + std::to_string(most_at_once) +
+                           " prompts times answers, found " + std::to_string(orders.size()));
+  }
   std::vector<uint64_t> ids;
   {
     std::lock_guard lock(mutex_);
@@ -98,7 +103,12 @@ void EngineThread::Run() {
     for (auto& [id, order] : added) scheduler_.Add(id, std::move(order));
     for (const uint64_t id : cancelled) scheduler_.Cancel(id);
     if (drop_idle) scheduler_.DropIdleSegments();
-    busy = scheduler_.Step();
+    try {
+      busy = scheduler_.Step();
+    } catch (const std::exception&) {  // of a library: no memory, above all
+      scheduler_.EndAll(Unavailable("the server could not finish the request"));
+      busy = true;
+    }
     std::lock_guard lock(mutex_);
     stats_ = scheduler_.stats();
   }

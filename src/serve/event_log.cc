@@ -15,7 +15,7 @@ namespace onepass {
 
 Result<std::unique_ptr<EventLog>> EventLog::Open(const std::string& path) {
   if (path.empty()) return std::unique_ptr<EventLog>(new EventLog(STDERR_FILENO, false));
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0640);
   if (fd < 0) return IoError("log file: " + std::string(std::strerror(errno)) + " (" + path + ")");
   return std::unique_ptr<EventLog>(new EventLog(fd, true));
 }

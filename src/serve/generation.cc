@@ -43,8 +43,23 @@ class Generation : public std::enable_shared_from_this<Generation> {
   }
   virtual ~Generation() = default;
 
+  void Begin() {
+    EndIfItThrows([this] { Start(); });
+  }
+
  protected:
+  virtual void Start() = 0;
   virtual void OnEvent(size_t run, RunEvent event) = 0;
+
+  // What a library throws (no memory, above all) ends this request and no other.
+  template <class Work>
+  void EndIfItThrows(Work work) {
+    try {
+      work();
+    } catch (const std::exception&) {
+      EndWith(Unavailable("the server could not finish the request"));
+    }
+  }
 
   // An order for a record, or the fault of the request.
   Result<std::unique_ptr<RunOrder>> Order(std::vector<RecordField> fields, Handoff handoff,
@@ -95,11 +110,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
       orders[i]->on_event = [this, keep, i, post = context_.post](RunEvent&& event) {
         post([this, keep, i, moved = std::make_shared<RunEvent>(std::move(event))] {
           if (ended_) return;
-          try {
-            OnEvent(i, std::move(*moved));
-          } catch (const std::exception&) {  // of a library: no memory, above all
-            EndWith(Unavailable("the server could not finish the request"));
-          }
+          EndIfItThrows([&] { OnEvent(i, std::move(*moved)); });
         });
       };
     }
@@ -218,7 +229,8 @@ class Completion final : public Generation {
         chat_(chat),
         created_(UnixSeconds()) {}
 
-  void Start() {
+ private:
+  void Start() override {
     Result<std::vector<std::vector<RecordField>>> records = Records();
     if (!records.ok()) return EndWith(records.status());
     const Handoff handoff = request_.handoff.value_or(model_.handoff());
@@ -246,14 +258,13 @@ class Completion final : public Generation {
     }
   }
 
- private:
   struct Choice {
     bool first_of_prompt = false;
     std::vector<TokenId> prompt_tokens;
-    std::string text;
+    size_t characters = 0;  // of the text so far
     std::vector<TokenId> tokens;
     std::vector<TokenLogprob> logprobs;
-    std::string finish;
+    std::string text, finish;
     bool prompt_ids_sent = false;
     bool done = false;
   };
@@ -356,7 +367,15 @@ class Completion final : public Generation {
               std::span<const TokenLogprobs> logprobs) {
     Choice& choice = choices_[run];
     SawTokens(tokens.size());
-    const std::vector<TokenLogprob> named = Named(tokens, logprobs);
+    std::vector<TokenLogprob> named = Named(tokens, logprobs);
+    // Parts of a character share its place: the text alone says how long they are together.
+    const size_t begin = choice.characters;
+    choice.characters += CharacterCount(text);
+    size_t at = begin;
+    for (TokenLogprob& token : named) {
+      token.offset = std::min(at, choice.characters);
+      at += CharacterCount(token.token);
+    }
     if (request_.stream) {
       const ordered_json delta = chat_ ? ordered_json{{"content", text}} : ordered_json(text);
       if (!text.empty() || request_.return_token_ids || !named.empty()) {
@@ -378,9 +397,9 @@ class Completion final : public Generation {
     return body;
   }
 
-  ordered_json LogprobsOf(std::span<const TokenLogprob> tokens, size_t offset) const {
+  ordered_json LogprobsOf(std::span<const TokenLogprob> tokens) const {
     if (request_.sampling.logprobs < 0) return nullptr;
-    return chat_ ? ChatLogprobs(tokens) : CompletionLogprobs(tokens, offset);
+    return chat_ ? ChatLogprobs(tokens) : CompletionLogprobs(tokens);
   }
 
   // A streamed part. delta: of chat an object, of completions text, or an empty object at the end.
@@ -394,9 +413,7 @@ class Completion final : public Generation {
     } else {
       choice["text"] = delta.is_string() ? std::move(delta) : ordered_json("");
     }
-    choice["logprobs"] = logprobs.empty()
-                             ? ordered_json()
-                             : LogprobsOf(logprobs, CharacterCount(choices_[run].text));
+    choice["logprobs"] = logprobs.empty() ? ordered_json() : LogprobsOf(logprobs);
     choice["finish_reason"] = finish == nullptr ? ordered_json() : ordered_json(finish);
     if (request_.return_token_ids && finish == nullptr) {
       choice["token_ids"] = std::vector<TokenId>(tokens.begin(), tokens.end());
@@ -432,7 +449,7 @@ class Completion final : public Generation {
       } else {
         json["text"] = choice.text;
       }
-      json["logprobs"] = LogprobsOf(choice.logprobs, 0);
+      json["logprobs"] = LogprobsOf(choice.logprobs);
       json["finish_reason"] = choice.finish;
       if (request_.return_token_ids) {
         json["token_ids"] = choice.tokens;
@@ -459,7 +476,8 @@ class ChainRunExchange final : public Generation {
                    std::shared_ptr<HttpExchange> exchange)
       : Generation(context, model, "run-", id, std::move(exchange)), request_(std::move(request)) {}
 
-  void Start() {
+ private:
+  void Start() override {
     const Handoff handoff = request_.handoff.value_or(model_.handoff());
     std::vector<std::unique_ptr<RunOrder>> orders;
     Result<std::unique_ptr<RunOrder>> order = Order(request_.fields, handoff, request_.sampling);
@@ -470,7 +488,6 @@ class ChainRunExchange final : public Generation {
     BeginStream();
   }
 
- private:
   const char* StreamErrorName() const override { return "error"; }
 
   void OnEvent(size_t, RunEvent event) override {
@@ -542,13 +559,13 @@ HttpResponse ErrorResponse(const ApiError& error) {
 void StartGeneration(const GenerationContext& context, const ServedModel& model,
                      GenerationRequest request, bool chat, const std::string& id,
                      const std::shared_ptr<HttpExchange>& exchange) {
-  std::make_shared<Completion>(context, model, std::move(request), chat, id, exchange)->Start();
+  std::make_shared<Completion>(context, model, std::move(request), chat, id, exchange)->Begin();
 }
 
 void StartChainRun(const GenerationContext& context, const ServedModel& model,
                    ChainRunRequest request, const std::string& id,
                    const std::shared_ptr<HttpExchange>& exchange) {
-  std::make_shared<ChainRunExchange>(context, model, std::move(request), id, exchange)->Start();
+  std::make_shared<ChainRunExchange>(context, model, std::move(request), id, exchange)->Begin();
 }
 
 }  // namespace onepass

@@ -47,7 +47,7 @@ Status SchedulerOptions::Validate() const {
 struct Scheduler::Waiting {
   uint64_t id = 0;
   std::unique_ptr<RunOrder> order;
-  std::optional<uint64_t> shared_hash;  // of its shared input, where that is known
+  std::vector<uint64_t> needs;  // segments of the index: front prompts, its shared input
   Clock::time_point since;
 };
 
@@ -114,8 +114,12 @@ void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
     request.start_position = segment.offset;
     request.provenance = {.kind = segment.kind, .stage = segment.stage};
     request.added = order->chain->AddedTokensOf(-1);
-    waiting.shared_hash = KeyOf(request);
+    waiting.needs.push_back(KeyOf(request));
     break;
+  }
+  for (int prompt = 0; prompt < std::ssize(plan.segments); ++prompt) {
+    if (!plan.OutlivesRecords(prompt)) continue;
+    waiting.needs.push_back(KeyOf(order->chain->FrontPrompt(prompt)));
   }
   waiting.order = std::move(order);
 }
@@ -189,9 +193,8 @@ void Scheduler::EndLate() {
 // Gives the pages of an idle segment back; false: there is none.
 bool Scheduler::EvictOne() {
   std::unordered_map<uint64_t, int64_t> next_use;
-  for (const Waiting& waiting : waiting_) {
-    if (!waiting.shared_hash) continue;
-    next_use.try_emplace(*waiting.shared_hash, std::ssize(next_use));
+  for (int64_t place = 0; place < std::ssize(waiting_); ++place) {
+    for (const uint64_t hash : waiting_[place].needs) next_use.try_emplace(hash, place);
   }
   if (!index_.EvictOne(next_use)) return false;
   ++stats_.evictions;
@@ -443,6 +446,13 @@ bool Scheduler::Step() {
   for (const std::unique_ptr<Running>& run : running_) Advance(*run);
   EraseEnded();
   return true;
+}
+
+void Scheduler::EndAll(const Status& status) {
+  for (const std::unique_ptr<Running>& run : running_) {
+    if (run->phase != Running::Phase::kEnded) End(*run, status);
+  }
+  EraseEnded();
 }
 
 SchedulerStats Scheduler::stats() const {

@@ -101,6 +101,8 @@ class Scheduler {
   void Cancel(uint64_t id);
   // Admits what fits, and runs one forward call. False: nothing was there to do.
   bool Step();
+  // Ends all admitted runs with this status: after Step threw.
+  void EndAll(const Status& status);
 
   SchedulerStats stats() const;
   // Drops what no run holds: afterwards, without runs, no page is used.

@@ -6,7 +6,6 @@
 
 #include "chain/result_json.h"
 #include "core/quote.h"
-#include "core/utf8.h"
 #include "format/strict_json.h"
 
 namespace onepass {
@@ -447,7 +446,7 @@ ordered_json UsageToJson(const Usage& usage) {
   return json;
 }
 
-ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens, size_t text_offset) {
+ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens) {
   ordered_json json;
   for (const char* key : {"tokens", "token_logprobs", "top_logprobs", "text_offset"}) {
     json[key] = ordered_json::array();
@@ -458,8 +457,7 @@ ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens, size_t tex
     ordered_json top = ordered_json::object();
     for (const auto& [text, logprob] : token.likeliest) top[text] = logprob;
     json["top_logprobs"].push_back(std::move(top));
-    json["text_offset"].push_back(text_offset);
-    text_offset += CharacterCount(token.token);
+    json["text_offset"].push_back(token.offset);
   }
   return json;
 }

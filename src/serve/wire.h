@@ -104,11 +104,11 @@ nlohmann::ordered_json UsageToJson(const Usage& usage);
 // Of an answer's tokens, as completions and as chat write them.
 struct TokenLogprob {
   std::string token;  // its text alone; U+FFFD for a part of a character
+  size_t offset = 0;  // characters of the answer before it
   float logprob = 0;
   std::vector<std::pair<std::string, float>> likeliest;
 };
-// text_offset: characters of the answer before the first of them.
-nlohmann::ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens, size_t text_offset);
+nlohmann::ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens);
 nlohmann::ordered_json ChatLogprobs(std::span<const TokenLogprob> tokens);
 
 // "data: {...}\n\n", with the event's name where there is one.

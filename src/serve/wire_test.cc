@@ -30,11 +30,5 @@ TEST(ParseChainRun, AFaultInFieldsSaysWhatItIs) {
             "fields: the request: want at most 1024 fields");
 }
 
-TEST(CompletionLogprobs, OffsetsCountCharacters) {
-  const std::vector<TokenLogprob> tokens = {{.token = "\xc3\xa9t", .logprob = -1, .likeliest = {}},
-                                            {.token = "a", .logprob = -2, .likeliest = {}}};
-  EXPECT_EQ(CompletionLogprobs(tokens, 3)["text_offset"], nlohmann::json({3, 5}));
-}
-
 }  // namespace
 }  // namespace onepass

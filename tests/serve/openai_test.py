@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openai
 
-from program import CHAIN, PROGRAM, Server, records, run_chain
+from program import CHAIN, PROGRAM, ROOT, Server, records, run_chain
 
 PROMPT = "Answer the question.\nQuestion: Where is the kitchen?\nAnswer:"
 LONG = {"ignore_eos": True}  # as many tokens as may be
@@ -214,6 +214,60 @@ class OpenAiTest(unittest.TestCase):
             "POST", "/v1/chains/qa/run", {"fields": record, "handoff": "text"})[2])
         self.assertGreater(again["stages"][1]["tokens_recomputed"], 0)
         self.assertEqual(again["stages"][0]["text"], expected["compress"])
+
+
+TOOL_CHAIN = """name: tool
+base: {base}
+shared: "Question:{{Q}}"
+tools: [{{name: search, index: {index}, query: "{{Q}} {{ask}}", top: 1}}]
+stages:
+  - {{name: ask, start: "\\nNext:", stop_tokens: ["<eos>"], max_tokens: 8}}
+  - {{name: answer, input: "\\nDocuments:\\n{{search}}", start: "\\nAnswer:", stop_tokens: ["<eos>"],
+     max_tokens: 8}}
+flow: [ask, search, answer]
+"""
+
+
+class ToolTest(unittest.TestCase):
+    def test_a_chain_that_searches_says_what_it_found_and_counts_what_it_reused(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "docs.jsonl").write_text("".join(
+                json.dumps({"id": f"d{i}", "text": f"{who} lives in {where}."}) + "\n"
+                for i, (who, where) in enumerate([("Bert", "Rome"), ("Anna", "Oslo")])))
+            subprocess.run([PROGRAM, "index", "build", f"--input={folder}/docs.jsonl",
+                            f"--out={folder}/index"], check=True, capture_output=True)
+            chain = folder / "chain.yaml"
+            chain.write_text(TOOL_CHAIN.format(base=ROOT / "models/base", index=folder / "index"))
+            record = {"Q": " Where does Anna live?"}
+            expected = run_chain(chain, [record])[0]
+            with Server(chains={"tool": chain}) as server:
+                counters = ("hand_offs_total", "tokens_reused_total", "tokens_recomputed_total")
+                for handoff in ("kv", "text"):
+                    before = [server.metric(f"onepass:{name}") for name in counters]
+                    status, _, text = server.request(
+                        "POST", "/v1/chains/tool/run",
+                        {"fields": record, "stream": True, "handoff": handoff})
+                    self.assertEqual(status, 200)
+                    events = [event.split("\n") for event in text.strip().split("\n\n")][:-1]
+                    data = {event[0].removeprefix("event: "):
+                            json.loads(event[1].removeprefix("data: ")) for event in events}
+                    self.assertEqual(data["tool_call"]["name"], "search")
+                    self.assertEqual(data["tool_call"]["result"]["documents"][0]["id"], "d1")
+                    done = data["finished"]
+                    if handoff == "kv":
+                        self.assertEqual(done["text"], expected["text"])
+                    after = [server.metric(f"onepass:{name}") for name in counters]
+                    stages = done["stages"]
+                    self.assertEqual([b - a for a, b in zip(before, after)],
+                                     [1, sum(stage["tokens_reused"] for stage in stages),
+                                      sum(stage["tokens_recomputed"] for stage in stages)])
+                    self.assertEqual(stages[1]["tokens_recomputed"] > 0, handoff == "text")
+                server.wait_until_idle()
+            for path in (folder / "index").iterdir():
+                path.write_bytes(path.read_bytes()[:100])
+            with self.assertRaisesRegex(RuntimeError, "onepass: .*index"):
+                Server(chains={"tool": chain})
 
 
 class KeyTest(unittest.TestCase):

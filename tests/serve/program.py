@@ -42,11 +42,11 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-            # Sanitizers speak at the end.
-            if self.process.returncode != 0:
-                raise AssertionError(f"the server ended with {self.process.returncode}: "
-                                     f"{Path(self.log.name).read_text()[-4000:]}")
         self.process.stdout.close()
+        # Sanitizers speak at the end.
+        if self.process.returncode != 0:
+            raise AssertionError(f"the server ended with {self.process.returncode}: "
+                                 f"{Path(self.log.name).read_text()[-4000:]}")
 
     def log_lines(self) -> list[dict]:
         return [json.loads(line) for line in Path(self.log.name).read_text().splitlines()]
