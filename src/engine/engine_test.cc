@@ -123,7 +123,9 @@ TEST_F(EngineTest, TargetsHaveTheLossesOfTheLogitsBeforeThem) {
     double sum = 0;
     for (const float logit : prefix.logits) sum += std::exp(static_cast<double>(logit));
     EXPECT_NEAR(whole[0].losses[i], std::log(sum) - prefix.logits[whole[0].targets[i]], 1e-5);
-    if (i == 3) EXPECT_EQ(prefix.logits, whole[0].logits);
+    if (i == 3) {
+      EXPECT_EQ(prefix.logits, whole[0].logits);
+    }
   }
 }
 

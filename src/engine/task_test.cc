@@ -158,7 +158,9 @@ TEST_F(TaskTest, WhoseKvFindsNoPageFailsAlone) {
   EXPECT_EQ(failed.status().code(), StatusCode::kExhausted);
   EXPECT_EQ(failed.request().segment, nullptr);
   EXPECT_TRUE((a.status().ok() ? first : second).segment != nullptr);
-  if (a.status().ok()) EXPECT_EQ(first.tokens, alone.tokens);
+  if (a.status().ok()) {
+    EXPECT_EQ(first.tokens, alone.tokens);
+  }
 }
 
 TEST_F(TaskTest, ATaskThatDiesGivesItsPagesBack) {

@@ -93,7 +93,9 @@ TEST(ResultsScript, ComparesOnRealDataWhereItIs) {
     EXPECT_EQ(results["methods"].size(), 9u) << task;
     for (const nlohmann::json& row : results["methods"]) {
       EXPECT_EQ(row["n"], 2) << task;
-      if (row["method"] == "fthss") EXPECT_EQ(row["seeds"].size(), seeds) << task;
+      if (row["method"] == "fthss") {
+        EXPECT_EQ(row["seeds"].size(), seeds) << task;
+      }
     }
   }
   fs::remove_all(out);
