@@ -60,7 +60,7 @@ void AddReplayCommand(CLI::App& bench, int* exit_code) {
       ->delimiter(',')
       ->required();
   command->add_option("--n", flags->replay.most_records, "only the first records (0: all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(NotNegative())
       ->capture_default_str();
   command->add_flag("--json", flags->json, "one line of JSON instead of text");
   command->add_option("--set", flags->prompts, "STAGE.prompt=DIR: another prompt for a stage");

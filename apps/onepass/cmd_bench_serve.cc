@@ -30,7 +30,7 @@ void AddServeBenchCommand(CLI::App& bench, int* exit_code) {
       ->add_option("--rates", options.rates,
                    "Requests a second (default: shares of what the first hand-off can do)")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   command->add_option("--seconds", options.seconds, "Of each rate")->capture_default_str();
   command->add_option("--runs", options.runs, "Of each rate and way, in turn")
       ->check(CLI::Range(1, 1000))
@@ -38,12 +38,13 @@ void AddServeBenchCommand(CLI::App& bench, int* exit_code) {
   command
       ->add_option("--deadline-seconds", options.deadline_seconds,
                    "What is answered in time (0: five times the slowest way's median alone)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   command
       ->add_option("--output-tokens", options.output_tokens, "Of the second stage, for all alike")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   command->add_option("--seed", options.seed, "Of the times between requests")
+      ->check(NotNegative())
       ->capture_default_str();
   command->add_option("--llamacpp", options.llamacpp,
                       "URL of a llama.cpp server with the same base: asked twice, text between");

@@ -95,7 +95,9 @@ void AddWorldCommand(CLI::App& data, int* exit_code) {
   const CLI::Option* count = app->add_option("--count", flags->options.count,
                                              "samples to write; a corpus is written whole")
                                  ->capture_default_str();
-  app->add_option("--seed", flags->options.seed, "same seed, same file")->capture_default_str();
+  app->add_option("--seed", flags->options.seed, "same seed, same file")
+      ->check(NotNegative())
+      ->capture_default_str();
   app->add_option("--level", flags->options.level,
                   "pretraining formats: 1 short texts, 2 middle, 3 all")
       ->capture_default_str();

@@ -63,6 +63,10 @@ Status Run(const Flags& flags, bool* faulty) {
   if (flags.n >= 0) suite.n = flags.n;
   if (!flags.seeds.empty()) {
     ASSIGN_OR_RETURN(suite.seeds, ParseSeeds(flags.seeds));
+    if (suite.seeds.size() > 1 && suite.prompts.find("{seed}") == std::string::npos) {
+      CheckUsage(InvalidArgument("--seeds: want prompts that depend on {seed}, found " +
+                                 Quote(suite.prompts) + " for all of them"));
+    }
   }
   CompareOptions options;
   options.out = flags.out;
@@ -117,7 +121,7 @@ void AddEvalCommand(CLI::App& app, int* exit_code) {
   eval->add_option("suite", flags->suite, "suite YAML");
   AddReportCommand(*eval, exit_code);
   eval->add_option("--n", flags->n, "questions to use (0: all), instead of the suite's")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   eval->add_option("--seeds", flags->seeds, "e.g. 1,2,3, instead of the suite's")
       ->check(ParsedBy(ParseSeeds));
   eval->add_option("--data", flags->data, "records, instead of the suite's");

@@ -68,7 +68,9 @@ void AddInitBaseCommand(CLI::App& app, int* exit_code) {
   shape->add_option("--shape", flags->shape, "a named shape, e.g. smollm2-135m or llama3-8b")
       ->check(ParsedBy(NamedShape));
   shape->require_option(1);
-  init->add_option("--seed", flags->seed, "same seed, same bytes")->capture_default_str();
+  init->add_option("--seed", flags->seed, "same seed, same bytes")
+      ->check(NotNegative())
+      ->capture_default_str();
   init->add_option("--dtype", flags->dtype, "of the weights")
       ->transform(CLI::IsMember({"F32", "F16", "BF16"}, CLI::ignore_case))
       ->capture_default_str();

@@ -127,7 +127,7 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
   command->add_option("--batch", flags->runner.batch, "Records in lockstep")
       ->check(CLI::Range(1, 4096));
   command->add_option("--limit", flags->files.limit, "Only the first N records (0: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   command
       ->add_option("--on-error", flags->on_error,
                    "A faulty record: stop and write nothing, or skip it with an error line")
@@ -142,7 +142,7 @@ void AddRunCommand(CLI::App& app, int* exit_code) {
   command
       ->add_option("--max-kv-bytes", flags->runner.max_kv_bytes,
                    "Most bytes of KV pages (0: enough for a batch that fills the context)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   command->add_flag("--cold", flags->runner.cold, "Prefill front prompts anew for every batch");
   command->callback([flags, input, output, exit_code] {
     if (flags->explain.empty() && (input->empty() || output->empty())) {

@@ -89,7 +89,7 @@ void AddServeCommand(CLI::App& app, int* exit_code) {
       ->check(ParsedBy(ParseKvType))
       ->capture_default_str();
   command->add_option("--max-kv-bytes", scheduler.max_kv_bytes, "Bytes of KV pages")
-      ->check(CLI::PositiveNumber)
+      ->check(Positive())
       ->capture_default_str();
   command->add_option("--page-tokens", scheduler.page_tokens, "Tokens a page")
       ->check(CLI::Range(1, 4096))

@@ -47,4 +47,18 @@ CLI::Validator ParsedBy(Parse parse) {
       "");
 }
 
+// A flag's check: a number that is not negative, or a positive one.
+inline CLI::Validator NumberFrom(const char* wanted, bool zero) {
+  return CLI::Validator(
+      [wanted, zero](const std::string& value) {
+        double number = -1;
+        const bool is_number = CLI::detail::lexical_cast(value, number);
+        const bool fits = is_number && (zero ? number >= 0 : number > 0) && number < 0x1p63;
+        return fits ? std::string() : std::string("want ") + wanted + ", found " + value;
+      },
+      "");
+}
+inline CLI::Validator NotNegative() { return NumberFrom("0 or more", true); }
+inline CLI::Validator Positive() { return NumberFrom("more than 0", false); }
+
 }  // namespace onepass

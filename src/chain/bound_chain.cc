@@ -1,6 +1,7 @@
 #include "chain/bound_chain.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <limits>
 #include <utility>
 
@@ -35,6 +36,11 @@ Result<ChainPrompts> LoadChainPrompts(const Base& base, const ChainSpec& spec) {
     if (stage.prompt.empty()) continue;
     const std::string where = spec.file + ": stage " + Quote(stage.name);
     Result<SoftPrompt> loaded = LoadSoftPrompt(stage.prompt);
+    if (!loaded.ok() && !std::filesystem::exists(stage.prompt)) {
+      return InvalidArgument(where + ": prompt: want the folder of a trained prompt, found no " +
+                             Quote(stage.prompt) + " (train it, or --set " + stage.name +
+                             ".prompt=FOLDER)");
+    }
     RETURN_IF_ERROR(loaded.status().WithPrefix(where + ": prompt"));
     prompt = *std::move(loaded);
     const Status fits = CheckPromptFits(prompt, stage.prompt,

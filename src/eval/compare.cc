@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -41,6 +42,30 @@ Result<Base*> BaseOf(Setting& setting, const std::string& dir) {
     ASSIGN_OR_RETURN(base, LoadBase(dir, setting.options.base));
   }
   return base.get();
+}
+
+// Whether the prompts of one seed differ from those of another.
+bool DependsOnSeed(const SuiteSpec& suite, const MethodSpec& method) {
+  return std::ranges::any_of(method.prompts, [&](const auto& prompt) {
+    return PromptFolder(suite, prompt.second, 0) != PromptFolder(suite, prompt.second, 1);
+  });
+}
+
+// Before hours of runs: every method's chain, stages and prompts are there.
+Status CheckMethods(const SuiteSpec& suite) {
+  for (const MethodSpec& method : suite.methods) {
+    for (const uint64_t seed : suite.seeds) {
+      ASSIGN_OR_RETURN(const ChainSpec spec, BindMethod(suite, method, seed));
+      for (const StageSpec& stage : spec.stages) {
+        if (stage.prompt.empty() || std::filesystem::exists(stage.prompt)) continue;
+        return InvalidArgument(fmt::format(
+            "{}: method \"{}\": {}: prompt: want the folder of a trained prompt, found no {}",
+            suite.file, method.method, Quote(stage.name), Quote(stage.prompt)));
+      }
+      if (!DependsOnSeed(suite, method)) break;
+    }
+  }
+  return Status::Ok();
 }
 
 // Each must be of a tool that some method's chain has; methods pass over those of others.
@@ -139,13 +164,6 @@ Status LeaveOutFaulty(Setting& setting, const AnsweredRun& run) {
   return Status::Ok();
 }
 
-// Whether the prompts of one seed differ from those of another.
-bool DependsOnSeed(const SuiteSpec& suite, const MethodSpec& method) {
-  return std::ranges::any_of(method.prompts, [&](const auto& prompt) {
-    return PromptFolder(suite, prompt.second, 0) != PromptFolder(suite, prompt.second, 1);
-  });
-}
-
 Status WriteResults(const Setting& setting, const std::vector<AnsweredRun>& runs,
                     const TaskResults& results) {
   const std::string& out = setting.options.out;
@@ -202,6 +220,7 @@ Result<Comparison> RunAll(Setting& setting) {
 Result<Comparison> Compare(const SuiteSpec& suite, const CompareOptions& options) {
   RETURN_IF_ERROR(suite.Validate());
   RETURN_IF_ERROR(CheckIndexes(suite));
+  RETURN_IF_ERROR(CheckMethods(suite));
   Setting setting{suite, options, {}, {}, 0, {}};
   if (options.out.empty()) return RunAll(setting);
   ASSIGN_OR_RETURN(OutFolder folder, OutFolder::Make(options.out + "/runs"));

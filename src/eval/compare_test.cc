@@ -184,7 +184,14 @@ TEST_F(CompareTest, AFaultLeavesNoEmptyFolderAndKeepsWhatIsDone) {
   EXPECT_FALSE(Compare(suite, On(dir_ + "/mine")).ok());
   EXPECT_TRUE(std::filesystem::is_empty(dir_ + "/mine"));
   suite = Suite();
-  suite.methods[1].chain = dir_ + "/none.yaml";
+  suite.methods[3].prompts["b"] = "none";  // found before anything is run
+  EXPECT_THAT(Compare(suite, On(dir_ + "/new/out")).status().message(),
+              HasSubstr("method \"kv\": \"b\": prompt: want the folder of a trained prompt"));
+  EXPECT_FALSE(std::filesystem::exists(dir_ + "/new"));
+  std::filesystem::create_directories(dir_ + "/prompts/1/empty");
+  suite.methods[3].prompts["b"] = "b";
+  suite.methods[1].prompts["a"] = "empty";
+  suite.seeds = {1};
   EXPECT_FALSE(Compare(suite, On(dir_ + "/new/out")).ok());
   EXPECT_TRUE(std::filesystem::exists(dir_ + "/new/out/runs/plain-1.jsonl"));
   EXPECT_FALSE(std::filesystem::exists(dir_ + "/new/out/results.json"));

@@ -257,13 +257,13 @@ class ToolTest(unittest.TestCase):
                     done = data["finished"]
                     if handoff == "kv":
                         self.assertEqual(done["text"], expected["text"])
+                    server.wait_until_idle()  # counters are those of the last step
                     after = [server.metric(f"onepass:{name}") for name in counters]
                     stages = done["stages"]
                     self.assertEqual([b - a for a, b in zip(before, after)],
                                      [1, sum(stage["tokens_reused"] for stage in stages),
                                       sum(stage["tokens_recomputed"] for stage in stages)])
                     self.assertEqual(stages[1]["tokens_recomputed"] > 0, handoff == "text")
-                server.wait_until_idle()
             for path in (folder / "index").iterdir():
                 path.write_bytes(path.read_bytes()[:100])
             with self.assertRaisesRegex(RuntimeError, "onepass: .*index"):
