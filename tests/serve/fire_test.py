@@ -162,16 +162,17 @@ class FireTest(unittest.TestCase):
             self.assertEqual(fire.wrong, [])
             self.assertEqual(fire.counts["failed"] + fire.counts["broken"], 0)
             self.assertGreater(fire.counts["answered"], 20)
-            self.assertGreater(rate, 3 * sustainable)
             self.assertGreater(fire.counts["aborted"], 5)
             self.assertEqual(server.request("GET", "/ready")[0], 200)
             first = json.loads(server.request("POST", "/v1/chat/completions",
                                               body_of(given[0], False))[2])
             self.assertEqual(first["choices"][0]["message"]["content"], expected[0])
             # Buffers of 64 clients' connections and threads' arenas; no page, nothing a request.
-            # (Sanitizers keep what was freed, and count what was lost at the end.)
+            # (Sanitizers keep what was freed, and count what was lost at the end; and a server that
+            # they slow down has too few answers in this time to be exact about a rate.)
             if SANITIZED:
                 return
+            self.assertGreater(rate, 3 * sustainable)
             self.assertLess(grown, 24 << 20)
             # As long as it went on, memory had the time to show a leak of a kilobyte a request.
             requests = sum(fire.counts.values())
