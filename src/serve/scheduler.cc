@@ -47,7 +47,8 @@ Status SchedulerOptions::Validate() const {
 struct Scheduler::Waiting {
   uint64_t id = 0;
   std::unique_ptr<RunOrder> order;
-  std::vector<uint64_t> needs;  // segments of the index: front prompts, its shared input
+  // Segments of the index: front prompts in the plan's order, then its shared input, where known.
+  std::vector<uint64_t> needs;
   Clock::time_point since;
 };
 
@@ -105,6 +106,10 @@ void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
   waiting.id = id;
   waiting.since = Clock::now();
   const Plan& plan = order->chain->plan();
+  for (int prompt = 0; prompt < std::ssize(plan.segments); ++prompt) {
+    if (!plan.OutlivesRecords(prompt)) continue;
+    waiting.needs.push_back(KeyOf(order->chain->FrontPrompt(prompt)));
+  }
   for (const PlannedSegment& segment : plan.segments) {
     if (segment.kind != SegmentKind::kSharedInput || segment.after >= 0) continue;
     if (order->prepared.inputs.shared.empty()) break;
@@ -116,10 +121,6 @@ void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
     request.added = order->chain->AddedTokensOf(-1);
     waiting.needs.push_back(KeyOf(request));
     break;
-  }
-  for (int prompt = 0; prompt < std::ssize(plan.segments); ++prompt) {
-    if (!plan.OutlivesRecords(prompt)) continue;
-    waiting.needs.push_back(KeyOf(order->chain->FrontPrompt(prompt)));
   }
   waiting.order = std::move(order);
 }
@@ -170,7 +171,7 @@ void Scheduler::Admit() {
     pages_promised_ += need;
     auto run = std::make_unique<Running>(waiting.id, std::move(waiting.order));
     run->queue_ms = std::chrono::duration<double, std::milli>(Clock::now() - waiting.since).count();
-    WantFrontPrompts(*run);
+    WantFrontPrompts(*run, waiting.needs);
     running_.push_back(std::move(run));
   }
 }
@@ -201,14 +202,14 @@ bool Scheduler::EvictOne() {
   return true;
 }
 
-void Scheduler::WantFrontPrompts(Running& run) {
+void Scheduler::WantFrontPrompts(Running& run, std::span<const uint64_t> keys) {
   const BoundChain& chain = *run.order->chain;
   for (int id = 0; id < std::ssize(chain.plan().segments); ++id) {
     if (!chain.plan().OutlivesRecords(id)) continue;
     Running::Input& input = run.inputs.emplace_back();
     input.id = id;
     input.request = chain.FrontPrompt(id);
-    input.index_hash = KeyOf(input.request);
+    input.index_hash = keys[run.inputs.size() - 1];
   }
 }
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -117,7 +118,8 @@ class Scheduler {
   void EndLate();
   void Advance(Running& run);
   Status AdvanceUntilWork(Running& run);
-  void WantFrontPrompts(Running& run);
+  // keys: of its front prompts, then others.
+  void WantFrontPrompts(Running& run, std::span<const uint64_t> keys);
   Status WantGroup(Running& run);
   bool ResolveInputs(Running& run);
   void TakeInput(Running& run, size_t input, const SegmentRef& segment, std::vector<float> logits,

@@ -41,7 +41,6 @@ class SegmentIndex {
 
   // Of segments that nobody else holds: walks all of them.
   int64_t idle_pages() const;
-  int64_t logits_bytes() const { return logits_bytes_; }
 
  private:
   // Prompts and inputs, the longest unused first.
