@@ -15,7 +15,7 @@
 namespace onepass {
 namespace {
 
-struct Flags {
+struct KvErrorFlags {
   std::string model;
   std::string text;
   BaseErrorOptions error;
@@ -23,7 +23,7 @@ struct Flags {
   bool json = false;
 };
 
-Status Run(const Flags& flags) {
+Status Run(const KvErrorFlags& flags) {
   // Some four bytes a token.
   std::string text;
   if (flags.text.empty()) {
@@ -58,7 +58,7 @@ Status Run(const Flags& flags) {
 void AddKvErrorCommand(CLI::App& bench, int* exit_code) {
   CLI::App* command = bench.add_subcommand(
       "kv-error", "Perplexity of a text with KV in f32, bf16 and int8, and the distance from f32");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<KvErrorFlags>();
   command->add_flag("--json", flags->json, "one line of JSON instead of text");
   command->add_option("--model", flags->model, "a model folder or a GGUF file")->required();
   command->add_option("--text", flags->text, "file, instead of texts of the generated world");

@@ -15,7 +15,7 @@
 namespace onepass {
 namespace {
 
-struct Flags {
+struct ReplayFlags {
   std::string chain;
   std::string base;
   std::vector<std::string> prompts;
@@ -25,7 +25,7 @@ struct Flags {
   bool json = false;
 };
 
-Status Run(Flags flags) {
+Status Run(ReplayFlags flags) {
   ASSIGN_OR_RETURN(ChainSpec spec, LoadChainSpec(flags.chain));
   if (!flags.base.empty()) spec.base = flags.base;
   for (const std::string& setting : flags.prompts) CheckUsage(SetPrompt(setting, &spec));
@@ -50,7 +50,7 @@ Status Run(Flags flags) {
 void AddReplayCommand(CLI::App& bench, int* exit_code) {
   CLI::App* command = bench.add_subcommand(
       "replay", "Losses, hand-offs and KV memory of records that have their own outputs");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ReplayFlags>();
   command->add_option("chain", flags->chain, "The chain's YAML file")->required();
   command->add_option("--input", flags->replay.input, "records")->required();
   command

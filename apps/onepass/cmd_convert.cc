@@ -18,7 +18,7 @@
 namespace onepass {
 namespace {
 
-struct Flags {
+struct ConvertFlags {
   std::string base;
   std::string out;
   std::string weights;
@@ -35,7 +35,7 @@ BlockType TypeOf(const std::string& flag) {
   return flag == "q4" ? BlockType::kQ4_0 : BlockType::kQ8_0;
 }
 
-ConvertOptions OptionsOf(const Flags& flags) {
+ConvertOptions OptionsOf(const ConvertFlags& flags) {
   const BlockType weights = TypeOf(flags.weights);
   const BlockType unsaid = DenseDType(weights) ? weights : BlockType::kQ8_0;
   return {.weights = weights, .head = flags.head.empty() ? unsaid : TypeOf(flags.head)};
@@ -49,7 +49,7 @@ void ShowProgress(const char* what, int64_t done, int64_t total) {
                static_cast<long long>(total), done == total ? "\r\033[K" : "");
 }
 
-Status RefuseFullFolder(const Flags& flags) {
+Status RefuseFullFolder(const ConvertFlags& flags) {
   std::error_code error;
   const bool is_empty =
       !std::filesystem::exists(flags.out, error) || std::filesystem::is_empty(flags.out, error);
@@ -58,7 +58,7 @@ Status RefuseFullFolder(const Flags& flags) {
                          flags.out + ")");
 }
 
-Status PrintError(const Flags& flags, std::string_view text) {
+Status PrintError(const ConvertFlags& flags, std::string_view text) {
   const BaseOptions options{.backend = "cpu", .thread_count = flags.thread_count};
   ASSIGN_OR_RETURN(const auto before, LoadBase(flags.base, options));
   ASSIGN_OR_RETURN(const auto after, LoadBase(flags.out, options));
@@ -75,7 +75,7 @@ Status PrintError(const Flags& flags, std::string_view text) {
   return Status::Ok();
 }
 
-Status Run(const Flags& flags) {
+Status Run(const ConvertFlags& flags) {
   ASSIGN_OR_RETURN(const auto base, Checkpoint::Open(flags.base));
   std::string text;
   if (!flags.text.empty()) {
@@ -108,7 +108,7 @@ Status Run(const Flags& flags) {
 void AddConvertCommand(CLI::App& app, int* exit_code) {
   CLI::App* convert =
       app.add_subcommand("convert", "write a base with weights in 8 or 4 bits, or dense again");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ConvertFlags>();
   const CLI::IsMember kinds({"q8", "q4", "f32", "bf16"});
   convert->add_option("BASE", flags->base, "a base's folder")->required();
   convert->add_option("OUT", flags->out, "folder to write")->required();

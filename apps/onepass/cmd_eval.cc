@@ -18,7 +18,7 @@
 namespace onepass {
 namespace {
 
-struct Flags {
+struct EvalFlags {
   std::string suite;
   std::string task;
   std::string data;
@@ -50,7 +50,7 @@ void ShowProgress(const std::string& method, uint64_t seed, int64_t done, int64_
                static_cast<long long>(total), done == total ? "\r\033[K" : "");
 }
 
-Status Run(const Flags& flags, bool* faulty) {
+Status Run(const EvalFlags& flags, bool* faulty) {
   ASSIGN_OR_RETURN(SuiteSpec suite, LoadSuite(flags.suite));
   if (!flags.task.empty()) suite.task = flags.task;
   if (!flags.data.empty()) suite.data = flags.data;
@@ -117,7 +117,7 @@ void AddReportCommand(CLI::App& eval, int* exit_code) {
 
 void AddEvalCommand(CLI::App& app, int* exit_code) {
   CLI::App* eval = app.add_subcommand("eval", "compare methods on the same questions");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<EvalFlags>();
   eval->add_option("suite", flags->suite, "suite YAML");
   AddReportCommand(*eval, exit_code);
   eval->add_option("--n", flags->n, "questions to use (0: all), instead of the suite's")

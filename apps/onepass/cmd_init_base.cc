@@ -13,7 +13,7 @@
 namespace onepass {
 namespace {
 
-struct Flags {
+struct InitBaseFlags {
   std::string config;
   std::string shape;
   std::string dtype = "F32";
@@ -23,7 +23,7 @@ struct Flags {
   bool force = false;
 };
 
-Status RefuseFullFolder(const Flags& flags) {
+Status RefuseFullFolder(const InitBaseFlags& flags) {
   std::error_code error;
   const bool is_empty =
       !std::filesystem::exists(flags.out, error) || std::filesystem::is_empty(flags.out, error);
@@ -32,7 +32,7 @@ Status RefuseFullFolder(const Flags& flags) {
                          flags.out + ")");
 }
 
-Status Run(const Flags& flags) {
+Status Run(const InitBaseFlags& flags) {
   ModelConfig config;
   if (!flags.shape.empty()) {
     ASSIGN_OR_RETURN(config, NamedShape(flags.shape));
@@ -62,7 +62,7 @@ Status Run(const Flags& flags) {
 
 void AddInitBaseCommand(CLI::App& app, int* exit_code) {
   CLI::App* init = app.add_subcommand("init-base", "write a random base of any shape");
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<InitBaseFlags>();
   CLI::Option_group* shape = init->add_option_group("shape", "one of");
   shape->add_option("--config", flags->config, "a config.json");
   shape->add_option("--shape", flags->shape, "a named shape, e.g. smollm2-135m or llama3-8b")

@@ -143,7 +143,7 @@ Status InspectBase(const std::string& dir, bool as_json) {
 }
 
 // Tokens whose rows of embedding and head the prompt brings along.
-std::vector<std::string> AddedTokens(const PromptFacts& facts) {
+std::vector<std::string> NamesOfAddedTokens(const PromptFacts& facts) {
   std::vector<std::string> tokens;
   for (const AddedTokenRow& row : facts.added_tokens) tokens.push_back(row.token);
   return tokens;
@@ -167,7 +167,7 @@ Status InspectPrompt(const std::string& dir, bool as_json) {
           {"trained_as", prompt.facts->trained_as},
           {"base_fingerprint", prompt.facts->base_fingerprint},
           {"base_type", prompt.facts->base_type},
-          {"added_tokens", AddedTokens(*prompt.facts)},
+          {"added_tokens", NamesOfAddedTokens(*prompt.facts)},
           {"recipe", prompt.facts->recipe_json.empty() ? Json(nullptr)
                                                        : Json::parse(prompt.facts->recipe_json)}};
     }
@@ -186,7 +186,7 @@ Status InspectPrompt(const std::string& dir, bool as_json) {
     const std::string& type = prompt.facts->base_type;
     rows.push_back({"trained on", prompt.facts->base_fingerprint +
                                       (type.empty() ? "" : ", weights of type " + type)});
-    if (const auto tokens = AddedTokens(*prompt.facts); !tokens.empty()) {
+    if (const auto tokens = NamesOfAddedTokens(*prompt.facts); !tokens.empty()) {
       std::string text;
       for (const std::string& token : tokens) text += (text.empty() ? "" : " ") + Quote(token);
       rows.push_back({"added tokens", text + ", which no chain runs yet"});

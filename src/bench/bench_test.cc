@@ -15,7 +15,7 @@
 namespace onepass {
 namespace {
 
-ModelConfig TinyConfig() {
+ModelConfig TinyBenchConfig() {
   ModelConfig config;
   config.architecture = "llama";
   config.vocab_size = 50;
@@ -33,7 +33,7 @@ class BenchTest : public testing::Test {
  protected:
   void SetUp() override {
     folder_ = testing::TempDir() + "/bench_test_base";
-    ASSERT_TRUE(InitBase(TinyConfig(), DType::kF32, 1, folder_).ok());
+    ASSERT_TRUE(InitBase(TinyBenchConfig(), DType::kF32, 1, folder_).ok());
     options_.base.model = folder_;
     options_.base.thread_count = 1;
     options_.base.memory_bytes = 1 << 20;
@@ -147,7 +147,7 @@ TEST_F(BenchTest, KvMemoryIsOneCopyWhateverTheModels) {
   const auto report = BenchKvMemory(memory_);
   ASSERT_TRUE(report.ok()) << report.status().message();
   ASSERT_EQ(report->rows.size(), 2u * 3 * 3);
-  const int64_t token = TinyConfig().Layout(32, DType::kF32).TokenBytes();
+  const int64_t token = TinyBenchConfig().Layout(32, DType::kF32).TokenBytes();
   // 384 tokens in 2 rounds of 1, 2 and 3 models: outputs of whole pages.
   for (int64_t models = 1; models <= 3; ++models) {
     const auto of = [&](int handoff, const char* column) {
@@ -181,12 +181,12 @@ TEST_F(BenchTest, KvMemoryIsThatOfItsType) {
   memory_.base = options_.base;
   const auto wide = BenchKvMemory(memory_);
   ASSERT_TRUE(wide.ok()) << wide.status().message();
-  const int64_t wide_token = TinyConfig().Layout(32, DType::kF32).TokenBytes();
+  const int64_t wide_token = TinyBenchConfig().Layout(32, DType::kF32).TokenBytes();
   for (const DType dtype : {DType::kBF16, DType::kI8}) {
     memory_.kv_dtype = dtype;
     const auto narrow = BenchKvMemory(memory_);
     ASSERT_TRUE(narrow.ok()) << narrow.status().message();
-    const int64_t narrow_token = TinyConfig().Layout(32, dtype).TokenBytes();
+    const int64_t narrow_token = TinyBenchConfig().Layout(32, dtype).TokenBytes();
     for (size_t row = 0; row < narrow->rows.size(); ++row) {
       EXPECT_EQ(Count(*narrow, row, "peak_bytes") * wide_token,
                 Count(*wide, row, "peak_bytes") * narrow_token);
@@ -214,7 +214,7 @@ TEST_F(BenchTest, PrefillAndDecodeReportARowForEachSize) {
 }
 
 TEST_F(BenchTest, NarrowerKvIsNamedAndReadInFewerBytes) {
-  ModelConfig config = TinyConfig();
+  ModelConfig config = TinyBenchConfig();
   config.head_dim = 8;  // of 4, a row in int8 and its scale are as long as one in bf16
   std::filesystem::remove_all(folder_);
   ASSERT_TRUE(InitBase(config, DType::kF32, 1, folder_).ok());
@@ -254,7 +254,7 @@ TEST_F(BenchTest, PrefillAndDecodeRefuseMorePositionsThanTheBaseHas) {
 }
 
 TEST_F(BenchTest, KvBeyondTheMachinesMemoryIsRefused) {
-  ModelConfig config = TinyConfig();
+  ModelConfig config = TinyBenchConfig();
   config.kv_heads = 4;
   config.head_dim = 64;
   config.max_positions = int64_t{1} << 30;

@@ -14,8 +14,6 @@
 namespace onepass {
 namespace {
 
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
-
 // What one run of the second stage took.
 struct Measure {
   double handoff_ms = 0;  // all prefill, up to the logits of the first token

@@ -14,7 +14,6 @@
 namespace onepass {
 namespace {
 
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
 constexpr int kMostModels = 3;
 constexpr int64_t kPageTokens = 32;
 

@@ -19,8 +19,6 @@
 namespace onepass {
 namespace {
 
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
-
 using Outputs = std::vector<std::optional<std::string>>;
 
 // A measure's samples: of all hand-offs alike where `handoff` is "-", of all stages where `stage`

@@ -33,7 +33,7 @@ struct Row {
 };
 
 // All work with one base, whose peaks are not known yet.
-Status Measure(Base& base, const RooflineBenchOptions& options, std::vector<Row>& rows) {
+Status MeasureBase(Base& base, const RooflineBenchOptions& options, std::vector<Row>& rows) {
   const std::string weights(base.checkpoint->stored_type());
   for (const int64_t count : options.token_counts) {
     options.base.Tell(fmt::format("{}, prefill {}", weights, count));
@@ -89,7 +89,7 @@ Result<RooflineResult> BenchRoofline(const RooflineBenchOptions& options) {
     thread_count = pool.thread_count();
     // The clock of a shared machine moves: peaks are taken on both sides of the runs.
     peaks = LargerOf(peaks, MeasurePeaks(pool, options.base.memory_bytes));
-    RETURN_IF_ERROR(Measure(*base, options, rows));
+    RETURN_IF_ERROR(MeasureBase(*base, options, rows));
     peaks = LargerOf(peaks, MeasurePeaks(pool, options.base.memory_bytes));
   }
 

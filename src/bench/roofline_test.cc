@@ -40,7 +40,7 @@ XmlElement ById(const std::vector<XmlElement>& elements, const std::string& id) 
   return {};
 }
 
-Roofline Example() {
+Roofline ExampleRoofline() {
   return {.title = "example",
           .peaks = {.gflops = 200, .int8_gops = 800, .gb_per_s = 20},
           .points = {{.weights = "BF16",
@@ -62,7 +62,7 @@ Roofline Example() {
 constexpr double kRounding = 0.02;  // coordinates have two digits behind the point
 
 TEST(RooflineSvg, IsWellFormedWhateverTheNamesAre) {
-  Roofline roofline = Example();
+  Roofline roofline = ExampleRoofline();
   ASSERT_TRUE(ParseXml(RooflineSvg(roofline)));
   roofline.title = "a<b> & \"c\" \x01\x1F \xFF\xC3 \xEF\xBF\xBF é";
   roofline.points[0].name = "</svg>";
@@ -75,11 +75,11 @@ TEST(RooflineSvg, IsWellFormedWhateverTheNamesAre) {
 }
 
 TEST(RooflineSvg, PointsLieWhereTheirNumbersSay) {
-  Roofline roofline = Example();
+  Roofline roofline = ExampleRoofline();
   // Equal factors are equal distances, whatever the decade; more is right and up.
-  roofline.points.resize(1, Example().points[0]);
+  roofline.points.resize(1, ExampleRoofline().points[0]);
   for (const double factor : {0.01, 0.1, 1.5}) {
-    roofline.points.push_back(Example().points[0]);
+    roofline.points.push_back(ExampleRoofline().points[0]);
     roofline.points.back().arithmetic_intensity *= factor;
     roofline.points.back().gops *= factor;
     roofline.points.back().is_prefill = factor < 1;
@@ -99,7 +99,7 @@ TEST(RooflineSvg, PointsLieWhereTheirNumbersSay) {
 }
 
 TEST(RooflineSvg, RoofsPassThroughWorkThatReachesThem) {
-  Roofline roofline = Example();
+  Roofline roofline = ExampleRoofline();
   roofline.points[0].gops = 200;  // f32's peak
   roofline.points[1].arithmetic_intensity = 3;
   roofline.points[1].gops = 60;  // all that 20 GB/s allow
@@ -128,7 +128,7 @@ TEST(RooflineSvg, RoofsPassThroughWorkThatReachesThem) {
 }
 
 TEST(RooflineSvg, SaysValuesAndUnits) {
-  const std::string svg = RooflineSvg(Example());
+  const std::string svg = RooflineSvg(ExampleRoofline());
   for (const char* text :
        {"BF16, prefill 512: 700 tok/s, 50%", "Q8_0, decode x 1: 150 tok/s, 75%", "f32 200 Gop/s",
         "int8 800 Gop/s", "memory 20.0 GB/s", "(op/B)", "(Gop/s)"}) {

@@ -19,7 +19,7 @@
 namespace onepass {
 namespace {
 
-constexpr int64_t kPageTokens = 16;
+constexpr int64_t kTrainPageTokens = 16;
 constexpr int64_t kStartTokens = 1;
 
 // A figure of /proc/self/status in bytes, e.g. "VmHWM:"; 0 where there is none.
@@ -84,7 +84,7 @@ TrainSample RandomSample(const TrainStepOptions& options, const Plan& plan, int6
 }
 
 // One way to take the step: a row of the report.
-struct Measure {
+struct StepCost {
   Spread seconds;
   int64_t tape_bytes = 0;
   int64_t kv_bytes = 0;
@@ -116,14 +116,14 @@ class StepBench {
     return bench;
   }
 
-  Result<Measure> Run(bool taped_constants) {
+  Result<StepCost> Run(bool taped_constants) {
     ASSIGN_OR_RETURN(const TapePlan tape, MakeTapePlan(plan_, {1}, taped_constants));
     const std::vector<int64_t> lengths = {options_.prompt_length, options_.prompt_length};
     const int64_t pages =
-        PagesNeeded(plan_, tape, lengths, samples_, options_.batch_size, kPageTokens);
-    const KvLayout layout = base_.config().Layout(kPageTokens, DType::kF32);
+        PagesNeeded(plan_, tape, lengths, samples_, options_.batch_size, kTrainPageTokens);
+    const KvLayout layout = base_.config().Layout(kTrainPageTokens, DType::kF32);
     RETURN_IF_ERROR(WantPages(layout, pages));
-    Measure measure;
+    StepCost measure;
     ResetResidentPeak();
     PagePool pool(layout, pages);
     PromptGradient<float> gradient(*base_.model, pool, plan_, tape, lengths, options_.tape_mode);
@@ -188,8 +188,8 @@ Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
   ASSIGN_OR_RETURN(const BenchFolder folder, BenchFolder::Create(options.base));
   ASSIGN_OR_RETURN(const auto base, LoadBenchBase(folder.path(), options.base));
   ASSIGN_OR_RETURN(const std::unique_ptr<StepBench> bench, StepBench::Create(*base, options));
-  ASSIGN_OR_RETURN(const Measure untaped, bench->Run(/*taped_constants=*/false));
-  ASSIGN_OR_RETURN(const Measure taped, bench->Run(/*taped_constants=*/true));
+  ASSIGN_OR_RETURN(const StepCost untaped, bench->Run(/*taped_constants=*/false));
+  ASSIGN_OR_RETURN(const StepCost taped, bench->Run(/*taped_constants=*/true));
   const BenchFacts step = {
       {"placement", std::string(NameOf(options.placement))},
       {"activation_checkpointing",
@@ -207,7 +207,7 @@ Result<BenchReport> BenchTrainStep(const TrainStepOptions& options) {
       .columns = {"constants", "seconds", "seconds_low", "seconds_high", "tape_bytes", "kv_bytes",
                   "resident_bytes", "taped_tokens", "constant_tokens", "loss"},
       .rows = {}};
-  for (const Measure* m : {&untaped, &taped}) {
+  for (const StepCost* m : {&untaped, &taped}) {
     report.rows.push_back({std::string(m == &taped ? "taped" : "untaped"), m->seconds.median,
                            m->seconds.low, m->seconds.high, m->tape_bytes, m->kv_bytes,
                            m->resident_bytes, m->taped_tokens, m->constant_tokens, m->loss});

@@ -80,7 +80,7 @@ Status BoundChain::Init() {
   for (const PlanStep& step : plan_.steps) groups_.push_back(IndependentGroups(plan_, step));
   fit_plans_.push_back(plan_);
   if (spec_.overlong != Overlong::kCut) return Status::Ok();
-  for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
+  for (const Handoff handoff : kHandoffs) {
     ChainSpec other = spec_;
     other.SetHandoff(handoff);
     Result<Plan> plan = CompilePlan(other, PromptLengths());

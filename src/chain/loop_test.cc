@@ -23,7 +23,6 @@ struct Layout {
   bool input_first;
 };
 constexpr Layout kLayouts[] = {Placement::kFront, Placement::kInline, {Placement::kFront, true}};
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
 
 ChainSpec Loop(Layout layout, int rounds, UntilRule until = {}) {
   ChainSpec spec;

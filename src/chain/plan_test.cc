@@ -15,9 +15,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
-
 ChainSpec Spec(Placement placement, Handoff handoff, int stages) {
   ChainSpec spec;
   spec.name = "example";

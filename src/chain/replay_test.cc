@@ -11,9 +11,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
-
 // a -> b -> a -> b ..., at most three rounds, then c. b has no start and no stop token.
 ChainSpec Loop(Placement placement) {
   ChainSpec spec;

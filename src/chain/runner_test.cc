@@ -17,9 +17,7 @@ namespace {
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
-constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
 constexpr DType kKvTypes[] = {DType::kF32, DType::kBF16, DType::kI8};
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
 
 // Three stages of the forms that differ: with and without own input, by start token.
 ChainSpec ThreeStages(Placement placement) {

@@ -258,7 +258,7 @@ std::string_view NameOf(Handoff handoff) {
 }
 
 Result<Handoff> ParseHandoff(std::string_view text) {
-  for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
+  for (const Handoff handoff : kHandoffs) {
     if (text == NameOf(handoff)) return handoff;
   }
   return InvalidArgument("want text, text-cached or kv, found " + Quote(text));

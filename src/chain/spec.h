@@ -19,6 +19,7 @@ namespace onepass {
 //                cache would keep it
 //   kKv          FTHSS: the outputs' KV is attended to where it lies; nothing is recomputed
 enum class Handoff { kText, kTextCached, kKv };
+inline constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
 std::string_view NameOf(Handoff handoff);
 Result<Handoff> ParseHandoff(std::string_view text);
 

@@ -19,8 +19,6 @@ namespace {
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
-constexpr Handoff kHandoffs[] = {Handoff::kText, Handoff::kTextCached, Handoff::kKv};
-
 class ToolsTest : public RunnerFixture {
  protected:
   // An index of one document a letter, so that nearly every output finds something.

@@ -18,10 +18,6 @@ constexpr size_t kMaxDepth = 16;
 constexpr int64_t kMaxNodes = 20000;
 constexpr size_t kMaxKeys = 1000;  // of one map
 
-std::string At(const std::string& file, int64_t line) {
-  return file + ":" + std::to_string(line) + ": ";
-}
-
 // A fault found while yaml-cpp calls back. It never leaves this file: an exception is the only way
 // to stop that parser.
 struct Stop {
@@ -132,6 +128,10 @@ std::string Describe(const YamlNode& node) {
   return "";
 }
 
+std::string YamlPlace(const std::string& file, int64_t line) {
+  return file + ":" + std::to_string(line) + ": ";
+}
+
 Result<YamlNode> ParseYaml(std::string_view text, const std::string& file) {
   if (text.size() > kMaxBytes) {
     return InvalidArgument(file + ": want at most " + std::to_string(kMaxBytes) + " bytes, found " +
@@ -144,7 +144,7 @@ Result<YamlNode> ParseYaml(std::string_view text, const std::string& file) {
   for (const char c : text) {
     if (c == '\n') ++line;
     if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t') {
-      return InvalidArgument(At(file, line) + "control character " +
+      return InvalidArgument(YamlPlace(file, line) + "control character " +
                              std::to_string(static_cast<int>(c)));
     }
   }
@@ -161,9 +161,9 @@ Result<YamlNode> ParseYaml(std::string_view text, const std::string& file) {
     }
     return root;
   } catch (const Stop& stop) {
-    return InvalidArgument(At(file, stop.line) + stop.message);
+    return InvalidArgument(YamlPlace(file, stop.line) + stop.message);
   } catch (const YAML::Exception& e) {
-    return InvalidArgument(At(file, e.mark.line + 1) + e.msg);
+    return InvalidArgument(YamlPlace(file, e.mark.line + 1) + e.msg);
   } catch (const std::exception& e) {
     return InvalidArgument(file + ": not YAML: " + e.what());
   }

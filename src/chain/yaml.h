@@ -26,7 +26,10 @@ struct YamlNode {
   std::vector<YamlNode> items;  // a list's elements or a map's values
 };
 
-// `file` stands for the path in messages: "FILE:LINE: ...".
+// "FILE:LINE: ", as messages begin.
+std::string YamlPlace(const std::string& file, int64_t line);
+
+// `file` stands for the path in messages.
 Result<YamlNode> ParseYaml(std::string_view text, const std::string& file);
 
 // Reads a map's keys by type. The first fault is kept and every later read does nothing, so a

@@ -11,10 +11,6 @@
 namespace onepass {
 namespace {
 
-std::string At(const std::string& file, int64_t line) {
-  return file + ":" + std::to_string(line) + ": ";
-}
-
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
@@ -64,7 +60,8 @@ YamlMap::YamlMap(const YamlNode& node, std::string file, std::string place)
     : node_(node), file_(std::move(file)), place_(std::move(place)) {
   if (node.kind != YamlNode::Kind::kMap) {
     const std::string where = place_.empty() ? "" : place_.substr(0, place_.size() - 1) + ": ";
-    Fail(InvalidArgument(At(file_, node.line) + where + "want a map, found " + Describe(node)));
+    Fail(InvalidArgument(YamlPlace(file_, node.line) + where + "want a map, found " +
+                         Describe(node)));
   }
 }
 
@@ -73,7 +70,7 @@ void YamlMap::Fail(const Status& status) {
 }
 
 void YamlMap::Fail(int64_t line, std::string_view key, const std::string& message) {
-  Fail(InvalidArgument(At(file_, line) + place_ + std::string(key) + ": " + message));
+  Fail(InvalidArgument(YamlPlace(file_, line) + place_ + std::string(key) + ": " + message));
 }
 
 const YamlNode* YamlMap::Find(const char* key) {
@@ -171,7 +168,8 @@ Status YamlMap::Finish() {
     const std::string& key = node_.keys[i];
     if (std::ranges::find(known_, key) != known_.end()) continue;
     const std::string nearest = NearestWord(key, known_);
-    Fail(InvalidArgument(At(file_, node_.key_lines[i]) + "unknown key " + Quote(place_ + key) +
+    Fail(InvalidArgument(YamlPlace(file_, node_.key_lines[i]) + "unknown key " +
+                         Quote(place_ + key) +
                          (nearest.empty() ? "" : ", did you mean \"" + nearest + "\"?") +
                          (nearest.empty() ? "; known keys: " : " Known keys: ") + Joined(known_)));
     return fault_;

@@ -17,7 +17,7 @@ constexpr size_t kMostPartsInAnyOrder = 3;
 
 bool IsListed(int task) { return std::ranges::find(kListedTasks, task) != std::end(kListedTasks); }
 
-std::vector<std::string_view> Split(std::string_view text, char separator) {
+std::vector<std::string_view> NonEmptyPieces(std::string_view text, char separator) {
   std::vector<std::string_view> pieces;
   while (!text.empty()) {
     const size_t end = std::min(text.find(separator), text.size());
@@ -30,7 +30,7 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
 // The words of a sentence, its end mark left out.
 std::vector<std::string_view> WordsOf(std::string_view sentence) {
   const size_t last = sentence.find_last_not_of(".?! ");
-  return Split(sentence.substr(0, last == std::string_view::npos ? 0 : last + 1), ' ');
+  return NonEmptyPieces(sentence.substr(0, last == std::string_view::npos ? 0 : last + 1), ' ');
 }
 
 // What is asked about: what follows the question's first "is", "was" or "are", or all of it.
@@ -51,7 +51,7 @@ std::string_view NextOf(std::string_view fact) {
 }
 
 std::vector<std::string> OrdersOf(const std::string& answer) {
-  std::vector<std::string_view> parts = Split(answer, ',');
+  std::vector<std::string_view> parts = NonEmptyPieces(answer, ',');
   if (parts.size() < 2 || parts.size() > kMostPartsInAnyOrder) return {answer};
   std::vector<std::string> orders = {answer};
   std::ranges::sort(parts);

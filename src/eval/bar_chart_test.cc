@@ -13,7 +13,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-BarChart Example() {
+BarChart ExampleChart() {
   return {.title = "scores",
           .axis = "EM, %",
           .series = {"EM"},
@@ -35,7 +35,7 @@ std::vector<XmlElement> Bars(const std::string& svg) {
 }
 
 TEST(BarChart, BarsAreAsLongAsTheirValues) {
-  const std::vector<XmlElement> bars = Bars(BarChartSvg(Example()));
+  const std::vector<XmlElement> bars = Bars(BarChartSvg(ExampleChart()));
   ASSERT_EQ(bars.size(), 2u);  // a value that there is not has no bar
   EXPECT_NEAR(bars[0].Number("width"), 2 * bars[1].Number("width"), 0.02);
   EXPECT_EQ(bars[0].Number("x"), bars[1].Number("x"));
@@ -43,7 +43,7 @@ TEST(BarChart, BarsAreAsLongAsTheirValues) {
 }
 
 TEST(BarChart, WhiskersReachFromLowToHigh) {
-  const std::string svg = BarChartSvg(Example());
+  const std::string svg = BarChartSvg(ExampleChart());
   const auto elements = ParseXml(svg);
   ASSERT_TRUE(elements);
   const XmlElement bar = Bars(svg)[0];
@@ -62,7 +62,7 @@ TEST(BarChart, WhiskersReachFromLowToHigh) {
 }
 
 TEST(BarChart, SeveralSeriesHaveALegend) {
-  BarChart chart = Example();
+  BarChart chart = ExampleChart();
   EXPECT_THAT(BarChartSvg(chart), Not(HasSubstr(">EM</text>")));
   chart.series.emplace_back("F1");
   for (BarChart::Row& row : chart.rows) row.bars.push_back(row.bars[0]);
@@ -72,7 +72,7 @@ TEST(BarChart, SeveralSeriesHaveALegend) {
 
 TEST(BarChart, IsWellFormedWhateverTheTextsAndValuesAre) {
   for (const double value : {0.0, 1e-12, 1e-7, 0.3, 1.0, 99.9, 100.0, 12345.0, 1e15}) {
-    BarChart chart = Example();
+    BarChart chart = ExampleChart();
     chart.rows[0].bars[0] = BarChart::Bar{value, Interval{0, value}, "x"};
     chart.rows[1].bars[0] = std::nullopt;
     const std::string svg = BarChartSvg(chart);
@@ -81,7 +81,7 @@ TEST(BarChart, IsWellFormedWhateverTheTextsAndValuesAre) {
     EXPECT_LT(svg.size(), 8000u) << value;
     EXPECT_THAT(svg, Not(HasSubstr("nan"))) << value;
   }
-  BarChart chart = Example();
+  BarChart chart = ExampleChart();
   const std::string hostile =
       "</svg><script>alert(\"1\")</script>\xFF\x01 & a long label \xC3\xA9\xC3\xA9";
   chart.title = chart.axis = chart.series[0] = chart.rows[0].label = hostile;

@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kHandoffs[] = {"text", "text-cached", "kv"};
+constexpr const char* kHandoffNames[] = {"text", "text-cached", "kv"};
 
 // docs/method.md, the paper's figures: seconds of model B by the tokens handed over (L20, bf16, 16
 // output tokens).
@@ -70,13 +70,13 @@ ReportSection HandoffSection(const std::string& settings, const std::vector<Row>
                     .rows = {}};
   BarChart chart{.title = "second stage, s",
                  .axis = "by the tokens handed over",
-                 .series = {kHandoffs, std::end(kHandoffs)},
+                 .series = {kHandoffNames, std::end(kHandoffNames)},
                  .rows = {}};
   for (const int64_t length : Distinct(rows, &Row::length)) {
     std::vector<std::string> cells = {std::to_string(length)};
     BarChart::Row bars{.label = std::to_string(length), .bars = {}};
     std::vector<const Row*> found;
-    for (const char* handoff : kHandoffs) {
+    for (const char* handoff : kHandoffNames) {
       const Row* row =
           Find(rows, [&](const Row& r) { return r.length == length && r.handoff == handoff; });
       found.push_back(row);
@@ -129,14 +129,14 @@ ReportSection MemorySection(const std::string& settings, const std::vector<Row>&
       .rows = {}};
   BarChart chart{.title = "peak of KV pages, MB",
                  .axis = "by the tokens of each output and the number of models",
-                 .series = {kHandoffs, std::end(kHandoffs)},
+                 .series = {kHandoffNames, std::end(kHandoffNames)},
                  .rows = {}};
   for (const int64_t length : Distinct(rows, &Row::length)) {
     for (const int64_t models : Distinct(rows, &Row::models)) {
       std::vector<std::string> cells = {std::to_string(length), std::to_string(models)};
       BarChart::Row& bars = chart.rows.emplace_back();
       bars.label = fmt::format("{}, {} model{}", length, models, models == 1 ? "" : "s");
-      for (const char* handoff : kHandoffs) {
+      for (const char* handoff : kHandoffNames) {
         const Row* row = Find(rows, [&](const Row& r) {
           return r.length == length && r.models == models && r.handoff == handoff;
         });
@@ -170,9 +170,9 @@ ReportSection ReplaySection(const std::string& settings, const std::string& chai
                     .rows = {}};
   for (const Row& first : rows) {
     const bool alike = first.handoff == "-";  // the same for all hand-offs
-    if (!alike && first.handoff != kHandoffs[0]) continue;
+    if (!alike && first.handoff != kHandoffNames[0]) continue;
     std::vector<std::string> cells = {first.what, first.stage, std::to_string(first.n)};
-    for (const char* handoff : kHandoffs) {
+    for (const char* handoff : kHandoffNames) {
       const Row* row = alike ? &first : Find(rows, [&](const Row& r) {
         return r.what == first.what && r.stage == first.stage && r.handoff == handoff;
       });

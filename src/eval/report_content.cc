@@ -10,7 +10,7 @@ namespace {
 
 std::string Number(double value, int digits) { return fmt::format("{:.{}f}", value, digits); }
 
-std::string OrDash(const std::optional<double>& value, int digits) {
+std::string NumberOrDash(const std::optional<double>& value, int digits) {
   return value.has_value() ? Number(*value, digits) : "-";
 }
 
@@ -100,10 +100,10 @@ ReportTable CostTable(const TaskResults& results) {
   table.header.insert(table.header.end(), {"KV in", "seeds"});
   for (const MethodResult& method : results.methods) {
     std::vector<std::string>& row = table.rows.emplace_back();
-    row = {method.method, OrDash(method.ms, 1), OrDash(method.handoff_ms, 2),
+    row = {method.method, NumberOrDash(method.ms, 1), NumberOrDash(method.handoff_ms, 2),
            Number(method.recomputed_tokens, 1), Number(Kilobytes(method.peak_kv_bytes), 0)};
-    if (HasRounds(results)) row.push_back(OrDash(method.rounds, 2));
-    if (HasTools(results)) row.push_back(OrDash(method.tool_runs, 2));
+    if (HasRounds(results)) row.push_back(NumberOrDash(method.rounds, 2));
+    if (HasTools(results)) row.push_back(NumberOrDash(method.tool_runs, 2));
     row.push_back(method.kv);
     row.push_back(std::to_string(method.seeds.size()));
   }

@@ -39,7 +39,7 @@ void AddCells(const char* element, const std::vector<std::string>& cells, std::s
   *page += "</tr>\n";
 }
 
-void AddTable(const ReportTable& table, std::string* page) {
+void AddHtmlTable(const ReportTable& table, std::string* page) {
   *page += fmt::format("<div class=\"table\"><table>\n<caption>{}</caption>\n<thead>\n",
                        EscapeMarkup(table.caption));
   AddCells("th", table.header, page);
@@ -66,7 +66,7 @@ std::string ReportHtml(const Report& report) {
     for (const std::string& note : section.notes) {
       page += fmt::format("<p>{}</p>\n", EscapeMarkup(note));
     }
-    for (const ReportTable& table : section.tables) AddTable(table, &page);
+    for (const ReportTable& table : section.tables) AddHtmlTable(table, &page);
     for (const BarChart& chart : section.charts) page += BarChartSvg(chart);
     page += "</section>\n";
   }

@@ -40,7 +40,7 @@ void AddRow(const std::vector<std::string>& cells, std::string* page) {
   *page += '\n';
 }
 
-void AddTable(const ReportTable& table, std::string* page) {
+void AddMarkdownTable(const ReportTable& table, std::string* page) {
   *page += fmt::format("\n{}:\n\n", Escape(table.caption));
   AddRow(table.header, page);
   *page += "|---|";
@@ -61,7 +61,7 @@ std::string ReportMarkdown(const Report& report) {
     const ReportSection& section = report.sections[i];
     if (report.sections.size() > 1) page += fmt::format("\n## {}\n", Escape(section.title));
     for (const std::string& note : section.notes) page += fmt::format("\n{}\n", Escape(note));
-    for (const ReportTable& table : section.tables) AddTable(table, &page);
+    for (const ReportTable& table : section.tables) AddMarkdownTable(table, &page);
     if (section.charts.empty()) continue;
     page += fmt::format("\n![{}]({})\n", Escape(section.charts[0].title), PictureName(i + 1));
   }

@@ -18,7 +18,7 @@ using nlohmann::json;
 
 constexpr size_t kArticlesOfAGroup = 10;
 constexpr size_t kMostOccurrences = 1000;  // of an answer: a hostile paragraph could have millions
-constexpr std::string_view kSpace = " \t\r\n\v\f";
+constexpr std::string_view kBlank = " \t\r\n\v\f";
 
 SquadSplit SplitOf(size_t article) {
   switch (article % kArticlesOfAGroup) {
@@ -32,9 +32,9 @@ SquadSplit SplitOf(size_t article) {
 }
 
 std::string_view Trim(std::string_view text) {
-  const size_t begin = std::min(text.find_first_not_of(kSpace), text.size());
+  const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
   text.remove_prefix(begin);
-  return text.substr(0, text.find_last_not_of(kSpace) + 1);
+  return text.substr(0, text.find_last_not_of(kBlank) + 1);
 }
 
 Status Want(const std::string& place, std::string_view want, const json& found) {
@@ -126,7 +126,7 @@ Result<Answer> ReadAnswer(const json& value, std::string_view context, const std
     return Want(fmt::format("{}: at character {} of the paragraph", place, start->dump()),
                 "the answer's text", *text);
   }
-  const size_t skipped = std::min(spelled.find_first_not_of(kSpace), spelled.size());
+  const size_t skipped = std::min(spelled.find_first_not_of(kBlank), spelled.size());
   const std::string_view trimmed = Trim(spelled);
   return Answer{.text = trimmed, .places = {{*at + skipped, *at + skipped + trimmed.size()}}};
 }

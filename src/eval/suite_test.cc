@@ -29,7 +29,7 @@ methods:
     after: "\n"
 )";
 
-std::string Fault(const std::string& yaml) {
+std::string SuiteFault(const std::string& yaml) {
   return ParseSuite(yaml, "d/s.yaml").status().message();
 }
 
@@ -58,28 +58,32 @@ TEST(Suite, SaysWhatItsFileSays) {
 
 TEST(Suite, FaultsNameFileLineAndKey) {
   const std::string head = "data: x\nmethods:\n  - ";
-  EXPECT_THAT(Fault("data: x\n"), HasSubstr("methods"));
-  EXPECT_THAT(Fault("data: x\nmethods: []\n"), HasSubstr("d/s.yaml: methods: want 1 to"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nnumber: 3\n"), HasSubstr("number"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c, hand: kv}\n"), HasSubstr("hand"));
+  EXPECT_THAT(SuiteFault("data: x\n"), HasSubstr("methods"));
+  EXPECT_THAT(SuiteFault("data: x\nmethods: []\n"), HasSubstr("d/s.yaml: methods: want 1 to"));
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c}\nnumber: 3\n"), HasSubstr("number"));
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c, hand: kv}\n"), HasSubstr("hand"));
   // A mistyped key explains the one that is missing.
-  EXPECT_THAT(Fault(head + "{method: m, chian: c}\n"),
+  EXPECT_THAT(SuiteFault(head + "{method: m, chian: c}\n"),
               HasSubstr("unknown key \"methods[0].chian\""));
-  EXPECT_THAT(Fault(head + "{method: m}\n"), HasSubstr("methods[0].chain: this key is needed"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c, handoff: kvv}\n"),
+  EXPECT_THAT(SuiteFault(head + "{method: m}\n"),
+              HasSubstr("methods[0].chain: this key is needed"));
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c, handoff: kvv}\n"),
               HasSubstr("d/s.yaml:3: methods[0].handoff: want text, text-cached or kv"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c, kv: f16}\n"),
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c, kv: f16}\n"),
               HasSubstr("d/s.yaml:3: methods[0].kv: kv: want one of f32, bf16, int8, found"));
-  EXPECT_THAT(Fault(head + "{method: ../m, chain: c}\n"), HasSubstr("want letters, digits"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c}\n  - {method: m, chain: c}\n"),
+  EXPECT_THAT(SuiteFault(head + "{method: ../m, chain: c}\n"), HasSubstr("want letters, digits"));
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c}\n  - {method: m, chain: c}\n"),
               HasSubstr("methods[1].method: \"m\" stands twice"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c, prompts: {A: [1]}}\n"),
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c, prompts: {A: [1]}}\n"),
               HasSubstr("prompts.A: want a folder"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nmetric: bleu\n"),
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c}\nmetric: bleu\n"),
               HasSubstr("metric: want squad, hotpotqa or accuracy, found \"bleu\""));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: [1, x]\n"), HasSubstr("seeds: want"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: [2, 2]\n"), HasSubstr("2 stands twice"));
-  EXPECT_THAT(Fault(head + "{method: m, chain: c}\nseeds: []\n"), HasSubstr("seeds: want 1 to"));
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c}\nseeds: [1, x]\n"),
+              HasSubstr("seeds: want"));
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c}\nseeds: [2, 2]\n"),
+              HasSubstr("2 stands twice"));
+  EXPECT_THAT(SuiteFault(head + "{method: m, chain: c}\nseeds: []\n"),
+              HasSubstr("seeds: want 1 to"));
 }
 
 constexpr char kMethod[] =
@@ -110,26 +114,26 @@ TEST(Suite, HoldsWhatAReportNeeds) {
 
 TEST(Suite, RefusesWhatAReportCannotShow) {
   const std::string head = kMethod;
-  EXPECT_THAT(Fault(head + "batch: 0\n"), HasSubstr("d/s.yaml:5: batch: want"));
-  EXPECT_THAT(Fault(head + "figure: x\n"), HasSubstr("d/s.yaml:5: figure: want"));
-  EXPECT_THAT(Fault(head + "reference: z\n"),
+  EXPECT_THAT(SuiteFault(head + "batch: 0\n"), HasSubstr("d/s.yaml:5: batch: want"));
+  EXPECT_THAT(SuiteFault(head + "figure: x\n"), HasSubstr("d/s.yaml:5: figure: want"));
+  EXPECT_THAT(SuiteFault(head + "reference: z\n"),
               HasSubstr("reference: want a method of this suite, found \"z\""));
-  EXPECT_THAT(Fault(head + "choices: AB\n"),
+  EXPECT_THAT(SuiteFault(head + "choices: AB\n"),
               HasSubstr("choices: want metric accuracy beside it, found squad"));
-  EXPECT_THAT(Fault(head + "metric: accuracy\nchoices: ABA\n"),
+  EXPECT_THAT(SuiteFault(head + "metric: accuracy\nchoices: ABA\n"),
               HasSubstr("choices: want 2 to 26 different capital letters"));
   const std::string paper = head + "paper_metrics: [EM]\npaper:\n  - ";
-  EXPECT_THAT(Fault(paper + "{name: NQ, values: {z: [1]}}\n"),
+  EXPECT_THAT(SuiteFault(paper + "{name: NQ, values: {z: [1]}}\n"),
               HasSubstr("paper[0].values.z: want a method of this suite"));
-  EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: [1, 2]}}\n"),
+  EXPECT_THAT(SuiteFault(paper + "{name: NQ, values: {m: [1, 2]}}\n"),
               HasSubstr("paper[0].values.m: want a number for each of its metrics (1), found 2"));
   for (const char* value : {"[x]", "[101]", "[-1]", "[nan]", "['1']", "[[1]]", "1"}) {
-    EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: " + value + "}}\n"),
+    EXPECT_THAT(SuiteFault(paper + "{name: NQ, values: {m: " + value + "}}\n"),
                 HasSubstr("d/s.yaml:7: paper[0].values.m: want"))
         << value;
   }
-  EXPECT_THAT(Fault(paper + "{name: NQ}\n"), HasSubstr("paper[0].values: this key is needed"));
-  EXPECT_THAT(Fault(paper + "{name: NQ, values: {m: [1]}, x: 1}\n"),
+  EXPECT_THAT(SuiteFault(paper + "{name: NQ}\n"), HasSubstr("paper[0].values: this key is needed"));
+  EXPECT_THAT(SuiteFault(paper + "{name: NQ, values: {m: [1]}, x: 1}\n"),
               HasSubstr("unknown key \"paper[0].x\""));
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -22,7 +21,6 @@ constexpr int64_t kMaxAlignment = int64_t{1} << 16;
 constexpr uint64_t kMaxKeyBytes = 65535;
 constexpr uint64_t kMaxNameBytes = 64;
 constexpr uint32_t kMaxDimensions = 4;
-constexpr uint64_t kMaxInt = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
 // The least that one of them takes in the file: counts above what is left lie.
 constexpr uint64_t kMinValueBytes = 8 + 1 + 4 + 1;       // name of one byte, kind, a byte
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 4 + 8;  // name of one byte, no dimension
@@ -118,7 +116,7 @@ class GgufReader {
     for (uint32_t d = 0; d < dimension_count; ++d) {
       uint64_t extent = 0;
       RETURN_IF_ERROR(in_.Take(place, &extent));
-      if (extent > kMaxInt) {
+      if (extent > kMaxGgufInt) {
         return in_.Fault(place, "want dimensions below 2^63, found " + std::to_string(extent));
       }
       tensor.shape.insert(tensor.shape.begin(), static_cast<int64_t>(extent));

@@ -1,14 +1,11 @@
 #include "format/gguf_cursor.h"
 
-#include <limits>
 #include <utility>
 
 #include "core/quote.h"
 
 namespace onepass {
 namespace {
-
-constexpr uint64_t kMaxInt = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
 
 // Bytes of one element; 0: not of one size.
 uint64_t SizeOfKind(GgufKind kind) {
@@ -139,7 +136,7 @@ Status GgufCursor::TakeScalar(const std::string& place, GgufValue* value) {
     }
     case GgufKind::kString: {
       std::string_view text;
-      RETURN_IF_ERROR(TakeString(place, kMaxInt, &text));
+      RETURN_IF_ERROR(TakeString(place, kMaxGgufInt, &text));
       value->value = text;
       return Status::Ok();
     }
@@ -165,7 +162,7 @@ Status GgufCursor::TakeArray(const std::string& place, GgufArray* array) {
     array->strings.reserve(count);
     for (uint64_t i = 0; i < count; ++i) {
       std::string_view text;
-      RETURN_IF_ERROR(TakeString(place, kMaxInt, &text));
+      RETURN_IF_ERROR(TakeString(place, kMaxGgufInt, &text));
       array->strings.push_back(text);
     }
     return Status::Ok();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,9 @@
 #include "format/gguf.h"
 
 namespace onepass {
+
+// Extents, and lengths of strings, are at most this.
+inline constexpr uint64_t kMaxGgufInt = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
 
 // `place` says in messages where a piece stands. After a fault the position is of no use.
 // Borrows bytes and name. Thread-compatible; cheap to copy.

@@ -13,7 +13,7 @@ namespace {
 
 using testing::HasSubstr;
 
-Result<std::shared_ptr<const GgufFile>> Parse(const std::string& bytes) {
+Result<std::shared_ptr<const GgufFile>> ParseGguf(const std::string& bytes) {
   return GgufFile::Parse(BytesOf(bytes), "x");
 }
 
@@ -34,7 +34,7 @@ TEST(Gguf, ReadsValuesAndTensors) {
     GgufBuilder builder = OneTensor();
     builder.version = version;
     const std::string bytes = builder.Build();
-    const auto file = Parse(bytes);
+    const auto file = ParseGguf(bytes);
     ASSERT_TRUE(file.ok()) << file.status().message();
     EXPECT_EQ((*file)->version(), version);
     EXPECT_EQ((*file)->alignment(), 32);
@@ -70,7 +70,7 @@ TEST(Gguf, EveryKindOfNumberKeepsItsValue) {
   builder.Value("f64", GgufKind::kF64, GgufBytes().Put(0.1).text());
   builder.Bool("yes", true);
   const std::string bytes = builder.Build();
-  const auto file = Parse(bytes);
+  const auto file = ParseGguf(bytes);
   ASSERT_TRUE(file.ok()) << file.status().message();
   const int64_t low = std::numeric_limits<int64_t>::min();
   const int64_t high = std::numeric_limits<int64_t>::max();
@@ -97,7 +97,7 @@ TEST(Gguf, ShortFloatsMeanTheirDecimals) {
   GgufBuilder builder;
   builder.F32("eps", 1e-5f).F32("theta", 1e6f).F32("inf", INFINITY);
   const std::string bytes = builder.Build();
-  const auto file = Parse(bytes);
+  const auto file = ParseGguf(bytes);
   ASSERT_TRUE(file.ok()) << file.status().message();
   EXPECT_EQ((*file)->Number("eps").value(), 1e-5);
   EXPECT_EQ((*file)->Number("theta").value(), 1e6);
@@ -110,7 +110,7 @@ TEST(Gguf, OtherAlignmentsMoveTheData) {
   builder.U32("general.alignment", 128);
   builder.Tensor("a", BlockType::kF32, {1}, "1234").Tensor("b", BlockType::kF16, {1}, "ab");
   const std::string bytes = builder.Build();
-  const auto file = Parse(bytes);
+  const auto file = ParseGguf(bytes);
   ASSERT_TRUE(file.ok()) << file.status().message();
   EXPECT_EQ((*file)->alignment(), 128);
   EXPECT_EQ(std::memcmp((*file)->tensors().at("b").bytes.data(), "ab", 2), 0);
@@ -119,8 +119,8 @@ TEST(Gguf, OtherAlignmentsMoveTheData) {
 TEST(Gguf, AFileMayHoldAVocabularyOnly) {
   GgufBuilder builder;
   builder.Texts("tokenizer.ggml.tokens", {"a"});
-  EXPECT_TRUE(Parse(builder.Build()).ok());
-  EXPECT_TRUE(Parse(GgufBuilder().Build()).ok());
+  EXPECT_TRUE(ParseGguf(builder.Build()).ok());
+  EXPECT_TRUE(ParseGguf(GgufBuilder().Build()).ok());
 }
 
 struct Hostile {
@@ -218,7 +218,7 @@ std::vector<Hostile> HostileFiles() {
 TEST(Gguf, HostileFilesAreRefusedInOneLine) {
   for (const Hostile& hostile : HostileFiles()) {
     SCOPED_TRACE(hostile.what);
-    const auto file = Parse(hostile.bytes);
+    const auto file = ParseGguf(hostile.bytes);
     ASSERT_FALSE(file.ok());
     EXPECT_THAT(file.status().message(), HasSubstr(hostile.message));
     EXPECT_THAT(file.status().message(), testing::EndsWith("(x)"));
@@ -229,9 +229,9 @@ TEST(Gguf, HostileFilesAreRefusedInOneLine) {
 
 TEST(Gguf, EveryTruncationIsRefused) {
   const std::string whole = OneTensor().Build();
-  ASSERT_TRUE(Parse(whole).ok());
+  ASSERT_TRUE(ParseGguf(whole).ok());
   for (size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_FALSE(Parse(whole.substr(0, size)).ok()) << size;
+    EXPECT_FALSE(ParseGguf(whole.substr(0, size)).ok()) << size;
   }
 }
 
@@ -247,7 +247,7 @@ TEST(Gguf, FlippedBytesNeverCrash) {
     for (uint64_t i = 0; i <= rng.Uniform(3); ++i) {
       bytes[rng.Uniform(bytes.size())] = static_cast<char>(rng.Uniform(256));
     }
-    const auto file = Parse(bytes);
+    const auto file = ParseGguf(bytes);
     if (!file.ok()) {
       ++refused;
       continue;

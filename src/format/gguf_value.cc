@@ -9,7 +9,7 @@
 namespace onepass {
 namespace {
 
-constexpr int64_t kMaxInt = std::numeric_limits<int64_t>::max();
+constexpr int64_t kMaxNumber = std::numeric_limits<int64_t>::max();
 
 template <class Stored>
 Stored LoadAt(std::span<const std::byte> bytes, int64_t index) {
@@ -91,7 +91,8 @@ int64_t GgufArray::Integer(int64_t index) const {
     case GgufKind::kI32:
       return LoadAt<int32_t>(bytes, index);
     case GgufKind::kU64:
-      return static_cast<int64_t>(LoadAt<uint64_t>(bytes, index) & static_cast<uint64_t>(kMaxInt));
+      return static_cast<int64_t>(LoadAt<uint64_t>(bytes, index) &
+                                  static_cast<uint64_t>(kMaxNumber));
     case GgufKind::kI64:
       return LoadAt<int64_t>(bytes, index);
     default:
@@ -127,7 +128,7 @@ Result<std::optional<int64_t>> GgufFile::Integer(std::string_view key, int64_t l
   std::optional<int64_t> number;
   if (const auto* v = std::get_if<int64_t>(&it->second.value)) number = *v;
   if (const auto* v = std::get_if<uint64_t>(&it->second.value)) {
-    if (*v <= static_cast<uint64_t>(kMaxInt)) number = static_cast<int64_t>(*v);
+    if (*v <= static_cast<uint64_t>(kMaxNumber)) number = static_cast<int64_t>(*v);
   }
   if (!number || *number < low || *number > high) return Want(key, RangeText(low, high));
   return number;

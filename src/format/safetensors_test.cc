@@ -24,7 +24,7 @@ std::string Framed(const std::string& header, const std::string& data = "") {
   return bytes + header + data;
 }
 
-Result<std::shared_ptr<const SafetensorsFile>> Parse(const std::string& bytes) {
+Result<std::shared_ptr<const SafetensorsFile>> ParseSafetensors(const std::string& bytes) {
   return SafetensorsFile::Parse(std::as_bytes(std::span(bytes.data(), bytes.size())), "x");
 }
 
@@ -32,7 +32,7 @@ std::string Info(const std::string& dtype, const std::string& shape, const std::
   return R"({"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}";
 }
 
-struct Hostile {
+struct HostileSafetensors {
   const char* what;
   std::string bytes;
   const char* message;
@@ -44,7 +44,7 @@ std::string Nested(int depth) {
   return text;
 }
 
-std::vector<Hostile> HostileFiles() {
+std::vector<HostileSafetensors> HostileSafetensorsFiles() {
   const std::string f32 = Info("F32", "[1]", "[0,4]");
   const std::string one = R"({"a":)" + f32 + "}";
   std::string lying = Framed(one, "1234");
@@ -130,9 +130,9 @@ std::vector<Hostile> HostileFiles() {
 }
 
 TEST(Safetensors, HostileFilesAreRefusedInOneLine) {
-  for (const Hostile& hostile : HostileFiles()) {
+  for (const HostileSafetensors& hostile : HostileSafetensorsFiles()) {
     SCOPED_TRACE(hostile.what);
-    const auto file = Parse(hostile.bytes);
+    const auto file = ParseSafetensors(hostile.bytes);
     ASSERT_FALSE(file.ok());
     EXPECT_THAT(file.status().message(), HasSubstr(hostile.message));
     EXPECT_EQ(file.status().message().find('\n'), std::string::npos);
@@ -142,9 +142,9 @@ TEST(Safetensors, HostileFilesAreRefusedInOneLine) {
 
 TEST(Safetensors, EveryTruncationIsRefused) {
   const std::string whole = Framed("{\"a\":" + Info("F32", "[2]", "[0,8]") + "}", "12345678");
-  ASSERT_TRUE(Parse(whole).ok());
+  ASSERT_TRUE(ParseSafetensors(whole).ok());
   for (size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_FALSE(Parse(whole.substr(0, size)).ok()) << size;
+    EXPECT_FALSE(ParseSafetensors(whole.substr(0, size)).ok()) << size;
   }
 }
 
@@ -162,7 +162,7 @@ TEST(Safetensors, FlippedBytesNeverCrash) {
     for (uint64_t i = 0; i <= rng.Uniform(3); ++i) {
       bytes[rng.Uniform(bytes.size())] = static_cast<char>(rng.Uniform(256));
     }
-    const auto file = Parse(bytes);
+    const auto file = ParseSafetensors(bytes);
     if (!file.ok()) {
       ++refused;
       continue;
@@ -179,7 +179,7 @@ TEST(Safetensors, ReadsWhatTheFormatAllows) {
       "{\"b\":" + Info("BF16", "[]", "[8,10]") + R"(,"__metadata__":{"format":"pt"},"a":)" +
       Info("F32", "[2,1]", "[0,8]") + ",\"\":" + Info("I8", "[3,0]", "[8,8]") + "}  \n";
   const std::string bytes = Framed(header, "12345678xy");
-  const auto file = Parse(bytes);
+  const auto file = ParseSafetensors(bytes);
   ASSERT_TRUE(file.ok()) << file.status().message();
   const auto& tensors = (*file)->tensors();
   ASSERT_EQ(tensors.size(), 3u);
@@ -189,7 +189,7 @@ TEST(Safetensors, ReadsWhatTheFormatAllows) {
   EXPECT_EQ(std::memcmp(tensors.at("b").bytes.data(), "xy", 2), 0);
   EXPECT_EQ(tensors.at("").element_count(), 0);
   EXPECT_EQ((*file)->metadata().at("format"), "pt");
-  EXPECT_TRUE(Parse(Framed("{}")).ok());
+  EXPECT_TRUE(ParseSafetensors(Framed("{}")).ok());
 }
 
 std::string FromBase64(const std::string& text) {
@@ -213,7 +213,7 @@ TEST(SafetensorsGolden, NeverLaxerThanTheReference) {
   const auto verdicts = nlohmann::json::parse(*text);
   ASSERT_GT(verdicts.size(), 100u);
   for (const auto& verdict : verdicts) {
-    const auto file = Parse(FromBase64(verdict["bytes"]));
+    const auto file = ParseSafetensors(FromBase64(verdict["bytes"]));
     EXPECT_EQ(file.ok(), verdict["ours"].get<bool>())
         << verdict["what"] << ": " << (file.ok() ? "taken" : file.status().message());
     EXPECT_TRUE(!file.ok() || verdict["reference"].get<bool>()) << verdict["what"];

@@ -20,7 +20,6 @@ namespace {
 
 constexpr char kEmbedding[] = "model.embed_tokens.weight";
 constexpr char kHead[] = "lm_head.weight";
-constexpr int64_t kMaxConfigBytes = int64_t{1} << 22;
 constexpr int64_t kMaxIndexBytes = int64_t{1} << 27;
 
 Status Fault(const std::string& tensor, const std::string& text, const std::string& path) {

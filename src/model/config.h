@@ -52,6 +52,9 @@ struct ModelConfig {
   KvLayout Layout(int64_t page_tokens, DType dtype) const;
 };
 
+// No config.json is larger.
+inline constexpr int64_t kMaxConfigBytes = int64_t{1} << 22;
+
 // Parses config.json. Refuses unsupported architectures and activations, naming them. A sliding
 // window ends the context: what would exceed it is refused as too long.
 Result<ModelConfig> ParseConfig(std::string_view json, const std::string& name);

@@ -13,7 +13,7 @@ using Json = nlohmann::json;
 
 constexpr int64_t kMaxId = std::numeric_limits<int32_t>::max();
 // Before ModelConfig::Validate gives each size its own limit: nothing overflows below this one.
-constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
+constexpr int64_t kMaxDimension = std::numeric_limits<int32_t>::max();
 
 struct Architecture {
   const char* model_type;
@@ -182,7 +182,7 @@ void ReadRope(const Reader& top, const std::string& file, Status* fault, ModelCo
     config.rope_low_freq_factor = rope.Positive("low_freq_factor", 1e6);
     config.rope_high_freq_factor = rope.Positive("high_freq_factor", 1e6);
     config.rope_original_positions =
-        rope.Int("original_max_position_embeddings", 1, kMaxSize, config.max_positions);
+        rope.Int("original_max_position_embeddings", 1, kMaxDimension, config.max_positions);
     if (config.rope_high_freq_factor <= config.rope_low_freq_factor) {
       rope.Fail("high_freq_factor", "more than low_freq_factor", rope.Find("high_freq_factor"));
     }
@@ -198,11 +198,11 @@ void EndContextAtSlidingWindow(const Reader& reader, ModelConfig& config) {
   if (config.architecture == "mistral") {
     // An absent key means 4096 to transformers; null means none.
     const bool is_null = reader.IsNull("sliding_window");
-    window = is_null ? 0 : reader.Int("sliding_window", 1, kMaxSize, 4096);
+    window = is_null ? 0 : reader.Int("sliding_window", 1, kMaxDimension, 4096);
   } else if (config.architecture == "qwen2" && reader.Bool("use_sliding_window", false)) {
-    window = reader.Int("sliding_window", 1, kMaxSize, 4096);
+    window = reader.Int("sliding_window", 1, kMaxDimension, 4096);
     // Only layers from max_window_layers on slide, if no list says otherwise.
-    if (reader.Int("max_window_layers", 0, kMaxSize, 28) >= config.layers &&
+    if (reader.Int("max_window_layers", 0, kMaxDimension, 28) >= config.layers &&
         !reader.Has("layer_types")) {
       window = 0;
     }
@@ -253,13 +253,13 @@ Result<ModelConfig> ParseConfig(std::string_view json, const std::string& name) 
   config.architecture = ReadArchitecture(reader);
   RETURN_IF_ERROR(fault);
 
-  config.vocab_size = reader.Int("vocab_size", 1, kMaxSize);
-  config.width = reader.Int("hidden_size", 1, kMaxSize);
-  config.layers = reader.Int("num_hidden_layers", 1, kMaxSize);
-  config.heads = reader.Int("num_attention_heads", 1, kMaxSize);
-  config.feed_forward = reader.Int("intermediate_size", 1, kMaxSize);
-  config.max_positions = reader.Int("max_position_embeddings", 1, kMaxSize);
-  config.kv_heads = reader.Int("num_key_value_heads", 1, kMaxSize, config.heads);
+  config.vocab_size = reader.Int("vocab_size", 1, kMaxDimension);
+  config.width = reader.Int("hidden_size", 1, kMaxDimension);
+  config.layers = reader.Int("num_hidden_layers", 1, kMaxDimension);
+  config.heads = reader.Int("num_attention_heads", 1, kMaxDimension);
+  config.feed_forward = reader.Int("intermediate_size", 1, kMaxDimension);
+  config.max_positions = reader.Int("max_position_embeddings", 1, kMaxDimension);
+  config.kv_heads = reader.Int("num_key_value_heads", 1, kMaxDimension, config.heads);
   RETURN_IF_ERROR(fault);
   if (!reader.Has("head_dim") && config.width % config.heads != 0) {
     reader.Fail("hidden_size",
@@ -267,7 +267,7 @@ Result<ModelConfig> ParseConfig(std::string_view json, const std::string& name) 
                     ", as there is no head_dim",
                 reader.Find("hidden_size"));
   }
-  config.head_dim = reader.Int("head_dim", 1, kMaxSize, config.width / config.heads);
+  config.head_dim = reader.Int("head_dim", 1, kMaxDimension, config.width / config.heads);
   config.norm_eps = reader.Positive("rms_norm_eps", 1.0, 1e-6);
   config.tied_head = reader.Bool("tie_word_embeddings", false);
   if (const std::string act = reader.String("hidden_act", "silu"); act != "silu") {

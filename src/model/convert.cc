@@ -20,7 +20,6 @@
 namespace onepass {
 namespace {
 
-constexpr int64_t kMaxConfigBytes = int64_t{1} << 22;
 constexpr int64_t kMaxTokenizerBytes = int64_t{1} << 28;
 // Elements that are converted at a time, about.
 constexpr int64_t kPieceElements = int64_t{1} << 22;

@@ -15,14 +15,14 @@ namespace {
 
 constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
 constexpr char kRopeFactors[] = "rope_freqs.weight";
-constexpr char kEmbedding[] = "token_embd.weight";
+constexpr char kEmbeddingName[] = "token_embd.weight";
 
 struct Renamed {
   std::string_view ours;
   std::string_view theirs;
 };
 constexpr Renamed kOutside[] = {
-    {"model.embed_tokens.weight", kEmbedding},
+    {"model.embed_tokens.weight", kEmbeddingName},
     {"model.norm.weight", "output_norm.weight"},
     {"lm_head.weight", "output.weight"},
 };
@@ -191,9 +191,9 @@ Result<ModelConfig> GgufConfig(const GgufFile& file) {
   ModelConfig config;
   config.architecture = *architecture;
   GgufKeys keys(file, config.architecture);
-  const auto embedding = file.tensors().find(kEmbedding);
+  const auto embedding = file.tensors().find(kEmbeddingName);
   if (embedding == file.tensors().end() || embedding->second.shape.size() != 2) {
-    return TensorFault(file, kEmbedding, "want a matrix, found none");
+    return TensorFault(file, kEmbeddingName, "want a matrix, found none");
   }
   config.vocab_size = embedding->second.shape[0];
   config.width = keys.Int("embedding_length", 1, kMaxSize, {});

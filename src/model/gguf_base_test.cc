@@ -15,7 +15,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::string kGoldens = ONEPASS_SOURCE_DIR "/tests/golden/";
+const std::string kGgufGoldens = ONEPASS_SOURCE_DIR "/tests/golden/";
 
 Result<std::shared_ptr<const GgufFile>> Parse(const std::string& bytes) {
   return GgufFile::Parse(BytesOf(bytes), "x");
@@ -115,8 +115,8 @@ TEST(GgufBase, GoldensHaveTheConfigAndWeightsOfTheirFolders) {
   for (const char* name : {"llama-plain", "llama-tied-bf16", "llama-linear-f16", "llama-biases",
                            "llama-llama3-rope", "llama-head-dim", "qwen2", "mistral"}) {
     SCOPED_TRACE(name);
-    const auto folder = Checkpoint::Open(kGoldens + "parity/" + name);
-    const auto file = Checkpoint::Open(kGoldens + "gguf/" + name + ".gguf");
+    const auto folder = Checkpoint::Open(kGgufGoldens + "parity/" + name);
+    const auto file = Checkpoint::Open(kGgufGoldens + "gguf/" + name + ".gguf");
     ASSERT_TRUE(folder.ok()) << folder.status().message();
     ASSERT_TRUE(file.ok()) << file.status().message();
     ModelConfig want = (*folder)->config();
@@ -374,7 +374,7 @@ TEST(GgufBase, TokensOutsideTheVocabularyAreLeftOut) {
 }
 
 TEST(GgufBase, AFileThatIsNoGgufIsRefused) {
-  const auto base = Checkpoint::Open(kGoldens + "parity/greedy.json");
+  const auto base = Checkpoint::Open(kGgufGoldens + "parity/greedy.json");
   ASSERT_FALSE(base.ok());
   EXPECT_THAT(base.status().message(), HasSubstr("want a file that begins with \"GGUF\""));
 }

@@ -19,6 +19,7 @@ namespace onepass {
 
 // Where a prompt stands among the segments (docs/method.md, section 2).
 enum class Placement { kFront, kInline };
+inline constexpr Placement kPlacements[] = {Placement::kFront, Placement::kInline};
 std::string_view NameOf(Placement placement);  // "front", "inline"
 Result<Placement> ParsePlacement(std::string_view text);
 

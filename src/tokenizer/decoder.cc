@@ -8,7 +8,7 @@
 namespace onepass {
 namespace {
 
-constexpr std::string_view kKnown =
+constexpr std::string_view kKnownDecoders =
     "one of Sequence, ByteLevel, Metaspace, Replace, ByteFallback, Fuse, Strip, BPEDecoder";
 
 // Joins tokens with spaces.
@@ -86,7 +86,7 @@ Status Decoder::Add(const JsonNode& node) {
     ASSIGN_OR_RETURN(std::string suffix, node.Member("suffix").StringOr("</w>"));
     steps_.push_back(MakeBpeDecoder(std::move(suffix)));
   } else {
-    return node.Member("type").UnsupportedHere(kKnown);
+    return node.Member("type").UnsupportedHere(kKnownDecoders);
   }
   return Status::Ok();
 }

@@ -15,18 +15,18 @@
 namespace onepass {
 namespace {
 
-const std::string kGoldens = ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/";
-const std::string kShared = ONEPASS_SOURCE_DIR "/../shared/";
+const std::string kGoldenFolder = ONEPASS_SOURCE_DIR "/tests/golden/tokenizer/";
+const std::string kRealTokenizers = ONEPASS_SOURCE_DIR "/../shared/";
 
 std::unique_ptr<const Tokenizer> LoadKind(const std::string& kind) {
   Result<std::unique_ptr<const Tokenizer>> tokenizer =
       kind == "tiny.tiktoken"
-          ? LoadTiktoken(kGoldens + kind, {.pattern = "",
-                                           .special_tokens = {{"<|begin_of_text|>", {}},
-                                                              {"<|special|>", {}},
-                                                              {"<|eot|>", {}}},
-                                           .bos_token = "<|begin_of_text|>"})
-          : LoadTokenizerJson(kGoldens + kind + ".json");
+          ? LoadTiktoken(kGoldenFolder + kind, {.pattern = "",
+                                                .special_tokens = {{"<|begin_of_text|>", {}},
+                                                                   {"<|special|>", {}},
+                                                                   {"<|eot|>", {}}},
+                                                .bos_token = "<|begin_of_text|>"})
+          : LoadTokenizerJson(kGoldenFolder + kind + ".json");
   if (!tokenizer.ok()) {
     ADD_FAILURE() << tokenizer.status().message();
     return nullptr;
@@ -39,7 +39,7 @@ class TokenizerKind : public testing::TestWithParam<const char*> {};
 TEST_P(TokenizerKind, EncodesAndDecodesAsTheReferenceDoes) {
   const auto tokenizer = LoadKind(GetParam());
   ASSERT_NE(tokenizer, nullptr);
-  const Result<std::string> text = ReadFile(kGoldens + GetParam() + ".cases.json");
+  const Result<std::string> text = ReadFile(kGoldenFolder + GetParam() + ".cases.json");
   ASSERT_TRUE(text.ok()) << text.status().message();
   const nlohmann::json cases = nlohmann::json::parse(*text);
   ASSERT_GE(cases.size(), 20u);
@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(Goldens, TokenizerKind,
                                          "clip", "wordpieces", "tiny.tiktoken"));
 
 TEST(Tiktoken, NamedPatternsAndRanksWithAGapAreThoseOfTheReference) {
-  const Result<std::string> text = ReadFile(kGoldens + "gap.tiktoken.cases.json");
+  const Result<std::string> text = ReadFile(kGoldenFolder + "gap.tiktoken.cases.json");
   ASSERT_TRUE(text.ok()) << text.status().message();
   std::map<std::string, std::unique_ptr<const Tokenizer>> tokenizers;
   for (const nlohmann::json& c : nlohmann::json::parse(*text)) {
@@ -74,7 +74,7 @@ TEST(Tiktoken, NamedPatternsAndRanksWithAGapAreThoseOfTheReference) {
     SCOPED_TRACE(pattern + ", text " + c["text"].dump());
     std::unique_ptr<const Tokenizer>& tokenizer = tokenizers[pattern];
     if (tokenizer == nullptr) {
-      auto loaded = LoadTiktoken(kGoldens + "gap.tiktoken",
+      auto loaded = LoadTiktoken(kGoldenFolder + "gap.tiktoken",
                                  {.pattern = NamedTiktokenPattern(pattern),
                                   .special_tokens = {{"<|eot|>", 302}, {"<|special|>", 500}}});
       ASSERT_TRUE(loaded.ok()) << loaded.status().message();
@@ -91,28 +91,28 @@ TEST(Tiktoken, NamedPatternsAndRanksWithAGapAreThoseOfTheReference) {
 }
 
 TEST(TokenizerConformance, Llama3IdsEqualLlamaCpps) {
-  const std::string path = kShared + "tokenizers/llama3.tiktoken";
+  const std::string path = kRealTokenizers + "tokenizers/llama3.tiktoken";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing";
   const auto tokenizer = LoadTiktoken(path, Llama3TiktokenOptions());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   EXPECT_EQ((*tokenizer)->Info().vocab_size, 128256);
   EXPECT_EQ((*tokenizer)->IdOf("<|begin_of_text|>"), 128000);
   EXPECT_EQ((*tokenizer)->IdOf("<|eot_id|>"), 128009);
-  CheckConformance(**tokenizer, kShared + "tokenizers/", "llama-bpe");
+  CheckConformance(**tokenizer, kRealTokenizers + "tokenizers/", "llama-bpe");
 }
 
 TEST(TokenizerConformance, Llama2IdsEqualLlamaCpps) {
-  const std::string path = kShared + "tokenizers/llama2.tokenizer.json";
+  const std::string path = kRealTokenizers + "tokenizers/llama2.tokenizer.json";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing";
   const auto tokenizer = LoadTokenizerJson(path);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   EXPECT_EQ((*tokenizer)->Info().vocab_size, 32000);
-  CheckConformance(**tokenizer, kShared + "tokenizers/", "llama-spm");
+  CheckConformance(**tokenizer, kRealTokenizers + "tokenizers/", "llama-spm");
 }
 
 TEST(TokenizerConformance, SharedModelsRoundTrip) {
   for (const char* model : {"stories260k", "tinystories-656k"}) {
-    const std::string path = kShared + "models/" + model + "/tokenizer.json";
+    const std::string path = kRealTokenizers + "models/" + model + "/tokenizer.json";
     if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing";
     const auto tokenizer = LoadTokenizerJson(path);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();

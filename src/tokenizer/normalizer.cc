@@ -10,7 +10,7 @@
 namespace onepass {
 namespace {
 
-constexpr std::string_view kKnown =
+constexpr std::string_view kKnownNormalizers =
     "one of Sequence, NFC, NFD, NFKC, NFKD, Prepend, Replace, Lowercase, Strip, StripAccents, Nmt, "
     "ByteLevel";
 
@@ -144,7 +144,7 @@ Status Normalizer::Add(const JsonNode& node) {
       return out;
     }));
   } else {
-    return node.Member("type").UnsupportedHere(kKnown);
+    return node.Member("type").UnsupportedHere(kKnownNormalizers);
   }
   return Status::Ok();
 }

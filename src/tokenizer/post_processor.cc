@@ -7,7 +7,7 @@
 namespace onepass {
 namespace {
 
-constexpr std::string_view kKnown =
+constexpr std::string_view kKnownProcessors =
     "one of Sequence, TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing";
 constexpr size_t kMaxTemplateIds = 4096;
 
@@ -70,7 +70,7 @@ Status PostProcessor::Add(const JsonNode& node) {
   if (type == "ByteLevel") return Status::Ok();  // it moves offsets only
   if (type == "TemplateProcessing") return AddTemplate(node);
   if (type == "BertProcessing" || type == "RobertaProcessing") return AddClassifierTemplate(node);
-  if (type != "Sequence") return node.Member("type").UnsupportedHere(kKnown);
+  if (type != "Sequence") return node.Member("type").UnsupportedHere(kKnownProcessors);
   const JsonNode list = node.Member("processors");
   RETURN_IF_ERROR(list.ExpectArray());
   for (size_t i = 0; i < list.size(); ++i) RETURN_IF_ERROR(Add(list.Element(i)));

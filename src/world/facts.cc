@@ -101,7 +101,7 @@ constexpr std::array<RelationText, 14> kRelations = {{
 
 const RelationText& TextOf(Relation relation) { return kRelations[static_cast<size_t>(relation)]; }
 
-std::string Fill(std::string_view pattern, std::string_view subject, std::string_view object) {
+std::string Worded(std::string_view pattern, std::string_view subject, std::string_view object) {
   std::string out;
   for (size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] == '{') {
@@ -219,7 +219,7 @@ MicroWorld DrawMicroWorld(const MicroWorldOptions& options, Rng& rng) {
 }
 
 std::string CanonicalSentence(const Fact& fact) {
-  return Fill(TextOf(fact.relation).statements[0], fact.subject, fact.object);
+  return Worded(TextOf(fact.relation).statements[0], fact.subject, fact.object);
 }
 
 std::string ParaphrasedSentence(const Fact& fact, Rng& rng) {
@@ -227,26 +227,26 @@ std::string ParaphrasedSentence(const Fact& fact, Rng& rng) {
   const auto end = std::find(statements.begin(), statements.end(), "");
   const auto pick =
       static_cast<size_t>(rng.Uniform(static_cast<uint64_t>(end - statements.begin())));
-  return Fill(statements[pick], fact.subject, fact.object);
+  return Worded(statements[pick], fact.subject, fact.object);
 }
 
 std::string SentenceStart(const Fact& fact) {
   const std::string_view pattern = TextOf(fact.relation).statements[0];
-  return Fill(pattern.substr(0, pattern.find("{o}") - 1), fact.subject, "");
+  return Worded(pattern.substr(0, pattern.find("{o}") - 1), fact.subject, "");
 }
 
 Question OneStepQuestion(const Fact& fact, Rng& rng) {
-  return {Fill(rng.Pick(TextOf(fact.relation).questions), fact.subject, ""), {fact}, fact.object};
+  return {Worded(rng.Pick(TextOf(fact.relation).questions), fact.subject, ""), {fact}, fact.object};
 }
 
 std::string ObjectPhrase(const Fact& fact, Rng& rng) {
-  return Fill(rng.Pick(TextOf(fact.relation).phrases), fact.subject, "");
+  return Worded(rng.Pick(TextOf(fact.relation).phrases), fact.subject, "");
 }
 
 Question TwoStepQuestion(const Fact& first, const Fact& second, Rng& rng) {
   const std::string phrase = ObjectPhrase(first, rng);
   const std::string_view pattern = rng.Pick(TextOf(second.relation).questions);
-  return {Fill(pattern, phrase, ""), {first, second}, second.object};
+  return {Worded(pattern, phrase, ""), {first, second}, second.object};
 }
 
 std::vector<Question> DrawQuestions(const MicroWorld& world, int steps, Rng& rng) {

@@ -16,14 +16,14 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr int kSamples = 400;
+constexpr int kStepSamples = 400;
 
 Rng SampleOf(int number) { return Rng(5).Fork(static_cast<uint64_t>(number)); }
 
 TEST(StepFormats, EachFactThatIsToldBeginsAsTheStepBeforeIt) {
   constexpr std::string_view kEnd = "<eos>";
   int steps = 0;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kStepSamples; ++i) {
     Rng rng = SampleOf(i);
     const FormatSample sample = NextStepTurns({}, rng);
     for (size_t part = 1; part + 2 < sample.parts.size(); ++part) {
@@ -39,13 +39,13 @@ TEST(StepFormats, EachFactThatIsToldBeginsAsTheStepBeforeIt) {
       ++steps;
     }
   }
-  EXPECT_GT(steps, kSamples);
+  EXPECT_GT(steps, kStepSamples);
 }
 
 // "Susan" is one token of the base's vocabulary behind a space, three at the start of a line.
 TEST(StepFormats, NoLineOfAQuestionBeginsWithAName) {
   int behind_a_space = 0;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kStepSamples; ++i) {
     Rng rng = SampleOf(i);
     const FormatSample sample = NextStep({}, rng);
     const std::string prompt = '\n' + sample.parts[0].text;
@@ -57,7 +57,7 @@ TEST(StepFormats, NoLineOfAQuestionBeginsWithAName) {
 }
 
 TEST(StepFormats, ARecalledFactBeginsAsItsStart) {
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kStepSamples; ++i) {
     Rng rng = SampleOf(i);
     const FormatSample sample = Recall({}, rng);
     const std::string fact = sample.parts[1].text;
@@ -69,7 +69,7 @@ TEST(StepFormats, ARecalledFactBeginsAsItsStart) {
 
 TEST(StepFormats, KnownFactsStandInTheOrderOfTheQuestion) {
   int in_order = 0;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kStepSamples; ++i) {
     Rng rng = SampleOf(i);
     const FormatSample sample = Combine({}, rng);
     const std::string& answer = sample.parts[1].text;
@@ -77,31 +77,31 @@ TEST(StepFormats, KnownFactsStandInTheOrderOfTheQuestion) {
     const std::string& prompt = sample.parts[0].text;
     in_order += prompt.find(answer.substr(0, middle)) < prompt.rfind(answer.substr(middle + 4));
   }
-  EXPECT_GT(in_order, kSamples * 97 / 100);  // others may hold the same objects
+  EXPECT_GT(in_order, kStepSamples * 97 / 100);  // others may hold the same objects
 }
 
 TEST(StepFormats, AConclusionIsTheAnswerOrAStep) {
   int answers = 0;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kStepSamples; ++i) {
     Rng rng = SampleOf(i);
     const std::string output = Conclude({}, rng).parts[1].text;
     if (!output.starts_with(" The answer is ")) continue;
     ++answers;
     EXPECT_THAT(output, EndsWith("."));
   }
-  EXPECT_GT(answers, kSamples / 2);
-  EXPECT_LT(answers, kSamples * 3 / 4);
+  EXPECT_GT(answers, kStepSamples / 2);
+  EXPECT_LT(answers, kStepSamples * 3 / 4);
 }
 
 TEST(StepFormats, CombiningNeedsTwoToFourFactsAllAsOften) {
   std::map<int, int> counts;
-  for (int i = 0; i < kSamples; ++i) {
+  for (int i = 0; i < kStepSamples; ++i) {
     Rng rng = SampleOf(i);
     const FormatPart output = Combine({}, rng).parts[1];
     EXPECT_THAT(output.text, HasSubstr(" and "));
     ++counts[output.hops];
   }
-  for (int needed = 2; needed <= 4; ++needed) EXPECT_GT(counts[needed], kSamples / 4) << needed;
+  for (int needed = 2; needed <= 4; ++needed) EXPECT_GT(counts[needed], kStepSamples / 4) << needed;
   EXPECT_EQ(counts.size(), 3u);
 }
 

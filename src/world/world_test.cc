@@ -18,10 +18,10 @@
 namespace onepass {
 namespace {
 
-constexpr uint64_t kSeed = 20;
-constexpr int kSamples = 300;
+constexpr uint64_t kWorldSeed = 20;
+constexpr int kWorldSamples = 300;
 
-MicroWorld TestWorld(uint64_t seed) {
+MicroWorld WorldOf(uint64_t seed) {
   Rng rng(seed);
   MicroWorldOptions options;
   options.split = Split::kTest;
@@ -35,7 +35,7 @@ std::string Line(const WorldOptions& options, int64_t index) {
 
 TEST(World, SameSeedGivesTheSameLineWhateverTheOrder) {
   WorldOptions options;
-  options.seed = kSeed;
+  options.seed = kWorldSeed;
   const std::string fifth = Line(options, 5);
   Line(options, 6);
   EXPECT_EQ(fifth, Line(options, 5));
@@ -46,8 +46,8 @@ TEST(World, SameSeedGivesTheSameLineWhateverTheOrder) {
 
 TEST(World, SummaryAnswersAndDocumentsHoldIt) {
   int two_step = 0;
-  for (int i = 0; i < kSamples; ++i) {
-    const CompressQaSample sample = MakeCompressQaSample(Split::kTrain, kSeed, i);
+  for (int i = 0; i < kWorldSamples; ++i) {
+    const CompressQaSample sample = MakeCompressQaSample(Split::kTrain, kWorldSeed, i);
     SCOPED_TRACE(sample.shared_input + '\n' + sample.documents);
     ASSERT_EQ(sample.answer, ' ' + sample.answers.at(0));
     EXPECT_NE(sample.summary.find(sample.answer), std::string::npos);
@@ -56,13 +56,13 @@ TEST(World, SummaryAnswersAndDocumentsHoldIt) {
     EXPECT_EQ(sample.shared_input.find(sample.answers[0]), std::string::npos);
     two_step += sample.hops == 2;
   }
-  EXPECT_GT(two_step, kSamples / 3);
-  EXPECT_LT(two_step, kSamples * 2 / 3);
+  EXPECT_GT(two_step, kWorldSamples / 3);
+  EXPECT_LT(two_step, kWorldSamples * 2 / 3);
 }
 
 TEST(World, DocumentsHaveTheSizeThatTheHeaderPromises) {
-  for (int i = 0; i < kSamples; ++i) {
-    const std::string documents = MakeCompressQaSample(Split::kTrain, kSeed, i).documents;
+  for (int i = 0; i < kWorldSamples; ++i) {
+    const std::string documents = MakeCompressQaSample(Split::kTrain, kWorldSeed, i).documents;
     const auto lines = std::count(documents.begin(), documents.end(), '\n') + 1;
     const auto sentences = std::count(documents.begin(), documents.end(), '.');
     EXPECT_GE(lines, 4);
@@ -74,13 +74,13 @@ TEST(World, DocumentsHaveTheSizeThatTheHeaderPromises) {
 
 TEST(World, AnswerStandsAnywhereInTheDocuments) {
   int first_half = 0;
-  for (int i = 0; i < kSamples; ++i) {
-    const CompressQaSample sample = MakeCompressQaSample(Split::kTrain, kSeed, i);
+  for (int i = 0; i < kWorldSamples; ++i) {
+    const CompressQaSample sample = MakeCompressQaSample(Split::kTrain, kWorldSeed, i);
     first_half += sample.documents.find(sample.answers[0]) < sample.documents.size() / 2;
   }
   // First occurrences lean to the front; a fixed place would be far outside.
-  EXPECT_GT(first_half, kSamples / 3);
-  EXPECT_LT(first_half, kSamples * 9 / 10);
+  EXPECT_GT(first_half, kWorldSamples / 3);
+  EXPECT_LT(first_half, kWorldSamples * 9 / 10);
 }
 
 TEST(World, SplitsShareNoEntity) {
@@ -147,7 +147,7 @@ TEST(World, NamesOfTasksAndSplitsParse) {
 TEST(Facts, SubjectAndRelationDetermineTheObject) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     std::set<std::pair<std::string, Relation>> seen;
-    for (const Fact& fact : TestWorld(seed).facts) {
+    for (const Fact& fact : WorldOf(seed).facts) {
       EXPECT_TRUE(seen.emplace(fact.subject, fact.relation).second);
       EXPECT_NE(fact.subject, fact.object);
     }
@@ -157,7 +157,7 @@ TEST(Facts, SubjectAndRelationDetermineTheObject) {
 TEST(Facts, NoTwoNamesShareAWord) {
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     std::set<std::string> names;
-    for (const Fact& fact : TestWorld(seed).facts) {
+    for (const Fact& fact : WorldOf(seed).facts) {
       names.insert(fact.subject);
       if (HasFacts(ObjectKind(fact.relation))) names.insert(fact.object);
     }
@@ -192,7 +192,7 @@ TEST(Facts, TwoStepQuestionsChainThroughAnEntity) {
   int questions = 0;
   for (uint64_t seed = 1; seed <= 50; ++seed) {
     Rng rng(seed);
-    for (const Question& question : DrawQuestions(TestWorld(seed), 2, rng)) {
+    for (const Question& question : DrawQuestions(WorldOf(seed), 2, rng)) {
       ++questions;
       ASSERT_EQ(question.support.size(), 2u);
       EXPECT_EQ(question.support[0].object, question.support[1].subject);
@@ -207,7 +207,7 @@ TEST(Facts, TwoStepQuestionsChainThroughAnEntity) {
 }
 
 TEST(Documents, EveryFactIsToldOnce) {
-  const MicroWorld world = TestWorld(3);
+  const MicroWorld world = WorldOf(3);
   Rng rng(3);
   size_t told = 0;
   for (const Document& document : WriteDocuments(world, 5, rng)) {
@@ -223,7 +223,7 @@ TEST(Documents, EveryFactIsToldOnce) {
 TEST(Formats, EveryFormatIsMadeAtEveryLevel) {
   for (const std::string& name : FormatNames()) {
     for (int level = 1; level <= 3; ++level) {
-      Rng rng(kSeed);
+      Rng rng(kWorldSeed);
       const FormatSample sample = MakeFormatSample({.level = level, .only_format = name}, rng);
       EXPECT_EQ(sample.format, name);
       ASSERT_FALSE(sample.parts.empty());
@@ -240,7 +240,7 @@ TEST(Formats, EveryFormatIsMadeAtEveryLevel) {
 // A line that breaks off before an output could go on with a label: what comes could not be known.
 TEST(Formats, NoOutputOnANewLineIsWithoutALabel) {
   for (int i = 0; i < 2000; ++i) {
-    Rng rng = Rng(kSeed).Fork(static_cast<uint64_t>(i));
+    Rng rng = Rng(kWorldSeed).Fork(static_cast<uint64_t>(i));
     const FormatSample sample = MakeFormatSample({}, rng);
     for (size_t part = 1; part < sample.parts.size(); ++part) {
       if (sample.parts[part].is_output) {
@@ -261,7 +261,7 @@ TEST(Formats, TheChainsOwnLayoutsAreNeverShown) {
   }
   int without_instruction = 0;
   for (int i = 0; i < 2000; ++i) {
-    Rng rng = Rng(kSeed).Fork(static_cast<uint64_t>(i));
+    Rng rng = Rng(kWorldSeed).Fork(static_cast<uint64_t>(i));
     const FormatSample sample = MakeFormatSample({}, rng);
     if (sample.format == "bare") continue;
     std::vector<std::string> lines;
@@ -307,14 +307,14 @@ TEST(Moves, LatestPlaceWins) {
 }
 
 TEST(Rng, UniformStaysBelowAndReachesAll) {
-  Rng rng(kSeed);
+  Rng rng(kWorldSeed);
   std::vector<int> seen(7);
   for (int i = 0; i < 700; ++i) ++seen.at(rng.Uniform(7));
   for (const int count : seen) EXPECT_GT(count, 50);
 }
 
 TEST(Rng, ACopyContinuesTheStream) {
-  Rng rng(kSeed);
+  Rng rng(kWorldSeed);
   rng.Normal();
   Rng copy = rng;
   for (int i = 0; i < 9; ++i) EXPECT_EQ(rng.Normal(), copy.Normal());

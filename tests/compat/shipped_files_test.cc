@@ -36,7 +36,7 @@ TEST(ShippedFiles, ChainsCompileUnderEveryHandoff) {
     Result<ChainSpec> spec = LoadChainSpec(path);
     ASSERT_TRUE(spec.ok()) << spec.status().message();
     ++chains;
-    for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
+    for (const Handoff handoff : kHandoffs) {
       spec->handoff = handoff;
       for (StageSpec& stage : spec->stages) stage.handoff.reset();
       std::vector<int64_t> lengths;
