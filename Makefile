@@ -43,7 +43,7 @@ paper: build
 # The server under fire: SOAK_SECONDS of 64 clients, four times the rate it can serve.
 SOAK_SECONDS ?= 600
 soak: build
-	@FIRE_SECONDS=$(SOAK_SECONDS) tests/serve/run.sh fire_test.py build/release/apps/onepass/onepass build/release/venv-serve
+	@FIRE_SECONDS=$(SOAK_SECONDS) tests/e2e/serve/run.sh fire_test.py build/release/apps/onepass/onepass build/release/venv-serve
 
 bench: build
 	@tools/bench.sh

@@ -116,6 +116,11 @@ void AddServeCommand(CLI::App& app, int* exit_code) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31))
       ->capture_default_str();
   command
+      ->add_option("--max-total-body-bytes", options.http.max_total_body_bytes,
+                   "Of all requests that are read or answered; more are answered with 503")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->capture_default_str();
+  command
       ->add_option("--read-seconds", flags->read_seconds,
                    "For a request to arrive, and between two on a connection")
       ->check(seconds)

@@ -27,6 +27,13 @@ ApiError NotThere(std::string message) {
           .code = {}};
 }
 
+ApiError NoModel(const std::string& id) {
+  ApiError error = NotThere("The model " + Quote(id) + " does not exist");
+  error.param = "model";
+  error.code = "model_not_found";
+  return error;
+}
+
 // %41 -> A; none: it is not well-formed.
 std::optional<std::string> PercentDecoded(std::string_view text) {
   const auto digit = [](char c) {
@@ -95,13 +102,16 @@ struct Api::Call {
   std::string id;
   std::string rest;   // of the path, behind the route's, decoded
   const char* route;  // for the log, which has no paths
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  GenerationContext context;
 };
 
-Api::Api(const Base& base, const ModelCatalog& catalog, EngineThread& engine, EventLog& log,
-         ApiOptions options, std::function<void(std::function<void()>)> post)
+Api::Api(const Base& base, const ModelCatalog& catalog, EngineThread& engine, WorkerThread& reader,
+         EventLog& log, ApiOptions options, std::function<void(std::function<void()>)> post)
     : base_(base),
       catalog_(catalog),
       engine_(engine),
+      reader_(reader),
       log_(log),
       options_(std::move(options)),
       post_(std::move(post)),
@@ -114,19 +124,19 @@ Api::Api(const Base& base, const ModelCatalog& catalog, EngineThread& engine, Ev
 
 const std::vector<Api::Route>& Api::Routes() {
   static const std::vector<Route> routes = {
-      {"GET", "/", true, &Api::Page},
-      {"GET", "/health", true, &Api::Health},
-      {"GET", "/ready", true, &Api::Ready},
-      {"GET", "/version", true, &Api::Version},
-      {"GET", "/metrics", true, &Api::Metrics},
-      {"GET", "/v1/models", false, &Api::ListModels},
-      {"GET", "/v1/models/*", false, &Api::GetModel},
-      {"POST", "/v1/completions", false, &Api::Complete},
-      {"POST", "/v1/chat/completions", false, &Api::Chat},
-      {"GET", "/v1/chains/*", false, &Api::GetChain},
-      {"POST", "/v1/chains/*", false, &Api::RunChain},
-      {"POST", "/tokenize", false, &Api::Tokenize},
-      {"POST", "/detokenize", false, &Api::Detokenize},
+      {"GET", "/", true, &Api::Page, nullptr},
+      {"GET", "/health", true, &Api::Health, nullptr},
+      {"GET", "/ready", true, &Api::Ready, nullptr},
+      {"GET", "/version", true, &Api::Version, nullptr},
+      {"GET", "/metrics", true, &Api::Metrics, nullptr},
+      {"GET", "/v1/models", false, &Api::ListModels, nullptr},
+      {"GET", "/v1/models/*", false, &Api::GetModel, nullptr},
+      {"POST", "/v1/completions", false, nullptr, &Api::ReadCompletion},
+      {"POST", "/v1/chat/completions", false, nullptr, &Api::ReadChat},
+      {"GET", "/v1/chains/*", false, &Api::GetChain, nullptr},
+      {"POST", "/v1/chains/*", false, nullptr, &Api::ReadChainRun},
+      {"POST", "/tokenize", false, nullptr, &Api::ReadTokenize},
+      {"POST", "/detokenize", false, nullptr, &Api::ReadDetokenize},
   };
   return routes;
 }
@@ -153,7 +163,6 @@ void Api::Refuse(const Call& call, const ApiError& error, const std::string& all
              {{"id", call.id}, {"route", call.route}, {"status", error.http_status}});
   HttpResponse response = ErrorResponse(error);
   if (!allow.empty()) response.headers.emplace_back("Allow", allow);
-  if (error.http_status == 503) response.headers.emplace_back("Retry-After", "5");
   if (error.http_status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
   Answer(call, std::move(response));
 }
@@ -233,19 +242,50 @@ void Api::Handle(HttpRequest request, const std::shared_ptr<HttpExchange>& excha
                          .param = {},
                          .code = {}});
   }
-  (this->*match->handler)(call);
+  if (match->handler != nullptr) return (this->*match->handler)(call);
+  Read(match->reader, std::move(call));
 }
 
-void Api::Health(Call& call) { Answer(call, {.body = R"({"status":"ok"})"}); }
+// Streams go on meanwhile. A short request never waits for more than one long one.
+void Api::Read(Reader reader, Call call) {
+  ++running_;
+  call.context = ContextOf(call);
+  const int64_t cost = std::ssize(call.request.body);
+  auto shared = std::make_shared<const Call>(std::move(call));
+  // What is done hands the call back whole: it must die on the HTTP server's thread.
+  reader_.Run(cost, [this, reader, shared = std::move(shared)]() mutable {
+    const Reply fault = [](Api& api, const Call& of) {
+      api.Refuse(of, ErrorOf(Unavailable("the server could not read the request")));
+    };
+    Reply reply;
+    try {
+      reply = (this->*reader)(*shared);
+    } catch (const std::exception&) {  // of a library: no memory, above all
+      reply = fault;
+    }
+    post_([this, fault, moved = std::move(reply), of = std::move(shared)] {
+      --running_;
+      try {
+        moved(*this, *of);
+      } catch (const std::exception&) {
+        fault(*this, *of);
+      }
+    });
+  });
+}
 
-void Api::Ready(Call& call) {
+void Api::Health(const Call& call) { Answer(call, {.body = R"({"status":"ok"})"}); }
+
+void Api::Ready(const Call& call) {
   if (draining_) return Answer(call, {.status = 503, .body = R"({"status":"draining"})"});
   Answer(call, {.body = R"({"status":"ready"})"});
 }
 
-void Api::Version(Call& call) { Answer(call, {.body = JsonLine({{"version", options_.version}})}); }
+void Api::Version(const Call& call) {
+  Answer(call, {.body = JsonLine({{"version", options_.version}})});
+}
 
-void Api::Page(Call& call) {
+void Api::Page(const Call& call) {
   Answer(call,
          {.content_type = "text/html; charset=utf-8",
           .headers = {{"Content-Security-Policy",
@@ -256,7 +296,7 @@ void Api::Page(Call& call) {
           .body = std::string(kPage)});
 }
 
-void Api::Metrics(Call& call) {
+void Api::Metrics(const Call& call) {
   Answer(call, {.content_type = "text/plain; version=0.0.4; charset=utf-8",
                 .headers = {},
                 .body = metrics_.Expose(engine_.stats())});
@@ -271,7 +311,7 @@ ordered_json Api::ToJson(const ServedModel& model) const {
           {"max_model_len", base_.config().max_positions}};
 }
 
-void Api::ListModels(Call& call) {
+void Api::ListModels(const Call& call) {
   ordered_json list = ordered_json::array();
   for (const auto& model : catalog_.models()) list.push_back(ToJson(*model));
   Answer(call, {.body = JsonLine({{"object", "list"}, {"data", std::move(list)}})});
@@ -279,24 +319,20 @@ void Api::ListModels(Call& call) {
 
 const ServedModel* Api::FindModel(const Call& call, const std::string& id) {
   const ServedModel* model = catalog_.Find(id);
-  if (model != nullptr) return model;
-  ApiError error = NotThere("The model " + Quote(id) + " does not exist");
-  error.param = "model";
-  error.code = "model_not_found";
-  Refuse(call, error);
-  return nullptr;
+  if (model == nullptr) Refuse(call, NoModel(id));
+  return model;
 }
 
-void Api::GetModel(Call& call) {
+void Api::GetModel(const Call& call) {
   const ServedModel* model = FindModel(call, call.rest);
   if (model != nullptr) Answer(call, {.body = JsonLine(ToJson(*model))});
 }
 
 GenerationContext Api::ContextOf(const Call& call) {
-  ++running_;
   return {.tokenizer = base_.tokenizer.get(),
           .engine = &engine_,
           .post = post_,
+          .begin = call.begin,
           .max_time = options_.max_request_time,
           .retry_after_seconds =
               [this] {
@@ -325,16 +361,7 @@ GenerationContext Api::ContextOf(const Call& call) {
               }};
 }
 
-void Api::Generate(Call& call, bool chat) {
-  Parsed<GenerationRequest> parsed = ParseGeneration(call.request.body, chat, options_.limits);
-  if (!parsed.value) return Refuse(call, parsed.error);
-  const ServedModel* model = FindModel(call, parsed.value->model);
-  if (model == nullptr) return;
-  if (draining_) return Refuse(call, ErrorOf(Unavailable("the server is stopping")));
-  StartGeneration(ContextOf(call), *model, *std::move(parsed.value), chat, call.id, call.exchange);
-}
-
-void Api::GetChain(Call& call) {
+void Api::GetChain(const Call& call) {
   const ServedModel* model = FindModel(call, call.rest);
   if (model == nullptr) return;
   const BoundChain& chain = model->chain();
@@ -357,31 +384,60 @@ void Api::GetChain(Call& call) {
   Answer(call, {.body = JsonLine(body)});
 }
 
-void Api::RunChain(Call& call) {
-  constexpr std::string_view kRun = "/run";
-  if (!call.rest.ends_with(kRun)) return Refuse(call, NotThere("there is nothing at this path"));
-  const ServedModel* model = FindModel(call, call.rest.substr(0, call.rest.size() - kRun.size()));
-  if (model == nullptr) return;
-  Parsed<ChainRunRequest> parsed = ParseChainRun(call.request.body, options_.limits);
-  if (!parsed.value) return Refuse(call, parsed.error);
-  if (draining_) return Refuse(call, ErrorOf(Unavailable("the server is stopping")));
-  StartChainRun(ContextOf(call), *model, *std::move(parsed.value), call.id, call.exchange);
+Api::Reply Api::Refusing(ApiError error) {
+  return [error = std::move(error)](Api& api, const Call& call) { api.Refuse(call, error); };
 }
 
-void Api::Tokenize(Call& call) {
+Api::Reply Api::Answering(const ordered_json& body) {
+  return [text = JsonLine(body)](Api& api, const Call& call) {
+    api.Answer(call, {.headers = {}, .body = text});
+  };
+}
+
+Api::Reply Api::Generating(std::shared_ptr<Generation> generation) {
+  generation->Prepare();
+  return [moved = std::move(generation)](Api& api, const Call& call) {
+    if (api.draining_) return api.Refuse(call, ErrorOf(Unavailable("the server is stopping")));
+    ++api.running_;
+    moved->Begin();
+  };
+}
+
+Api::Reply Api::ReadGeneration(const Call& call, bool chat) const {
+  Parsed<GenerationRequest> parsed = ParseGeneration(call.request.body, chat, options_.limits);
+  if (!parsed.value) return Refusing(parsed.error);
+  const ServedModel* model = catalog_.Find(parsed.value->model);
+  if (model == nullptr) return Refusing(NoModel(parsed.value->model));
+  return Generating(
+      NewGeneration(call.context, *model, *std::move(parsed.value), chat, call.id, call.exchange));
+}
+
+Api::Reply Api::ReadChainRun(const Call& call) const {
+  constexpr std::string_view kRun = "/run";
+  if (!call.rest.ends_with(kRun)) return Refusing(NotThere("there is nothing at this path"));
+  const std::string id = call.rest.substr(0, call.rest.size() - kRun.size());
+  const ServedModel* model = catalog_.Find(id);
+  if (model == nullptr) return Refusing(NoModel(id));
+  Parsed<ChainRunRequest> parsed = ParseChainRun(call.request.body, options_.limits);
+  if (!parsed.value) return Refusing(parsed.error);
+  return Generating(
+      NewChainRun(call.context, *model, *std::move(parsed.value), call.id, call.exchange));
+}
+
+Api::Reply Api::ReadTokenize(const Call& call) const {
   const Parsed<TokenizeRequest> parsed = ParseTokenize(call.request.body, options_.limits);
-  if (!parsed.value) return Refuse(call, parsed.error);
+  if (!parsed.value) return Refusing(parsed.error);
   const std::vector<TokenId> tokens = base_.tokenizer->Encode(
       parsed.value->text, {.add_special_tokens = parsed.value->add_special_tokens});
-  Answer(call, {.body = JsonLine({{"count", tokens.size()},
-                                  {"max_model_len", base_.config().max_positions},
-                                  {"tokens", tokens}})});
+  return Answering({{"count", tokens.size()},
+                    {"max_model_len", base_.config().max_positions},
+                    {"tokens", tokens}});
 }
 
-void Api::Detokenize(Call& call) {
+Api::Reply Api::ReadDetokenize(const Call& call) const {
   const Parsed<std::vector<TokenId>> parsed = ParseDetokenize(call.request.body, options_.limits);
-  if (!parsed.value) return Refuse(call, parsed.error);
-  Answer(call, {.body = JsonLine({{"prompt", base_.tokenizer->Decode(*parsed.value, false)}})});
+  if (!parsed.value) return Refusing(parsed.error);
+  return Answering({{"prompt", base_.tokenizer->Decode(*parsed.value, false)}});
 }
 
 }  // namespace onepass

@@ -15,6 +15,7 @@
 #include "serve/http_server.h"
 #include "serve/metrics.h"
 #include "serve/wire.h"
+#include "serve/worker_thread.h"
 
 namespace onepass {
 
@@ -28,12 +29,14 @@ struct ApiOptions {
   std::string version;
 };
 
-// Used on the HTTP server's thread alone. Not copyable.
+// Used on the HTTP server's thread alone; what is long of a request is read by the worker. Not
+// copyable.
 class Api {
  public:
-  // All must outlive it. post: to the HTTP server's thread.
-  Api(const Base& base, const ModelCatalog& catalog, EngineThread& engine, EventLog& log,
-      ApiOptions options, std::function<void(std::function<void()>)> post);
+  // All must outlive it, but for the reader, which ends before it does. post: to the HTTP server's
+  // thread.
+  Api(const Base& base, const ModelCatalog& catalog, EngineThread& engine, WorkerThread& reader,
+      EventLog& log, ApiOptions options, std::function<void(std::function<void()>)> post);
   Api(const Api&) = delete;
   Api& operator=(const Api&) = delete;
 
@@ -47,12 +50,16 @@ class Api {
 
  private:
   struct Call;
-  using Handler = void (Api::*)(Call&);
+  using Handler = void (Api::*)(const Call&);
+  // What is left to do on the HTTP server's thread for a call that was read.
+  using Reply = std::function<void(Api&, const Call&)>;
+  using Reader = Reply (Api::*)(const Call&) const;
   struct Route {
     const char* method;
     const char* path;  // ends with "*": any path that begins so
     bool open;         // no key is asked for
-    Handler handler;
+    Handler handler;   // either this, at once
+    Reader reader;     // or this, on the worker's thread
   };
   static const std::vector<Route>& Routes();
 
@@ -64,25 +71,33 @@ class Api {
   const ServedModel* FindModel(const Call& call, const std::string& id);
   nlohmann::ordered_json ToJson(const ServedModel& model) const;
   GenerationContext ContextOf(const Call& call);
-  void Generate(Call& call, bool chat);
+  void Read(Reader reader, Call call);
 
-  void Health(Call& call);
-  void Ready(Call& call);
-  void Version(Call& call);
-  void Page(Call& call);
-  void Metrics(Call& call);
-  void ListModels(Call& call);
-  void GetModel(Call& call);
-  void Complete(Call& call) { Generate(call, false); }
-  void Chat(Call& call) { Generate(call, true); }
-  void GetChain(Call& call);
-  void RunChain(Call& call);
-  void Tokenize(Call& call);
-  void Detokenize(Call& call);
+  void Health(const Call& call);
+  void Ready(const Call& call);
+  void Version(const Call& call);
+  void Page(const Call& call);
+  void Metrics(const Call& call);
+  void ListModels(const Call& call);
+  void GetModel(const Call& call);
+  void GetChain(const Call& call);
+
+  // Replies: an error, JSON, runs (which it prepares).
+  static Reply Refusing(ApiError error);
+  static Reply Answering(const nlohmann::ordered_json& body);
+  static Reply Generating(std::shared_ptr<Generation> generation);
+
+  Reply ReadGeneration(const Call& call, bool chat) const;
+  Reply ReadCompletion(const Call& call) const { return ReadGeneration(call, false); }
+  Reply ReadChat(const Call& call) const { return ReadGeneration(call, true); }
+  Reply ReadChainRun(const Call& call) const;
+  Reply ReadTokenize(const Call& call) const;
+  Reply ReadDetokenize(const Call& call) const;
 
   const Base& base_;
   const ModelCatalog& catalog_;
   EngineThread& engine_;
+  WorkerThread& reader_;
   EventLog& log_;
   const ApiOptions options_;
   const std::function<void(std::function<void()>)> post_;

@@ -68,7 +68,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::Bind(const Base& base, std::st
   model->id_ = std::move(id);
   model->kind_ = kind;
   model->handoff_ = spec.handoff;
-  for (const Handoff handoff : {Handoff::kText, Handoff::kTextCached, Handoff::kKv}) {
+  for (const Handoff handoff : kHandoffs) {
     ChainSpec bound = spec;
     // Its own may differ from stage to stage.
     if (handoff != spec.handoff) bound.SetHandoff(handoff);

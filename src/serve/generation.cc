@@ -13,6 +13,8 @@ namespace {
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
+Status NotFinished() { return Unavailable("the server could not finish the request"); }
+
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
@@ -27,28 +29,42 @@ const char* OpenAiName(FinishReason reason) {
   return reason == FinishReason::kLength ? "length" : "stop";
 }
 
-// What both kinds of request do: submit runs, take their events, end once.
-class Generation : public std::enable_shared_from_this<Generation> {
+// What both kinds of request do: make runs and submit them, take their events, end once.
+class GenerationBase : public Generation, public std::enable_shared_from_this<GenerationBase> {
  public:
   // `prefix`: of the id within the answer.
-  Generation(const GenerationContext& context, const ServedModel& model, const char* prefix,
-             const std::string& id, std::shared_ptr<HttpExchange> exchange)
+  GenerationBase(const GenerationContext& context, const ServedModel& model, const char* prefix,
+                 const std::string& id, std::shared_ptr<HttpExchange> exchange)
       : context_(context),
         model_(model),
         request_id_(id),
         id_(prefix + id),
         exchange_(std::move(exchange)),
+        begin_(context.begin),
         deadline_(begin_ + context.max_time) {
     facts_.model = model.id();
   }
-  virtual ~Generation() = default;
 
-  void Begin() {
-    EndIfItThrows([this] { Start(); });
+  void Prepare() override {
+    try {
+      orders_ = Orders();
+    } catch (const std::exception&) {
+      orders_ = NotFinished();
+    }
+  }
+
+  void Begin() override {
+    EndIfItThrows([this] {
+      if (!orders_.ok()) return EndWith(orders_.status());
+      if (Submit(*std::exchange(orders_, NotFinished())) && WantsStream()) BeginStream();
+    });
   }
 
  protected:
-  virtual void Start() = 0;
+  using RunOrders = std::vector<std::unique_ptr<RunOrder>>;
+  // The request's runs.
+  virtual Result<RunOrders> Orders() = 0;
+  virtual bool WantsStream() const = 0;
   virtual void OnEvent(size_t run, RunEvent event) = 0;
 
   // What a library throws (no memory, above all) ends this request and no other.
@@ -57,7 +73,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     try {
       work();
     } catch (const std::exception&) {
-      EndWith(Unavailable("the server could not finish the request"));
+      EndWith(NotFinished());
     }
   }
 
@@ -99,7 +115,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   }
 
   // False: the request was answered with the error.
-  bool Submit(std::vector<std::unique_ptr<RunOrder>> orders) {
+  bool Submit(RunOrders orders) {
     // The engine's thread holds orders, but whatever dies with this, its connection above all, must
     // die on this thread: the last of the orders posts it back.
     const std::shared_ptr<void> keep(
@@ -141,19 +157,15 @@ class Generation : public std::enable_shared_from_this<Generation> {
       exchange_->Write(SseEvent(ErrorToJson(error), StreamErrorName()));
       exchange_->EndStream();
     } else {
-      HttpResponse response = ErrorResponse(error);
+      HttpResponse response = ErrorResponse(error, context_.retry_after_seconds());
       response.headers.emplace_back("X-Request-Id", request_id_);
-      if (error.http_status == 429 || error.http_status == 503) {
-        response.headers.emplace_back("Retry-After",
-                                      std::to_string(context_.retry_after_seconds()));
-      }
       exchange_->Respond(std::move(response));
     }
     End("error", error.http_status);
   }
   virtual const char* StreamErrorName() const { return ""; }
 
-  void BeginStream() {
+  virtual void BeginStream() {
     streaming_ = true;
     exchange_->BeginStream({.status = 200,
                             .content_type = "text/event-stream; charset=utf-8",
@@ -208,38 +220,37 @@ class Generation : public std::enable_shared_from_this<Generation> {
   const ServedModel& model_;
   const std::string request_id_, id_;
   const std::shared_ptr<HttpExchange> exchange_;
-  const Clock::time_point begin_ = Clock::now();
-  const Clock::time_point deadline_;
+  const Clock::time_point begin_, deadline_;
   std::vector<uint64_t> runs_;
   RequestFacts facts_;
   bool streaming_ = false;
   bool ended_ = false;
 
  private:
+  Result<RunOrders> orders_ = NotFinished();
   double first_token_ = -1, last_token_ = -1;
   int64_t answer_tokens_ = 0;
 };
 
-class Completion final : public Generation {
+class Completion final : public GenerationBase {
  public:
   Completion(const GenerationContext& context, const ServedModel& model, GenerationRequest request,
              bool chat, const std::string& id, std::shared_ptr<HttpExchange> exchange)
-      : Generation(context, model, chat ? "chatcmpl-" : "cmpl-", id, std::move(exchange)),
+      : GenerationBase(context, model, chat ? "chatcmpl-" : "cmpl-", id, std::move(exchange)),
         request_(std::move(request)),
         chat_(chat),
         created_(UnixSeconds()) {}
 
  private:
-  void Start() override {
-    Result<std::vector<std::vector<RecordField>>> records = Records();
-    if (!records.ok()) return EndWith(records.status());
+  Result<RunOrders> Orders() override {
+    ASSIGN_OR_RETURN(const std::vector<std::vector<RecordField>> records, Records());
     const Handoff handoff = request_.handoff.value_or(model_.handoff());
-    std::vector<std::unique_ptr<RunOrder>> orders;
-    for (const std::vector<RecordField>& fields : *records) {
-      Result<std::unique_ptr<RunOrder>> order = Order(fields, handoff, request_.sampling);
-      if (!order.ok()) return EndWith(order.status());
-      std::vector<TokenId> prompt_tokens = (*order)->prepared.inputs.shared;
-      for (const std::vector<TokenId>& own : (*order)->prepared.inputs.own) {
+    RunOrders orders;
+    for (const std::vector<RecordField>& fields : records) {
+      ASSIGN_OR_RETURN(const std::unique_ptr<RunOrder> order,
+                       Order(fields, handoff, request_.sampling));
+      std::vector<TokenId> prompt_tokens = order->prepared.inputs.shared;
+      for (const std::vector<TokenId>& own : order->prepared.inputs.own) {
         prompt_tokens.insert(prompt_tokens.end(), own.begin(), own.end());
       }
       // A prompt's answers differ in their draws alone.
@@ -247,12 +258,17 @@ class Completion final : public Generation {
         Choice& choice = choices_.emplace_back();
         choice.first_of_prompt = k == 0;
         choice.prompt_tokens = prompt_tokens;
-        orders.push_back(std::make_unique<RunOrder>(**order));
+        orders.push_back(std::make_unique<RunOrder>(*order));
         orders.back()->record.number = 1 + k;
       }
     }
-    if (!Submit(std::move(orders)) || !request_.stream) return;
-    BeginStream();
+    return orders;
+  }
+
+  bool WantsStream() const override { return request_.stream; }
+
+  void BeginStream() override {
+    GenerationBase::BeginStream();
     for (size_t i = 0; chat_ && i < choices_.size(); ++i) {
       Chunk(i, {{"role", "assistant"}, {"content", ""}}, {}, {}, nullptr);
     }
@@ -469,24 +485,24 @@ class Completion final : public Generation {
 };
 
 // A chain's run with everything that its stages do.
-class ChainRunExchange final : public Generation {
+class ChainRunExchange final : public GenerationBase {
  public:
   ChainRunExchange(const GenerationContext& context, const ServedModel& model,
                    ChainRunRequest request, const std::string& id,
                    std::shared_ptr<HttpExchange> exchange)
-      : Generation(context, model, "run-", id, std::move(exchange)), request_(std::move(request)) {}
+      : GenerationBase(context, model, "run-", id, std::move(exchange)),
+        request_(std::move(request)) {}
 
  private:
-  void Start() override {
+  Result<RunOrders> Orders() override {
     const Handoff handoff = request_.handoff.value_or(model_.handoff());
-    std::vector<std::unique_ptr<RunOrder>> orders;
-    Result<std::unique_ptr<RunOrder>> order = Order(request_.fields, handoff, request_.sampling);
-    if (!order.ok()) return EndWith(order.status());
-    chain_ = (*order)->chain;
-    orders.push_back(std::move(order).value());
-    if (!Submit(std::move(orders)) || !request_.stream) return;
-    BeginStream();
+    RunOrders orders;
+    ASSIGN_OR_RETURN(orders.emplace_back(), Order(request_.fields, handoff, request_.sampling));
+    chain_ = orders.front()->chain;
+    return orders;
   }
+
+  bool WantsStream() const override { return request_.stream; }
 
   const char* StreamErrorName() const override { return "error"; }
 
@@ -552,20 +568,27 @@ class ChainRunExchange final : public Generation {
 
 }  // namespace
 
-HttpResponse ErrorResponse(const ApiError& error) {
-  return {.status = error.http_status, .headers = {}, .body = ErrorToJson(error)};
+HttpResponse ErrorResponse(const ApiError& error, int64_t retry_after_seconds) {
+  HttpResponse response{.status = error.http_status, .headers = {}, .body = ErrorToJson(error)};
+  if (error.http_status == 429 || error.http_status == 503) {
+    response.headers.emplace_back("Retry-After", std::to_string(retry_after_seconds));
+  }
+  return response;
 }
 
-void StartGeneration(const GenerationContext& context, const ServedModel& model,
-                     GenerationRequest request, bool chat, const std::string& id,
-                     const std::shared_ptr<HttpExchange>& exchange) {
-  std::make_shared<Completion>(context, model, std::move(request), chat, id, exchange)->Begin();
+std::shared_ptr<Generation> NewGeneration(const GenerationContext& context,
+                                          const ServedModel& model, GenerationRequest request,
+                                          bool chat, const std::string& id,
+                                          std::shared_ptr<HttpExchange> exchange) {
+  return std::make_shared<Completion>(context, model, std::move(request), chat, id,
+                                      std::move(exchange));
 }
 
-void StartChainRun(const GenerationContext& context, const ServedModel& model,
-                   ChainRunRequest request, const std::string& id,
-                   const std::shared_ptr<HttpExchange>& exchange) {
-  std::make_shared<ChainRunExchange>(context, model, std::move(request), id, exchange)->Begin();
+std::shared_ptr<Generation> NewChainRun(const GenerationContext& context, const ServedModel& model,
+                                        ChainRunRequest request, const std::string& id,
+                                        std::shared_ptr<HttpExchange> exchange) {
+  return std::make_shared<ChainRunExchange>(context, model, std::move(request), id,
+                                            std::move(exchange));
 }
 
 }  // namespace onepass

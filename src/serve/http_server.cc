@@ -58,6 +58,7 @@ class Server final : public HttpServer {
   }
   void OnSignals(const std::vector<int>& signals, std::function<void(int)> callback) override;
   void Drain() override;
+  void StopListening() override;
   int64_t connections() const override { return std::ssize(connections_); }
 
   const HttpServerOptions& options() const { return options_; }
@@ -68,15 +69,25 @@ class Server final : public HttpServer {
   HttpResponse Fault(int status, std::string_view why) const { return fault_(status, why); }
   void Add(Connection* connection) { connections_.insert(connection); }
   void Remove(Connection* connection) { connections_.erase(connection); }
+  // Sets bytes aside for a body; false: others hold too many.
+  bool TakeBodyBytes(int64_t count) {
+    if (body_bytes_ + count > options_.max_total_body_bytes) return false;
+    body_bytes_ += count;
+    return true;
+  }
+  void GiveBodyBytes(int64_t count) { body_bytes_ -= count; }
 
  private:
   void Accept();
   void WaitForSignal();
+  void CloseIdle();
 
   const HttpServerOptions options_;
   const HttpHandler handler_;
   const HttpFault fault_;
-  std::unordered_set<Connection*> connections_;  // outlives what io_ still holds of them
+  // Both outlive what io_ still holds of connections.
+  std::unordered_set<Connection*> connections_;
+  int64_t body_bytes_ = 0;  // set aside by them
   asio::io_context io_{1};
   Tcp::acceptor acceptor_;
   asio::steady_timer retry_;
@@ -93,7 +104,10 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
   Connection(Server& server, Tcp::socket socket) : server_(server), stream_(std::move(socket)) {
     server_.Add(this);
   }
-  ~Connection() override { server_.Remove(this); }
+  ~Connection() override {
+    GiveBodyBytes();
+    server_.Remove(this);
+  }
 
   void Start() { ReadHead(); }
   // Full: a word of apology, and nothing is read.
@@ -120,6 +134,8 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
   enum class State { kReading, kAnswering, kStreaming, kEnding, kClosed };
 
   void ReadHead();
+  bool TakeBodyBytes();
+  void GiveBodyBytes() { server_.GiveBodyBytes(std::exchange(body_bytes_, 0)); }
   void ReadBody();
   void OnRead(const Error& error);
   void Handle();
@@ -158,11 +174,13 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
   bool read_next_ = false;  // when the watch is over
   bool unread_ = false;     // part of the request was not read
   size_t discarded_ = 0;
+  int64_t body_bytes_ = 0;  // set aside
   State state_ = State::kReading;
 };
 
 void Connection::ReadHead() {
   state_ = State::kReading;
+  GiveBodyBytes();
   began_ = buffer_.size() > 0;
   head_only_ = false;
   version_ = 11;
@@ -180,8 +198,20 @@ void Connection::ReadHead() {
         if (coded && !beast::iequals(head[http::field::transfer_encoding], "chunked")) {
           return self->Fail(400, "want no transfer coding but chunked");
         }
+        if (!self->TakeBodyBytes()) return self->Fail(503, "too many requests are being read");
         self->ReadBody();
       });
+}
+
+// Until its answer has ended: as many as it says, or where it does not as it may have.
+bool Connection::TakeBodyBytes() {
+  const auto most = static_cast<uint64_t>(server_.options().max_body_bytes);
+  const auto length = parser_->content_length();
+  uint64_t count = length ? *length : parser_->chunked() ? most : 0;
+  if (count > most) count = 0;  // it will not be read
+  if (!server_.TakeBodyBytes(static_cast<int64_t>(count))) return false;
+  body_bytes_ = static_cast<int64_t>(count);
+  return true;
 }
 
 void Connection::ReadBody() {
@@ -425,12 +455,12 @@ Status Server::Open() {
 
 void Server::Accept() {
   acceptor_.async_accept([this](const Error& error, Tcp::socket socket) {
-    if (error == asio::error::operation_aborted || draining_) return;
+    if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
     if (error) {
       // No descriptors, no memory: some will be free again.
       retry_.expires_after(std::chrono::milliseconds(50));
       retry_.async_wait([this](const Error& stopped) {
-        if (!stopped && !draining_) Accept();
+        if (!stopped && acceptor_.is_open()) Accept();
       });
       return;
     }
@@ -474,8 +504,16 @@ void Server::WaitForSignal() {
 
 void Server::Drain() {
   draining_ = true;
+  CloseIdle();
+}
+
+void Server::StopListening() {
   Error ignored;
   acceptor_.close(ignored);
+  CloseIdle();
+}
+
+void Server::CloseIdle() {
   const std::vector<Connection*> open(connections_.begin(), connections_.end());
   for (Connection* connection : open) connection->CloseIfIdle();
 }
@@ -505,6 +543,11 @@ Status HttpServerOptions::Validate() const {
   RETURN_IF_ERROR(positive("max_header_bytes", max_header_bytes));
   RETURN_IF_ERROR(positive("max_header_fields", max_header_fields));
   RETURN_IF_ERROR(positive("max_body_bytes", max_body_bytes));
+  if (max_total_body_bytes < max_body_bytes) {
+    return InvalidArgument("max_total_body_bytes: want at least max_body_bytes, " +
+                           std::to_string(max_body_bytes) + ", found " +
+                           std::to_string(max_total_body_bytes));
+  }
   RETURN_IF_ERROR(positive("max_unsent_bytes", max_unsent_bytes));
   RETURN_IF_ERROR(positive("read_timeout", read_timeout.count()));
   return positive("write_timeout", write_timeout.count());

@@ -63,6 +63,8 @@ struct HttpServerOptions {
   int64_t max_header_bytes = 16 << 10;
   int64_t max_header_fields = 100;
   int64_t max_body_bytes = 4 << 20;
+  // Of the bodies of all connections together; what would be more is answered with 503.
+  int64_t max_total_body_bytes = 256 << 20;
   // Of a stream that the client does not read: more than this waits, and it is dropped.
   int64_t max_unsent_bytes = 1 << 20;
   // For a whole request to arrive, a keep-alive connection's wait for it included, and for the
@@ -94,8 +96,11 @@ class HttpServer {
   virtual void PostAfter(std::chrono::milliseconds delay, std::function<void()> task) = 0;
   // Called on the server's thread for each of these signals of the process.
   virtual void OnSignals(const std::vector<int>& signals, std::function<void(int)> callback) = 0;
-  // No new connections; those that are open end with the answer they wait for. On its thread.
+  // Every connection ends with its next answer, at once where it waits for none. New ones are taken
+  // still, so that who asks learns why. On its thread.
   virtual void Drain() = 0;
+  // After Drain: no new connections either. On its thread.
+  virtual void StopListening() = 0;
   // Open connections; on its thread.
   virtual int64_t connections() const = 0;
 };

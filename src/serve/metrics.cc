@@ -6,6 +6,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -59,8 +60,8 @@ struct ServeMetrics::Impl {
   std::vector<Shown> shown;
   Family<Histogram>& first_token = NewHistogram("onepass:time_to_first_token_seconds",
                                                 "From a request to its answer's first token.");
-  Family<Histogram>& per_token = NewHistogram("onepass:time_per_output_token_seconds",
-                                              "Between an answer's tokens, on average.");
+  Family<Histogram>& per_token = NewHistogram("onepass:request_time_per_output_token_seconds",
+                                              "Between an answer's tokens, its average.");
   Family<Histogram>& total =
       NewHistogram("onepass:e2e_request_latency_seconds", "From a request to its end.");
   Family<Histogram>& queue =
@@ -90,8 +91,9 @@ ServeMetrics::ServeMetrics() : impl_(std::make_unique<Impl>()) {
          [](Stats s) { return static_cast<double>(s.running); });
   m.Show("onepass:num_requests_waiting", "Runs that wait for admission.",
          [](Stats s) { return static_cast<double>(s.waiting); });
-  m.Show("onepass:kv_cache_usage_perc", "Pages of KV in use, 1 being all.", [](Stats s) {
-    return s.pages == 0 ? 0 : static_cast<double>(s.pages_used) / static_cast<double>(s.pages);
+  m.Show("onepass:kv_cache_usage_perc", "Pages of KV that runs hold, 1 being all.", [](Stats s) {
+    const int64_t held = std::max<int64_t>(0, s.pages_used - s.pages_held_by_index);
+    return s.pages == 0 ? 0 : static_cast<double>(held) / static_cast<double>(s.pages);
   });
   m.Show("onepass:kv_pages_used", "Pages of KV in use.",
          [](Stats s) { return static_cast<double>(s.pages_used); });
@@ -110,10 +112,10 @@ ServeMetrics::ServeMetrics() : impl_(std::make_unique<Impl>()) {
            [](Stats s) { return s.tokens_recomputed; });
   m.Follow("onepass:tokens_computed_total", "Rows that went through the model.",
            [](Stats s) { return s.tokens_computed; });
-  m.Follow("onepass:prefix_cache_queries_total", "Segments looked for in the index.",
-           [](Stats s) { return s.index_queries; });
-  m.Follow("onepass:prefix_cache_hits_total", "Segments found in the index.",
-           [](Stats s) { return s.index_hits; });
+  m.Follow("onepass:prefix_cache_queries_total", "Tokens looked for in the index.",
+           [](Stats s) { return s.index_queried_tokens; });
+  m.Follow("onepass:prefix_cache_hits_total", "Tokens found in the index.",
+           [](Stats s) { return s.index_hit_tokens; });
   m.Follow("onepass:kv_evictions_total", "Idle segments that made room.",
            [](Stats s) { return s.evictions; });
   m.Follow("onepass:engine_steps_total", "Forward calls of the batch.",

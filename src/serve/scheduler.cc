@@ -249,8 +249,8 @@ bool Scheduler::ResolveInputs(Running& run) {
     Running::Input& input = run.inputs[i];
     if (!input.done && input.task == nullptr && input.index_hash) {
       if (const SegmentIndex::Entry* found = index_.Find(*input.index_hash, input.request)) {
-        ++stats_.index_queries;
-        ++stats_.index_hits;
+        stats_.index_queried_tokens += found->segment->token_count();
+        stats_.index_hit_tokens += found->segment->token_count();
         TakeInput(run, i, found->segment, found->logits, /*own_work=*/false);
       }
     }
@@ -260,9 +260,9 @@ bool Scheduler::ResolveInputs(Running& run) {
     if (input.index_hash) {
       if (being_written_.contains(*input.index_hash)) continue;
       being_written_.insert(*input.index_hash);
-      ++stats_.index_queries;
     }
     input.task = std::make_unique<PrefillTask>(input.request, pool_);
+    if (input.index_hash) stats_.index_queried_tokens += input.task->rows_left();
   }
   return all;
 }

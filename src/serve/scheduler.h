@@ -80,7 +80,8 @@ struct SchedulerStats {
   int64_t tokens_reused = 0;      // KV attended to that its reader did not compute
   int64_t tokens_recomputed = 0;  // prefilled though an earlier stage had computed them
   int64_t hand_offs = 0;          // stages that began behind another
-  int64_t index_queries = 0, index_hits = 0, evictions = 0;
+  int64_t index_queried_tokens = 0, index_hit_tokens = 0;  // soft tokens of front prompts included
+  int64_t evictions = 0;
 };
 
 // Thread-compatible. Not copyable.

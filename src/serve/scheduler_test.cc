@@ -139,7 +139,7 @@ TEST_F(SchedulerTest, WhatTwoNeedAtOnceOneWritesAndTheOtherWaitsEvenWhenTheWrite
   RunAll();
   EXPECT_EQ(events_[writer].size(), told) << "no event after a cancellation";
   ExpectAsAlone(served, record, waiter);
-  EXPECT_EQ(scheduler_->stats().index_hits, 0);
+  EXPECT_EQ(scheduler_->stats().index_hit_tokens, 0);
   scheduler_->DropIdleSegments();
   EXPECT_EQ(scheduler_->stats().pages_used, 0);
 }
@@ -267,12 +267,12 @@ TEST_F(SchedulerTest, WhatWaitingRunsNeedIsEvictedLast) {
   RunAll();
   EXPECT_EQ(scheduler_->stats().pages_held_by_index, 2);
   // c's pages cost one of both: not a's, though it is older, for a comes next.
-  const int64_t hits = scheduler_->stats().index_hits;
+  const int64_t hits = scheduler_->stats().index_hit_tokens;
   Add(served, c);
   Add(served, a);
   RunAll();
   EXPECT_GE(scheduler_->stats().evictions, 1);
-  EXPECT_EQ(scheduler_->stats().index_hits, hits + 1);
+  EXPECT_EQ(scheduler_->stats().index_hit_tokens, hits + 16);
 }
 
 TEST_F(SchedulerTest, KeptInputsMayLoseTheirLogitsAndAreComputedAgain) {
@@ -284,11 +284,11 @@ TEST_F(SchedulerTest, KeptInputsMayLoseTheirLogitsAndAreComputedAgain) {
   for (int64_t i = 0; i < kInputs; ++i) Add(served, record(i));
   RunAll();
   for (const int64_t i : {kInputs - 1, int64_t{0}}) {
-    const int64_t hits = scheduler_->stats().index_hits;
+    const int64_t hits = scheduler_->stats().index_hit_tokens;
     const uint64_t id = Add(served, record(i));
     RunAll();
     ExpectAsAlone(served, record(i), id);
-    EXPECT_EQ(scheduler_->stats().index_hits, hits + (i > 0 ? 1 : 0));
+    EXPECT_EQ(scheduler_->stats().index_hit_tokens, hits + (i > 0 ? 2 : 0));
   }
   EXPECT_EQ(scheduler_->stats().evictions, 0);
 }

@@ -59,18 +59,20 @@ Result<std::unique_ptr<ChainServer>> ChainServer::Start(const ServeOptions& opti
           [raw](int status, std::string_view why) { return raw->api_->Fault(status, why); }));
   api.check_host = server->http_->on_loopback() || !api.hosts.empty();
   server->engine_ = std::make_unique<EngineThread>(*server->base_, options.engine);
+  server->reader_ = std::make_unique<WorkerThread>();
   server->api_ =
-      std::make_unique<Api>(*server->base_, *server->catalog_, *server->engine_, *server->log_,
-                            std::move(api), [raw](std::function<void()> task) {
+      std::make_unique<Api>(*server->base_, *server->catalog_, *server->engine_, *server->reader_,
+                            *server->log_, std::move(api), [raw](std::function<void()> task) {
                               if (!raw->closing_) raw->http_->Post(std::move(task));
                             });
   return server;
 }
 
-// The engine's thread posts to the HTTP server: it ends first. What the HTTP server still holds of
+// The reader's and the engine's threads post to the HTTP server: they end first. What the HTTP server still holds of
 // requests speaks to the API when it dies: it dies before the API.
 ChainServer::~ChainServer() {
   closing_ = true;
+  reader_.reset();
   engine_.reset();
   http_.reset();
   api_.reset();
@@ -106,7 +108,9 @@ void ChainServer::OnStop() {
 
 void ChainServer::StopWhenIdle() {
   const bool late = std::chrono::steady_clock::now() >= drain_end_;
-  if (late || (api_->running() == 0 && http_->connections() == 0)) return http_->Stop();
+  const bool done = api_->running() == 0;
+  if (done) http_->StopListening();
+  if (late || (done && http_->connections() == 0)) return http_->Stop();
   http_->PostAfter(std::chrono::milliseconds(20), [this] { StopWhenIdle(); });
 }
 

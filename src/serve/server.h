@@ -1,4 +1,4 @@
-// The whole server: a base, a catalog, the engine's thread, HTTP.
+// The whole server: a base, a catalog, HTTP, a thread that reads requests, the engine's thread.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,7 @@
 #include "serve/engine_thread.h"
 #include "serve/event_log.h"
 #include "serve/http_server.h"
+#include "serve/worker_thread.h"
 
 namespace onepass {
 
@@ -46,8 +47,8 @@ class ChainServer {
   const ModelCatalog& catalog() const { return *catalog_; }
   EngineThread& engine() { return *engine_; }
 
-  // Serves until a stop. The first one of these signals drains: what runs is finished, new requests
-  // are answered with 503; the second one stops at once. Empty: no signal is waited for.
+  // Serves until a stop. The first one of these signals drains: what runs is finished, meanwhile new
+  // requests are answered with 503; the second one stops at once. Empty: no signal is waited for.
   void Run(const std::vector<int>& signals);
   // As the signals do.
   void Stop();
@@ -62,11 +63,12 @@ class ChainServer {
   std::unique_ptr<ModelCatalog> catalog_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<EngineThread> engine_;
+  std::unique_ptr<WorkerThread> reader_;
   std::unique_ptr<Api> api_;
   std::chrono::milliseconds drain_time_{0};
   std::chrono::steady_clock::time_point drain_end_;
   bool draining_ = false;
-  // Run is over: what would be posted to the HTTP thread is dropped where it is.
+  // Nothing runs any more: what would be posted to the HTTP thread is dropped where it is.
   std::atomic<bool> closing_ = false;
 };
 

@@ -254,6 +254,76 @@ TEST_F(ServerTest, AStopFinishesWhatRuns) {
   server_.reset();
 }
 
+TEST_F(ServerTest, WhileItDrainsItSaysSo) {
+  Start();
+  json body = LongStream(240);
+  body["n"] = 100;
+  Client client(server_->port());
+  client.Send(Post("/v1/completions", body));
+  client.Read(200);
+  std::string rest;
+  std::thread reader([&] { rest = client.Read(); });
+  server_->Stop();
+  std::string ready;
+  for (int i = 0; i < 1000 && ready.find("503") == std::string::npos; ++i) {
+    ready = Ask("GET /ready HTTP/1.1\r\n\r\n");  // closed, though it does not ask for that
+  }
+  EXPECT_THAT(ready, HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(ready, HasSubstr("draining"));
+  EXPECT_THAT(Ask("GET /health HTTP/1.1\r\n\r\n"), HasSubstr("HTTP/1.1 200"));
+  const std::string refused = Ask(Post("/v1/completions", LongStream(1)));
+  EXPECT_THAT(refused, HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(refused, HasSubstr("Retry-After: "));
+  reader.join();
+  EXPECT_TRUE(rest.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n")) << rest.substr(rest.size() - 60);
+  thread_.join();
+  server_.reset();
+}
+
+TEST_F(ServerTest, BodiesOfAllConnectionsTogetherHaveALimit) {
+  ServeOptions options;
+  options.http.max_body_bytes = 1000;
+  options.http.max_total_body_bytes = 1500;
+  Start(options);
+  const std::string head =
+      "POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n";
+  const std::string chunked =
+      "POST /tokenize HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+  Client first(server_->port());
+  first.Send(head + "{");
+  std::string second;
+  for (int i = 0; i < 1000 && second.find("503") == std::string::npos; ++i) {
+    second = Ask(chunked + "0\r\n\r\n");  // the first may not have been seen yet
+  }
+  EXPECT_THAT(second, HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(second, HasSubstr("Retry-After: "));
+  EXPECT_THAT(Ask("GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"), HasSubstr("200"));
+  std::string rest = R"("prompt":"x"})";
+  first.Send(std::string(899 - rest.size(), ' ') + rest);
+  EXPECT_THAT(first.Read(1), HasSubstr("HTTP/1.1 200"));
+  // Its bytes are free for the next one, on its own connection too.
+  EXPECT_THAT(Ask(chunked + "0\r\n\r\n"), HasSubstr("HTTP/1.1 415"));
+}
+
+TEST_F(ServerTest, ALongRequestIsReadBesideStreams) {
+  Start();
+  Client stream(server_->port());
+  stream.Send(Post("/v1/completions", LongStream(240)));
+  stream.Read(200);
+  // Read by the other thread; it is too long, which is told at its end.
+  Client dear(server_->port());
+  dear.Send(Post("/v1/completions", {{"model", "base"}, {"prompt", std::string(2'000'000, 'x')}}));
+  EXPECT_THAT(stream.Read(), HasSubstr("[DONE]"));
+  EXPECT_THAT(dear.Read(), HasSubstr("HTTP/1.1 400"));
+  // A client that goes away meanwhile leaves nothing.
+  {
+    Client gone(server_->port());
+    json body = Chat(std::string(100'000, 'x'), false);
+    gone.Send(Post("/v1/chat/completions", body));
+  }
+  ExpectIdle();
+}
+
 TEST_F(ServerTest, TheSecondStopEndsAtOnce) {
   Start();
   json body = LongStream(240);

@@ -1,5 +1,5 @@
-// The API's JSON, OpenAI's and our own: requests in, answers out. The only place of the server that
-// knows their keys. docs/serving.md lists them.
+// The API's JSON, OpenAI's and our own: what requests say, and the parts that answers share. Only
+// this reads keys of requests. docs/serving.md lists them.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,59 @@
+#include "serve/worker_thread.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <memory>
+#include <vector>
+
+namespace onepass {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(WorkerThread, DoesTheCheapestFirstAndEqualOnesInOrder) {
+  std::vector<int> order;
+  std::promise<void> begun, go, done;
+  WorkerThread worker;
+  worker.Run(0, [&] {
+    begun.set_value();
+    go.get_future().wait();
+  });
+  begun.get_future().wait();
+  worker.Run(9, [&] {
+    order.push_back(9);
+    done.set_value();
+  });
+  worker.Run(1, [&] { order.push_back(1); });
+  worker.Run(5, [&] { order.push_back(5); });
+  worker.Run(1, [&] { order.push_back(2); });
+  go.set_value();
+  done.get_future().wait();
+  EXPECT_THAT(order, ElementsAre(1, 2, 5, 9));
+}
+
+TEST(WorkerThread, AtItsEndWhatHasNotBegunIsDroppedByTheCaller) {
+  std::thread::id dropped_by;
+  std::promise<void> begun;
+  {
+    WorkerThread worker;
+    std::promise<void> go;
+    const std::shared_future<void> wait = go.get_future().share();
+    worker.Run(0, [&, wait] {
+      begun.set_value();
+      wait.wait();
+      // The destructor has begun by then, or begins soon: either way it is this that it waits for.
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    });
+    begun.get_future().wait();
+    worker.Run(1, [held = std::shared_ptr<void>(nullptr, [&](void*) {
+                     dropped_by = std::this_thread::get_id();
+                   })] { FAIL() << "it began"; });
+    go.set_value();
+  }
+  EXPECT_EQ(dropped_by, std::this_thread::get_id());
+}
+
+}  // namespace
+}  // namespace onepass
