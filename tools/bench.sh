@@ -5,11 +5,14 @@
 #                                                    column of llama.cpp
 # Variables: SHAPE (smollm2-135m), RUNS (of each hand-off, 10), LENGTHS (of the text handed over,
 #   250,500,1000,3000), PREFILL (512,3000), ROUNDS (of the comparison, 3), OUT (out/bench), THREADS
-#   (0: all), CONTEXT (before a decode step, 512), PARTS (machine roofline compare handoff memory
-#   train), ONEPASS (the release build's program). Parts that are not run keep their files, so that a long run can be cut in pieces; so
-#   does the comparison where MODELS has no file for it, and whatever fails. A trial of seconds:
-#     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 CONTEXT=64 \
-#       tools/bench.sh
+#   (0: all), CONTEXT (before a decode step, 512), RATES (requests a second of serving,
+#   10,25,50,100,150) and RATE_SECONDS of each (3), LLAMACPP_URL (of a llama.cpp server with the base
+#   that ships, measured beside serving), PARTS (machine roofline compare handoff memory train serve),
+#   ONEPASS (the release build's program). Parts that are not run keep their files, so that a long run
+#   can be cut in pieces; so does the comparison where MODELS has no file for it, and whatever fails.
+#   A trial of seconds:
+#     SHAPE=tiny RUNS=2 LENGTHS=16,32 PREFILL=16,64 ROUNDS=1 TOKENS=300 CONTEXT=64 RATES=20 \
+#       RATE_SECONDS=1 tools/bench.sh
 # Of models above 400 MB only the shortest prefill is compared, in two rounds.
 set -euo pipefail
 [ $# = 2 ] && set -- "$(realpath -m "$1")" "$(realpath -m "$2")"
@@ -24,7 +27,9 @@ tokens=${TOKENS:-1024} # of a training sample, without two prompts of 100
 threads=${THREADS:-0}
 context=${CONTEXT:-512}
 out=${OUT:-out/bench}
-parts=${PARTS:-machine roofline compare handoff memory train}
+rates=${RATES:-10,25,50,100,150}
+rate_seconds=${RATE_SECONDS:-3}
+parts=${PARTS:-machine roofline compare handoff memory train serve}
 
 fail() {
   echo "bench: $1" >&2
@@ -32,8 +37,8 @@ fail() {
 }
 [ $# = 0 ] || [ $# = 2 ] || fail "usage: tools/bench.sh [PATH-TO-llama-bench MODELS]"
 for part in $parts; do
-  [[ " machine roofline compare handoff memory train " == *" $part "* ]] ||
-    fail "PARTS: want machine, roofline, compare, handoff, memory or train, found $part"
+  [[ " machine roofline compare handoff memory train serve " == *" $part "* ]] ||
+    fail "PARTS: want machine, roofline, compare, handoff, memory, train or serve, found $part"
 done
 [ -x "$ONEPASS" ] || fail "want a program, found none ($ONEPASS)"
 models=()
@@ -49,14 +54,15 @@ mkdir -p "$out"
 # wanted PART: whether it is one of PARTS.
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
-# measure FILE ARGUMENTS: `onepass bench ARGUMENTS` goes to FILE.json.
-measure() {
+# report FILE ARGUMENTS: `onepass bench ARGUMENTS` goes to FILE.json.
+report() {
   local name=$1
   shift
   echo "$(date +%T) onepass bench $*"
-  "$ONEPASS" bench "$@" --threads "$threads" --json >"$out/$name.json.new"
+  "$ONEPASS" bench "$@" --json >"$out/$name.json.new"
   mv "$out/$name.json.new" "$out/$name.json"
 }
+measure() { report "$@" --threads "$threads"; }
 
 # compare FILE PREFILL ROUNDS REPEATS MODEL...: nothing without a model. If it fails, FILE.json
 # stays as it was.
@@ -109,6 +115,26 @@ if wanted train; then
   measure train-inline train-step --shape "$shape" --placement inline --tokens "$tokens" \
     --input-b "$input_b"
   measure train-front train-step --shape "$shape" --placement front --tokens "$tokens"
+fi
+if wanted serve; then
+  # The demo's chain over questions of the generated world, on a port that is free.
+  chain=chains/demo/fthss.yaml
+  "$ONEPASS" data world --task compress-qa --split test --count 200 --out "$out/questions.jsonl" >/dev/null
+  "$ONEPASS" serve --chain "demo=$chain" --port 0 --threads "$threads" >"$out/serve.out" 2>"$out/serve.log" &
+  server=$!
+  trap 'kill "$server" 2>/dev/null || true' EXIT
+  for _ in $(seq 300); do
+    url=$(sed -n 's/^onepass: serving on //p' "$out/serve.out")
+    [ -z "$url" ] || break
+    kill -0 "$server" 2>/dev/null || fail "the server ended: $(tail -1 "$out/serve.log")"
+    sleep 0.1
+  done
+  peer=()
+  [ -z "${LLAMACPP_URL:-}" ] || peer=(--llamacpp "$LLAMACPP_URL" --chain-file "$chain")
+  report serve serve --url "$url" --chain demo --input "$out/questions.jsonl" --rates "$rates" \
+    --seconds "$rate_seconds" --runs 3 "${peer[@]}"
+  kill "$server"
+  wait "$server" || fail "the server ended with an error: $(tail -1 "$out/serve.log")"
 fi
 python3 tools/bench_tables.py "$out" >"$out/tables.md.new"
 mv "$out/tables.md.new" "$out/tables.md"

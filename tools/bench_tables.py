@@ -13,7 +13,7 @@ import pathlib
 import sys
 
 NAMES = ("machine", "roofline", "handoff", "handoff-one-token", "decode-deep", "kv-memory",
-         "kv-error", "train-inline", "train-front")
+         "kv-error", "train-inline", "train-front", "serve")
 COMPARED = ("compare", "compare-large")
 KINDS = [("16 bits", "BF16", ("BF16", "F16")), ("8 bits", "Q8_0", ("Q8_0",)),
          ("4 bits", "Q4_0", ("Q4_0",))]
@@ -203,6 +203,24 @@ def read(folder):
     return reports
 
 
+def serving(report):
+    """A row a rate, goodput and latency of each way."""
+    cells = {(row["rate"], row["way"]): row for row in report["rows"]}
+    ways = list(dict.fromkeys(row["way"] for row in report["rows"]))
+    rows = []
+    for rate in dict.fromkeys(row["rate"] for row in report["rows"]):
+        row = [f"{rate:g}"]
+        for way in ways:
+            cell = cells[(rate, way)]
+            row.append(with_spread(cell["goodput"], cell["goodput_low"], cell["goodput_high"]))
+            row.append(", ".join(number(cell[f"latency_{name}_ms"]) for name in ("p50", "p99")))
+        rows.append(row)
+    table("Serving",
+          ["asked a second", *(f"{way}: {what}" for way in ways
+                               for what in ("answers in time a second", "p50, p99 ms"))], rows)
+    print(f"\nIn time is {number(report['deadline_ms'])} ms.")
+
+
 class Tables:
     def __init__(self, folder):
         self.folder = folder
@@ -243,6 +261,7 @@ def main():
     steps = [name for name in ("train-inline", "train-front") if name in tables.reports]
     if steps:
         tables.make(lambda *reports: train_steps(reports), *steps)
+    tables.make(serving, "serve")
 
 
 if __name__ == "__main__":

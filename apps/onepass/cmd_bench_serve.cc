@@ -4,18 +4,21 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bench/serve_load.h"
 #include "commands.h"
+#include "serve/server.h"
 
 namespace onepass {
 
 void AddServeBenchCommand(CLI::App& bench, int* exit_code) {
-  struct Flags {
+  struct ServeBenchFlags {
     ServeBenchOptions options;
+    std::string api_key_file;
     bool json = false;
   };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<ServeBenchFlags>();
   ServeBenchOptions& options = flags->options;
   CLI::App* command = bench.add_subcommand(
       "serve", "Goodput and latency of a two-stage chain behind `onepass serve`, by hand-off");
@@ -49,8 +52,18 @@ void AddServeBenchCommand(CLI::App& bench, int* exit_code) {
   command->add_option("--llamacpp", options.llamacpp,
                       "URL of a llama.cpp server with the same base: asked twice, text between");
   command->add_option("--chain-file", options.file, "The chain's file: llama.cpp's prompts");
+  command->add_option("--api-key-file", flags->api_key_file,
+                      "A file whose first key the server knows (default: it wants none)");
   command->add_flag("--json", flags->json, "One JSON object");
   command->callback([flags, exit_code] {
+    if (!flags->api_key_file.empty()) {
+      const Result<std::vector<std::string>> keys = LoadApiKeys(flags->api_key_file);
+      if (!keys.ok()) {
+        *exit_code = ReportStatus(keys.status());
+        return;
+      }
+      flags->options.key = keys->front();
+    }
     const bool terminal = isatty(STDERR_FILENO) != 0;
     if (terminal) {
       flags->options.on_progress = [](const std::string& what) {

@@ -48,6 +48,7 @@ class Session : public std::enable_shared_from_this<Session> {
     message_ = {http::verb::post, call.path, 11};
     message_.set(http::field::host, call.target.host);
     message_.set(http::field::content_type, "application/json");
+    if (!call.key.empty()) message_.set(http::field::authorization, "Bearer " + call.key);
     message_.body() = call.body;
     message_.keep_alive(false);
     message_.prepare_payload();

@@ -25,6 +25,7 @@ struct HttpCall {
   HttpTarget target;
   std::string path;
   std::string body;
+  std::string key = {};  // Authorization: Bearer; empty: none
 };
 
 // Called on the caller's thread of RunLoad. Times are seconds since its begin.

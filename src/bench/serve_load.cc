@@ -71,11 +71,13 @@ class OnepassWay : public Way {
       bodies_.push_back(body.dump());
     }
     path_ = "/v1/chains/" + options.chain + "/run";
+    key_ = options.key;
   }
 
   HttpCall Call(size_t record, int part, const std::string&) override {
     if (part > 0) return {};
-    return {.target = target_, .path = path_, .body = bodies_[record % bodies_.size()]};
+    return {
+        .target = target_, .path = path_, .body = bodies_[record % bodies_.size()], .key = key_};
   }
   bool BeginsAnswer(int, const std::string& seen) const override {
     size_t at = 0;
@@ -93,7 +95,7 @@ class OnepassWay : public Way {
  private:
   const HttpTarget target_;
   const int64_t stage_count_;
-  std::string path_;
+  std::string path_, key_;
   std::vector<std::string> bodies_;
 };
 
@@ -209,7 +211,8 @@ class ServeBench {
              if (part > 0) return {};
              return {.target = target_,
                      .path = "/v1/chains/" + options_.chain + "/run",
-                     .body = json{{"fields", fields_[i]}, {"temperature", 0}}.dump()};
+                     .body = json{{"fields", fields_[i]}, {"temperature", 0}}.dump(),
+                     .key = options_.key};
            },
            .on_bytes = [&](size_t, int, double, std::string_view bytes) { answer += bytes; }},
           kTimeoutSeconds);

@@ -16,6 +16,7 @@ namespace onepass {
 
 struct ServeBenchOptions {
   std::string url;    // of `onepass serve`
+  std::string key;    // its API key; empty: none
   std::string chain;  // its name there
   std::string file;   // its file: its templates are llama.cpp's prompts; empty without it
   std::string input;  // records

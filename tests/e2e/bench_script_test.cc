@@ -28,6 +28,12 @@ constexpr char kKvError[] =
         "change_percent": 0.0, "mean_kl_nats": 0.0, "top1_agreement_percent": 100.0}, {"kv": "int8",
         "bytes_per_token": 1440, "perplexity": 13.43, "change_percent": -0.07,
         "mean_kl_nats": 0.00094, "top1_agreement_percent": 99.3}]})";
+// Its measuring takes a server: tests/e2e/serve runs it.
+constexpr char kServe[] =
+    R"({"bench": "serve", "chain": "demo", "deadline_ms": 96.0, "rows": [{"way": "kv", "rate": 10,
+        "goodput": 10.0, "goodput_low": 9.3, "goodput_high": 10.3, "latency_p50_ms": 11,
+        "latency_p99_ms": 33}, {"way": "text", "rate": 10, "goodput": 9.5, "goodput_low": 9.1,
+        "goodput_high": 10.1, "latency_p50_ms": 14, "latency_p99_ms": 24}]})";
 constexpr char kCompared[] =
     R"([{"model": "earlier-BF16", "work": "decode", "tokens": 32, "context": 512,
          "llama_cpp": {"median": 40, "low": 39, "high": 41},
@@ -136,12 +142,15 @@ TEST_F(BenchScript, EveryMeasurementOfTheProgramHasATable) {
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     Write(out_ + "/" + name + ".json", outcome.output);
   }
+  Write(out_ + "/serve.json", kServe);
   const Outcome outcome = Tables();
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.output, Not(HasSubstr("bench_tables: "))) << outcome.output;
   for (const char* part : {"### The machine", "### Beside llama.cpp", "### Points of the roofline",
                            "### Hand-off", "One token of own input behind 20 tokens",
-                           "### KV memory", "### KV in fewer bits", "| inline, ", "| front, "}) {
+                           "### KV memory", "### KV in fewer bits", "| inline, ", "| front, ",
+                           "| 10 | 10.0 (9.30 to 10.3) | 11.0, 33.0 | 9.50 (9.10 to 10.1) | 14.0, "
+                           "24.0 |\n\nIn time is 96.0 ms."}) {
     EXPECT_THAT(outcome.output, HasSubstr(part));
   }
 }

@@ -5,15 +5,10 @@
 #   deb_test.sh BUILD
 # service_test.sh installs it into a whole system and starts the service.
 set -euo pipefail
-. "$(dirname "$0")/need.sh"
+. "$(dirname "$0")/common.sh"
 need cpack dpkg dpkg-deb dpkg-shlibdeps lintian curl systemd-analyze ldd
 build=$1
 work=$(mktemp -d)
-server=
-finish() {
-  [ -z "$server" ] || kill -9 "$server" 2>/dev/null || true
-  rm -rf "$work"
-}
 trap finish EXIT
 
 echo "== Package"
@@ -61,31 +56,7 @@ said=$(systemd-analyze verify "$work/onepass.service" 2>&1) || fail "systemd-ana
 systemd-analyze security --offline=true --threshold=15 "$unit" | tail -1
 
 echo "== Run, from the installed files and settings"
-ONEPASS_CHAINS='' ONEPASS_ARGS=''
-# shellcheck disable=SC1091
-. "$root/etc/onepass/serve.conf"
-# Words, as systemd splits them; a port that is free, since 8000 may not be.
-read -ra words <<<"${ONEPASS_CHAINS//\/usr\//"$root"/usr/} $ONEPASS_ARGS"
-(cd / && exec "$root/usr/bin/onepass" serve --host "$ONEPASS_HOST" --port 0 "${words[@]}") \
-  >"$work/serve.out" 2>"$work/serve.log" &
-server=$!
-for _ in $(seq 300); do
-  address=$(sed -n 's/^onepass: serving on //p' "$work/serve.out")
-  [ -z "$address" ] || break
-  kill -0 "$server" 2>/dev/null || fail "the server ended: $(cat "$work/serve.log")"
-  sleep 0.1
-done
-ask() { curl --silent --show-error --fail --max-time 60 "$@"; }
-[ "$(ask "$address/health")" = '{"status":"ok"}' ] || fail "/health"
-answer=$(ask "$address/v1/completions" -H 'Content-Type: application/json' -d '{"model": "demo", "fields":
-  {"I_ALL": "Which animal does David Fisher own?", "I_A": "The pet of David Fisher is a pony."}}')
-echo "$answer"
-grep -q '"text":" pony"' <<<"$answer" || fail "another answer than pony"
-kill -TERM "$server"
-status=0
-wait "$server" || status=$?
-server=
-[ "$status" -eq 0 ] || fail "the server ended with $status: $(cat "$work/serve.log")"
+serve_the_demo "$root/usr/bin/onepass" "$root/etc/onepass/serve.conf" "$root"
 
 echo "== Remove and purge"
 echo '# a change of ours' >>"$root/etc/onepass/serve.conf"

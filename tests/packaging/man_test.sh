@@ -3,7 +3,7 @@
 # and every option of a command's help stands in its page.
 #   man_test.sh PROGRAM FOLDER     the folder that tools/make_man.py wrote
 set -euo pipefail
-. "$(dirname "$0")/need.sh"
+. "$(dirname "$0")/common.sh"
 need mandoc groff man
 program=$1
 cd "$2" # where mandoc looks for what pages refer to

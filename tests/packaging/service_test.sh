@@ -5,7 +5,7 @@
 # mmdebstrap and systemd-container; two minutes. No part of CTest.
 #   service_test.sh PACKAGE.deb
 set -euo pipefail
-. "$(dirname "$0")/need.sh"
+. "$(dirname "$0")/common.sh"
 [ "$(id -u)" -eq 0 ] || fail "needs root"
 need mmdebstrap systemd-nspawn
 package=$(readlink -f "$1")

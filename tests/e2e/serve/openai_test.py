@@ -3,9 +3,11 @@
 import concurrent.futures
 import http.server
 import json
+import os
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 from pathlib import Path
 
@@ -270,6 +272,81 @@ class ToolTest(unittest.TestCase):
                 Server(chains={"tool": chain})
 
 
+# Rounds of outputs of one length, until the base's 1024 positions are over.
+LONG_CHAIN = """name: rounds
+base: {base}
+shared: "{{Q}}"
+stages:
+  - {{name: talk, start: " Bert", max_tokens: 200}}
+flow: [{{loop: [talk], rounds: 9}}]
+"""
+
+
+class LoopTest(unittest.TestCase):
+    def test_a_round_that_does_not_fit_any_more_ends_the_run_with_an_error(self):
+        with tempfile.TemporaryDirectory() as folder:
+            chain = Path(folder) / "rounds.yaml"
+            chain.write_text(LONG_CHAIN.format(base=ROOT / "models/base"))
+            with Server(chains={"rounds": chain}) as server:
+                body = {"fields": {"Q": PROMPT}}
+                status, _, text = server.request("POST", "/v1/chains/rounds/run", body)
+                self.assertEqual(status, 400)
+                self.assertIn("positions", json.loads(text)["error"]["message"])
+                status, _, text = server.request("POST", "/v1/chains/rounds/run",
+                                                 {**body, "stream": True})
+                self.assertEqual(status, 200)
+                events = text.strip().split("\n\n")
+                name, data = events[-1].split("\n")
+                self.assertEqual(name, "event: error")
+                self.assertIn("positions", json.loads(data.removeprefix("data: "))["error"]["message"])
+                finished = [event for event in events if event.startswith("event: stage_finished")]
+                self.assertIn(len(finished), range(2, 9))
+                server.wait_until_idle()
+
+
+class MetricsTest(unittest.TestCase):
+    def test_they_are_what_clients_saw(self):
+        names = ("time_to_first_token_seconds", "request_time_per_output_token_seconds",
+                 "e2e_request_latency_seconds", "request_queue_time_seconds")
+        with Server() as server:
+            client = openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
+            begin = time.monotonic()
+            answers = [client.completions.create(model="base", prompt=PROMPT, max_tokens=20,
+                                                 extra_body=LONG) for _ in range(3)]
+            elapsed = time.monotonic() - begin
+            server.wait_until_idle()
+            for name in names:
+                metric = f"onepass:{name}"
+                self.assertEqual(server.metric(metric + "_count", model_name="base"), 3)
+                buckets = [server.metric(metric + "_bucket", le=le)
+                           for le in ("0.001", "0.01", "0.1", "1", "10", "300", "+Inf")]
+                self.assertEqual(buckets, sorted(buckets))
+                self.assertEqual(buckets[-1], 3)
+            first, gap, whole, queue = (server.metric(f"onepass:{name}_sum") for name in names)
+            self.assertLess(whole, elapsed)
+            self.assertGreater(whole, elapsed / 10)
+            self.assertLess(first, whole)
+            self.assertLess(queue, first)
+            # From the first of 20 tokens to the last, and the end soon afterwards.
+            self.assertLess(19 * gap, whole - first)
+            self.assertGreater(19 * gap, (whole - first) / 4)
+            for name, count in (("prompt_tokens_total", "prompt_tokens"),
+                                ("generation_tokens_total", "completion_tokens")):
+                self.assertEqual(server.metric(f"onepass:{name}"),
+                                 sum(getattr(answer.usage, count) for answer in answers))
+            # A prompt is looked for three times and found twice.
+            length = answers[0].usage.prompt_tokens
+            self.assertEqual(server.metric("onepass:prefix_cache_queries_total"), 3 * length)
+            self.assertEqual(server.metric("onepass:prefix_cache_hits_total"), 2 * length)
+            self.assertEqual(server.metric("onepass:kv_cache_usage_perc"), 0)
+            self.assertGreater(server.metric("onepass:kv_pages_idle"), 0)
+            self.assertEqual(server.metric("onepass:request_success_total",
+                                           finished_reason="length"), 3)
+            self.assertEqual(server.request("POST", "/v1/completions", {"model": "base"})[0], 400)
+            self.assertEqual(server.metric("onepass:requests_rejected_total", status="400"), 1)
+            client.close()
+
+
 class KeyTest(unittest.TestCase):
     def test_without_the_key_the_api_is_closed(self):
         with tempfile.NamedTemporaryFile("w") as keys:
@@ -363,6 +440,36 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(second["n_predict"], 4)
         self.assertEqual(refused.returncode, 1)
         self.assertIn("status 404", refused.stderr)
+
+    def test_bench_serve_gives_its_key(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "keys").write_text("# ours\na-key-of-the-test\n")
+            (folder / "records.jsonl").write_text(json.dumps(records(1)[0]) + "\n")
+            with Server(f"--api-key-file={folder}/keys") as server:
+                def bench(*flags: str) -> subprocess.CompletedProcess:
+                    return subprocess.run(
+                        [PROGRAM, "bench", "serve", f"--url={server.url}", "--chain=qa", *flags,
+                         f"--input={folder}/records.jsonl", "--rates=5", "--seconds=0.3",
+                         "--runs=1", "--json"], capture_output=True, text=True, timeout=60)
+                self.assertIn("status 401", bench().stderr)
+                done = bench(f"--api-key-file={folder}/keys")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual([row["failed"] for row in json.loads(done.stdout)["rows"]], [0, 0])
+
+    def test_bench_sh_makes_its_table(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [ROOT / "tools/bench.sh"], capture_output=True, text=True, timeout=120,
+                env={**os.environ, "PARTS": "serve", "OUT": folder, "ONEPASS": PROGRAM,
+                     "RATES": "5,20", "RATE_SECONDS": "0.5", "THREADS": "2"})
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            table = (Path(folder) / "tables.md").read_text().split("### Serving\n", 1)[1]
+        rows = [line for line in table.splitlines() if line.startswith("|")]
+        self.assertEqual(rows[0], "| asked a second | kv: answers in time a second | "
+                         "kv: p50, p99 ms | text: answers in time a second | text: p50, p99 ms |")
+        self.assertEqual([row.split(" | ")[0] for row in rows[2:]], ["| 5", "| 20"])
+        self.assertIn("In time is ", table)
 
 
 if __name__ == "__main__":
