@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 BUILD := cmake --build --parallel $(JOBS) --preset
 
-.PHONY: all setup setup-dev build demo test test-browser test-package paper soak bench lint format fuzz asan tsan neon package clean
+.PHONY: all setup setup-dev build demo test test-browser test-package test-service paper soak bench lint format fuzz asan tsan neon package clean
 
 all: build
 
@@ -35,6 +35,9 @@ test-browser: build
 test-package: build
 	@tools/setup.sh package
 	@ctest --preset packaging
+# The package in a whole Debian 12 with systemd; as root, with mmdebstrap and systemd-container.
+test-service: package
+	@tests/packaging/service_test.sh build/package/onepass_*.deb
 
 # Every table of the paper, in small: trains all prompts and compares all methods (hours).
 paper: build
@@ -60,11 +63,13 @@ FUZZ_SECONDS ?= 60
 fuzz: setup-dev
 	@tools/fuzz.sh $(FUZZ_SECONDS)
 
-# The unit tests and those of the server under sanitizers.
+# The unit tests and those of the server under sanitizers; some of them: TARGETS=serve_test TESTS=serve
+TARGETS ?= unit_tests onepass
+TESTS ?= .
 asan tsan: setup-dev
 	@cmake --preset $@ >/dev/null
-	@$(BUILD) $@ --target unit_tests onepass
-	@ctest --preset $@ -j $(JOBS)
+	@$(BUILD) $@ --target $(TARGETS)
+	@ctest --preset $@ -j $(JOBS) -R '$(TESTS)'
 
 # The kernels on 64-bit Arm, emulated.
 neon: setup

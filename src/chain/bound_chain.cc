@@ -78,6 +78,9 @@ Status BoundChain::Init() {
   RETURN_IF_ERROR(MakeRules());
   ASSIGN_OR_RETURN(plan_, CompilePlan(spec_, PromptLengths()));
   for (const PlanStep& step : plan_.steps) groups_.push_back(IndependentGroups(plan_, step));
+  const bool reads_text = std::ranges::any_of(
+      plan_.segments, [](const PlannedSegment& segment) { return !segment.text_of.empty(); });
+  if (reads_text) longest_token_ = LongestToken();
   fit_plans_.push_back(plan_);
   if (spec_.overlong != Overlong::kCut) return Status::Ok();
   for (const Handoff handoff : kHandoffs) {
@@ -189,7 +192,8 @@ std::vector<OutputOptions> BoundChain::Outputs() const {
 // rounds. What tools will find is not known, and counts as nothing.
 std::vector<int64_t> BoundChain::MostTokens(const Plan& plan, int64_t rounds,
                                             const InputTokens& inputs,
-                                            std::span<const OutputOptions> outputs) const {
+                                            std::span<const OutputOptions> outputs,
+                                            int64_t tokens_a_token) const {
   std::vector<int64_t> counts;
   const auto most = [&](int stage) { return outputs[stage].max_tokens; };
   for (const PlannedSegment& segment : plan.segments) {
@@ -205,7 +209,7 @@ std::vector<int64_t> BoundChain::MostTokens(const Plan& plan, int64_t rounds,
       const PlannedSegment& other = plan.segments[read];
       if (plan.steps[other.step].round >= rounds) continue;
       count += other.kind == SegmentKind::kOutput
-                   ? templates_->ReadAgainOverhead(other.stage) + most(other.stage)
+                   ? templates_->ReadAgainOverhead(other.stage) + tokens_a_token * most(other.stage)
                    : std::ssize(inputs.own[other.input_of]);
     }
   }
@@ -237,17 +241,34 @@ int64_t BoundChain::PagesOfPositions(int64_t page_tokens) const {
          std::ssize(spec_.stages) * pages(plan_.room);
 }
 
-int64_t BoundChain::MostPages(const PreparedRecord& prepared,
-                              std::span<const OutputOptions> outputs, int64_t page_tokens) const {
+// In bytes; at least those of U+FFFD, which stands for what is broken.
+int64_t BoundChain::LongestToken() const {
+  constexpr int64_t kReplacementBytes = 3;
+  int64_t longest = kReplacementBytes;
+  for (TokenId id = 0; id < base_.tokenizer->Info().vocab_size; ++id) {
+    longest = std::max(longest, std::ssize(base_.tokenizer->TokenOf(id)));
+  }
+  return longest;
+}
+
+// A text that is read again has a token a byte at most.
+PageNeed BoundChain::PagesOf(const PreparedRecord& prepared, std::span<const OutputOptions> outputs,
+                             int64_t page_tokens) const {
   const int64_t bound = PagesOfPositions(page_tokens);
-  // What tools find has any length, and so has a text of broken characters that is read again.
-  const bool reads_text = std::ranges::any_of(
-      plan_.segments, [](const PlannedSegment& segment) { return !segment.text_of.empty(); });
-  if (!spec_.tools.empty() || reads_text) return bound;
-  const std::vector<int64_t> counts =
-      MostTokens(plan_, std::numeric_limits<int64_t>::max(), prepared.inputs, outputs);
+  // What tools find has any length.
+  if (!spec_.tools.empty()) return {.pages = bound, .most = bound, .tokens = {}};
+  constexpr int64_t kAllRounds = std::numeric_limits<int64_t>::max();
   const KvLayout layout = base_.config().Layout(page_tokens, DType::kF32);
-  return std::min(bound, PeakKvBytes(plan_, counts, layout) / layout.PageBytes());
+  const auto peak = [&](const std::vector<int64_t>& tokens) {
+    return std::min(bound, PeakKvBytes(plan_, tokens, layout) / layout.PageBytes());
+  };
+  PageNeed need;
+  need.tokens = MostTokens(plan_, kAllRounds, prepared.inputs, outputs);
+  need.pages = peak(need.tokens);
+  need.most = longest_token_ == 0
+                  ? need.pages
+                  : peak(MostTokens(plan_, kAllRounds, prepared.inputs, outputs, longest_token_));
+  return need;
 }
 
 // Tokens beyond the room, of the input that stands before S and is the longest.

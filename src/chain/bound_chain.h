@@ -35,6 +35,13 @@ struct PreparedRecord {
   int64_t cut_bytes = 0;             // dropped from the end of the spec's cut_field
 };
 
+// Pages that a record holds at once.
+struct PageNeed {
+  int64_t pages = 0;  // as long as no text that is read again has more tokens than were sampled
+  int64_t most = 0;   // whatever is sampled: a text may be broken, or written in odd pieces
+  std::vector<int64_t> tokens;  // by planned id, that `pages` are enough for; empty: any number
+};
+
 // The prompts of a chain's stages, one each; of length 0 where a stage has none.
 using ChainPrompts = std::shared_ptr<const std::vector<SoftPrompt>>;
 
@@ -77,9 +84,9 @@ class BoundChain {
   // Most KV that any record can hold at once, its front prompts included: what the context's
   // positions allow, in pages of so many tokens.
   int64_t PagesOfPositions(int64_t page_tokens) const;
-  // The same of this record, whatever it says.
-  int64_t MostPages(const PreparedRecord& prepared, std::span<const OutputOptions> outputs,
-                    int64_t page_tokens) const;
+  // The same of this record.
+  PageNeed PagesOf(const PreparedRecord& prepared, std::span<const OutputOptions> outputs,
+                   int64_t page_tokens) const;
   // Names of the record's fields that the templates use, in the order of their first use.
   std::vector<std::string> Fields() const;
   // Token counts by planned id that a record would have: its inputs and prompts exactly, -1 for
@@ -91,8 +98,11 @@ class BoundChain {
   Status Init();
   Status LoadAddedTokens();
   Status MakeRules();
+  // tokens_a_token: of an output that is read again as text.
   std::vector<int64_t> MostTokens(const Plan& plan, int64_t rounds, const InputTokens& inputs,
-                                  std::span<const OutputOptions> outputs) const;
+                                  std::span<const OutputOptions> outputs,
+                                  int64_t tokens_a_token = 1) const;
+  int64_t LongestToken() const;
   int64_t WorstCaseEnd(const Plan& plan, const InputTokens& inputs,
                        std::span<const OutputOptions> outputs) const;
   int64_t ExcessOfRoom(const InputTokens& inputs) const;
@@ -112,6 +122,7 @@ class BoundChain {
   Buffer<float> added_head_;       // [N, C]
   std::vector<FlowPart> flow_;
   std::vector<LoopRule> rules_;  // by part of the flow
+  int64_t longest_token_ = 0;    // bytes; 0: no text is read again
 };
 
 }  // namespace onepass

@@ -217,6 +217,7 @@ void ChainRun::TakeOutput(DecodeRequest&& request) {
   }
   result.tokens_computed += request.fed_tokens;
   result.tokens = std::move(request.tokens);
+  result.drawn = std::move(request.drawn);
   result.token_logprobs = std::move(request.token_logprobs);
   result.text = std::move(request.text);
   result.finish = request.finish;

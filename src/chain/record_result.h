@@ -18,8 +18,11 @@ struct StageResult {
   int step = 0;   // of the plan
   int stage = 0;  // of the chain
   std::string text;
-  std::vector<TokenId> tokens;                // sampled, the stop token left out
-  std::vector<TokenLogprobs> token_logprobs;  // where they were asked for (engine/request.h)
+  // As in DecodeRequest (engine/request.h).
+  std::vector<TokenId> tokens, drawn;
+  std::vector<TokenLogprobs> token_logprobs;
+  // What was sampled, also where a stop string left less of it.
+  const std::vector<TokenId>& sampled() const { return drawn.empty() ? tokens : drawn; }
   FinishReason finish = FinishReason::kLength;
   TokenId stop_token = -1;  // where one ended it
   double prefill_ms = 0;    // forward calls that write the stage's prompt and inputs

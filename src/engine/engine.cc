@@ -169,7 +169,7 @@ void Engine::Accept(DecodeTask& task, std::span<const float> logits) {
     for (auto& [token, logprob] : kept.likeliest) token = id_of(token);
   }
   const std::span<const TokenId> next = task.Accept(id_of(place));
-  if (request.token_logprobs.size() > request.tokens.size()) request.token_logprobs.pop_back();
+  if (request.logprobs >= 0 && request.stop_token >= 0) request.token_logprobs.pop_back();
   if (first) request.first_token_seconds = SecondsSince(task.begin_);
   if (task.finished_) {
     request.decode_seconds = SecondsSince(task.begin_) - request.first_token_seconds;

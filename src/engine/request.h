@@ -76,7 +76,8 @@ struct DecodeRequest {
   // Sampled, the stop token left out. At a stop string: those whose text stands before it; the part
   // of a token that does is tokenised anew, so that tokens, text and KV say the same.
   std::vector<TokenId> tokens;
-  std::vector<TokenLogprobs> token_logprobs;  // of `tokens`, those tokenised anew left out
+  std::vector<TokenId> drawn;  // at a stop string: all that was sampled, as sampled; else empty
+  std::vector<TokenLogprobs> token_logprobs;  // of what was sampled, the stop token left out
   std::string text;        // decoded, special tokens skipped, cut at a stop string
   int64_t fed_tokens = 0;  // rows that went through the model
   FinishReason finish = FinishReason::kLength;

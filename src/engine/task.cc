@@ -44,6 +44,7 @@ DecodeTask::DecodeTask(DecodeRequest& request, PagePool& pool, const Tokenizer& 
       begin_(std::chrono::steady_clock::now()) {
   request.segment = nullptr;
   request.tokens.clear();
+  request.drawn.clear();
   request.token_logprobs.clear();
   request.text.clear();
   request.fed_tokens = 0;
@@ -101,8 +102,8 @@ std::span<const TokenId> DecodeTask::CutAt(size_t size) {
   // Never more tokens than were asked for: there may be no positions for them.
   rest.resize(std::min(std::ssize(rest), request_->stop.max_tokens - kept));
   request_->text.resize(size);
+  request_->drawn = request_->tokens;
   request_->tokens.resize(kept);
-  if (std::ssize(request_->token_logprobs) > kept) request_->token_logprobs.resize(kept);
   request_->tokens.insert(request_->tokens.end(), rest.begin(), rest.end());
   segment_->Truncate(std::ssize(request_->start_tokens) + kept);
   return std::span(request_->tokens).last(rest.size());

@@ -170,8 +170,8 @@ void Api::Refuse(const Call& call, const ApiError& error, const std::string& all
 bool Api::HasKey(const HttpRequest& request) const {
   if (options_.keys.empty()) return true;
   std::string_view given = request.Header("authorization");
-  constexpr std::string_view kBearer = "Bearer ";
-  if (!given.starts_with(kBearer)) return false;
+  constexpr std::string_view kBearer = "bearer ";  // in any case (RFC 9110)
+  if (LowerAscii(given.substr(0, kBearer.size())) != kBearer) return false;
   given.remove_prefix(kBearer.size());
   bool found = false;
   for (const std::string& key : options_.keys) found = Equal(key, given) || found;
@@ -246,11 +246,12 @@ void Api::Handle(HttpRequest request, const std::shared_ptr<HttpExchange>& excha
   Read(match->reader, std::move(call));
 }
 
-// Streams go on meanwhile. A short request never waits for more than one long one.
+// Streams go on meanwhile.
 void Api::Read(Reader reader, Call call) {
-  ++running_;
+  if (draining_) return Refuse(call, ErrorOf(Unavailable("the server is stopping")));
   call.context = ContextOf(call);
-  const int64_t cost = std::ssize(call.request.body);
+  constexpr int64_t kBytesAMicrosecond = 7;  // of JSON and tokenising, or less
+  const std::chrono::microseconds cost(std::ssize(call.request.body) / kBytesAMicrosecond);
   auto shared = std::make_shared<const Call>(std::move(call));
   // What is done hands the call back whole: it must die on the HTTP server's thread.
   reader_.Run(cost, [this, reader, shared = std::move(shared)]() mutable {
@@ -259,7 +260,9 @@ void Api::Read(Reader reader, Call call) {
     };
     Reply reply;
     try {
-      reply = (this->*reader)(*shared);
+      const bool late =
+          std::chrono::steady_clock::now() - shared->begin > options_.max_request_time;
+      reply = late ? Refusing(ErrorOf(RequestIsLate())) : (this->*reader)(*shared);
     } catch (const std::exception&) {  // of a library: no memory, above all
       reply = fault;
     }
@@ -272,6 +275,7 @@ void Api::Read(Reader reader, Call call) {
       }
     });
   });
+  ++running_;
 }
 
 void Api::Health(const Call& call) { Answer(call, {.body = R"({"status":"ok"})"}); }
@@ -332,6 +336,7 @@ GenerationContext Api::ContextOf(const Call& call) {
   return {.tokenizer = base_.tokenizer.get(),
           .engine = &engine_,
           .post = post_,
+          .reader = &reader_,
           .begin = call.begin,
           .max_time = options_.max_request_time,
           .retry_after_seconds =
@@ -396,8 +401,7 @@ Api::Reply Api::Answering(const ordered_json& body) {
 
 Api::Reply Api::Generating(std::shared_ptr<Generation> generation) {
   generation->Prepare();
-  return [moved = std::move(generation)](Api& api, const Call& call) {
-    if (api.draining_) return api.Refuse(call, ErrorOf(Unavailable("the server is stopping")));
+  return [moved = std::move(generation)](Api& api, const Call&) {
     ++api.running_;
     moved->Begin();
   };
@@ -437,6 +441,13 @@ Api::Reply Api::ReadTokenize(const Call& call) const {
 Api::Reply Api::ReadDetokenize(const Call& call) const {
   const Parsed<std::vector<TokenId>> parsed = ParseDetokenize(call.request.body, options_.limits);
   if (!parsed.value) return Refusing(parsed.error);
+  const int64_t vocabulary = base_.tokenizer->Info().vocab_size;
+  for (const TokenId id : *parsed.value) {
+    if (id < vocabulary) continue;
+    return Refusing(
+        ErrorOf(InvalidArgument("tokens: want ids from 0 to " + std::to_string(vocabulary - 1) +
+                                ", found " + std::to_string(id))));
+  }
   return Answering({{"prompt", base_.tokenizer->Decode(*parsed.value, false)}});
 }
 

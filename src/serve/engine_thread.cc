@@ -30,10 +30,10 @@ EngineThread::~EngineThread() {
 
 Result<std::vector<uint64_t>> EngineThread::Submit(std::vector<std::unique_ptr<RunOrder>> orders) {
   for (const std::unique_ptr<RunOrder>& order : orders) {
-    if (order->most_pages <= page_count_) continue;
+    if (order->need.most <= page_count_) continue;
     return InvalidArgument("kv: want at most " + std::to_string(page_count_) +
                            " pages of KV for a request, found that it may hold " +
-                           std::to_string(order->most_pages));
+                           std::to_string(order->need.most));
   }
   const int64_t most_at_once = max_waiting_ + stats().max_running;
   if (std::ssize(orders) > most_at_once) {
@@ -100,10 +100,14 @@ void EngineThread::Run() {
       std::swap(drop_idle, drop_idle_);
       stats_.waiting += std::ssize(added);  // until the step has told
     }
-    for (auto& [id, order] : added) scheduler_.Add(id, std::move(order));
     for (const uint64_t id : cancelled) scheduler_.Cancel(id);
     if (drop_idle) scheduler_.DropIdleSegments();
     try {
+      for (auto& [id, order] : added) {
+        // Who cancelled it before it began does not want it.
+        if (std::ranges::find(cancelled, id) != cancelled.end()) continue;
+        scheduler_.Add(id, std::move(order));
+      }
       busy = scheduler_.Step();
     } catch (const std::exception&) {  // of a library: no memory, above all
       scheduler_.EndAll(Unavailable("the server could not finish the request"));

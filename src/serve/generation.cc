@@ -1,6 +1,8 @@
 #include "serve/generation.h"
 
 #include <algorithm>
+#include <functional>
+#include <random>
 #include <utility>
 
 #include "chain/result_json.h"
@@ -23,6 +25,15 @@ int64_t UnixSeconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
+}
+
+// A request that asks for chance has another draw each time, unless it says which.
+template <class Request>
+Request Seeded(Request request) {
+  SamplingRequest& sampling = request.sampling;
+  if (sampling.temperature.value_or(0) > 0 && !sampling.seed)
+    sampling.seed = std::random_device()();
+  return request;
 }
 
 const char* OpenAiName(FinishReason reason) {
@@ -92,26 +103,28 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
     order->record.fields = std::move(fields);
     order->outputs = chain->Outputs();
     RETURN_IF_ERROR(sampling.ApplyTo(model_.answer_stage(), &order->outputs));
-    if (!sampling.max_tokens && model_.kind() != ServedModel::Kind::kChain) {
-      RETURN_IF_ERROR(ShortenToContext(*chain, order->record, &order->outputs.front()));
-    }
+    // The answer of a base or a stage may be as long as the context allows, if nobody says more.
+    const bool shorten = !sampling.max_tokens && model_.kind() != ServedModel::Kind::kChain;
+    const int64_t most = order->outputs.front().max_tokens;
+    if (shorten) order->outputs.front().max_tokens = 1;
     ASSIGN_OR_RETURN(order->prepared, chain->Prepare(order->record, order->outputs));
-    order->most_pages =
-        chain->MostPages(order->prepared, order->outputs, context_.engine->layout().page_tokens);
+    if (shorten) {
+      const int64_t used = std::ssize(order->prepared.inputs.shared) +
+                           chain->PromptLengths().front() +
+                           std::ssize(chain->templates().StartTokens(0));
+      const int64_t left = chain->base().config().max_positions - used;
+      order->outputs.front().max_tokens = std::clamp<int64_t>(left, 1, most);
+    }
+    // Of what no run reads there shall not be a copy for each.
+    std::optional<Record>& cut = order->prepared.cut_record;
+    std::erase_if(cut ? cut->fields : order->record.fields, [&](const RecordField& field) {
+      return std::ranges::find(model_.fields(), field.name) == model_.fields().end();
+    });
+    if (cut) order->record = *cut;
+    order->need =
+        chain->PagesOf(order->prepared, order->outputs, context_.engine->layout().page_tokens);
     order->deadline = deadline_;
     return order;
-  }
-
-  // Of a base or a stage, whose answer's length nobody has said: what the context leaves.
-  Status ShortenToContext(const BoundChain& chain, const Record& record,
-                          OutputOptions* output) const {
-    ASSIGN_OR_RETURN(const InputTokens inputs,
-                     chain.templates().RenderInputs(chain.plan(), record));
-    const int64_t used = std::ssize(inputs.shared) + chain.PromptLengths().front() +
-                         std::ssize(chain.templates().StartTokens(0));
-    const int64_t left = chain.base().config().max_positions - used;
-    output->max_tokens = std::clamp<int64_t>(left, 1, output->max_tokens);
-    return Status::Ok();
   }
 
   // False: the request was answered with the error.
@@ -120,7 +133,7 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
     // die on this thread: the last of the orders posts it back.
     const std::shared_ptr<void> keep(
         nullptr, [self = shared_from_this(), post = context_.post](void*) mutable {
-          post([moved = std::move(self)] {});
+          post([moved = std::move(self)] { moved->EndIfForgotten(); });
         });
     for (size_t i = 0; i < orders.size(); ++i) {
       orders[i]->on_event = [this, keep, i, post = context_.post](RunEvent&& event) {
@@ -144,6 +157,11 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
     return true;
   }
 
+  // No event comes any more: an answer that has not begun by now never would.
+  void EndIfForgotten() {
+    if (!answering_) EndWith(NotFinished());
+  }
+
   void CancelAll() {
     for (const uint64_t run : runs_) context_.engine->Cancel(run);
   }
@@ -165,7 +183,7 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
   }
   virtual const char* StreamErrorName() const { return ""; }
 
-  virtual void BeginStream() {
+  void BeginStream() {
     streaming_ = true;
     exchange_->BeginStream({.status = 200,
                             .content_type = "text/event-stream; charset=utf-8",
@@ -175,28 +193,60 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
                             .body = {}});
   }
 
-  void Respond(const ordered_json& body) {
+  void Respond(std::string body) {
     exchange_->Respond(
-        {.status = 200, .headers = {{"X-Request-Id", request_id_}}, .body = JsonLine(body)});
+        {.status = 200, .headers = {{"X-Request-Id", request_id_}}, .body = std::move(body)});
+  }
+
+  // The whole answer, of about so many values. Writing a long one would hold streams up. `write`
+  // reads what nothing changes any more.
+  void RespondWith(int64_t values, const char* reason, std::function<std::string()> write) {
+    constexpr int64_t kLong = 4096;
+    answering_ = true;
+    if (values < kLong) {
+      Respond(write());
+      return End(reason, 200);
+    }
+    const std::chrono::microseconds cost(2 * values);
+    context_.reader->Run(cost, [self = shared_from_this(), reason, write = std::move(write),
+                                post = context_.post]() mutable {
+      std::string body;
+      try {
+        body = write();
+      } catch (const std::exception&) {  // no memory
+      }
+      post([self = std::move(self), reason, body = std::move(body)] {
+        if (self->ended_) return;
+        if (body.empty()) return self->EndWith(NotFinished());
+        self->Respond(body);
+        self->End(reason, 200);
+      });
+    });
   }
 
   void End(const char* reason, int http_status) {
     if (std::exchange(ended_, true)) return;
     facts_.reason = reason;
     facts_.total = SecondsSince(begin_);
-    facts_.first_token = first_token_;
-    if (answer_tokens_ > 1) {
-      facts_.per_token = (last_token_ - first_token_) / static_cast<double>(answer_tokens_ - 1);
-    }
     context_.on_end(facts_, http_status);
   }
 
-  // An answer's tokens came.
-  void SawTokens(size_t count) {
+  // When an answer's tokens came.
+  struct Pace {
+    double first = -1, last = -1;  // seconds since the request
+    int64_t tokens = 0;
+  };
+  void SawTokens(size_t count, Pace* pace) {
     if (count == 0) return;
-    last_token_ = SecondsSince(begin_);
-    if (first_token_ < 0) first_token_ = last_token_;
-    answer_tokens_ += static_cast<int64_t>(count);
+    pace->last = SecondsSince(begin_);
+    if (pace->first < 0) pace->first = pace->last;
+    if (facts_.first_token < 0) facts_.first_token = pace->first;
+    pace->tokens += static_cast<int64_t>(count);
+  }
+  // An answer that came in one part has no pace.
+  void EndPace(const Pace& pace) {
+    if (pace.last <= pace.first) return;
+    facts_.per_token.push_back((pace.last - pace.first) / static_cast<double>(pace.tokens - 1));
   }
 
   std::vector<TokenLogprob> Named(std::span<const TokenId> tokens,
@@ -224,12 +274,11 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
   std::vector<uint64_t> runs_;
   RequestFacts facts_;
   bool streaming_ = false;
+  bool answering_ = false;  // all is there that the answer needs
   bool ended_ = false;
 
  private:
   Result<RunOrders> orders_ = NotFinished();
-  double first_token_ = -1, last_token_ = -1;
-  int64_t answer_tokens_ = 0;
 };
 
 class Completion final : public GenerationBase {
@@ -237,7 +286,7 @@ class Completion final : public GenerationBase {
   Completion(const GenerationContext& context, const ServedModel& model, GenerationRequest request,
              bool chat, const std::string& id, std::shared_ptr<HttpExchange> exchange)
       : GenerationBase(context, model, chat ? "chatcmpl-" : "cmpl-", id, std::move(exchange)),
-        request_(std::move(request)),
+        request_(Seeded(std::move(request))),
         chat_(chat),
         created_(UnixSeconds()) {}
 
@@ -267,13 +316,6 @@ class Completion final : public GenerationBase {
 
   bool WantsStream() const override { return request_.stream; }
 
-  void BeginStream() override {
-    GenerationBase::BeginStream();
-    for (size_t i = 0; chat_ && i < choices_.size(); ++i) {
-      Chunk(i, {{"role", "assistant"}, {"content", ""}}, {}, {}, nullptr);
-    }
-  }
-
   struct Choice {
     bool first_of_prompt = false;
     std::vector<TokenId> prompt_tokens;
@@ -281,7 +323,8 @@ class Completion final : public GenerationBase {
     std::vector<TokenId> tokens;
     std::vector<TokenLogprob> logprobs;
     std::string text, finish;
-    bool prompt_ids_sent = false;
+    Pace pace;
+    bool role_sent = false, prompt_ids_sent = false;
     bool done = false;
   };
 
@@ -321,7 +364,12 @@ class Completion final : public GenerationBase {
     for (const std::string& prompt : prompts) {
       std::vector<RecordField>& fields = records.emplace_back();
       fields.push_back(field(api.prompt, prompt));
-      if (!api.system.empty()) fields.push_back(field(api.system, system));
+      if (api.system.empty()) continue;
+      if (system.empty()) {
+        return InvalidArgument("messages: want a system message too, the chain's field " +
+                               Quote(api.system) + " (or \"fields\"), found none");
+      }
+      fields.push_back(field(api.system, system));
     }
     return records;
   }
@@ -365,7 +413,8 @@ class Completion final : public GenerationBase {
     if (!event.result.status.ok()) return EndWith(event.result.status);
     if (facts_.queue < 0) facts_.queue = event.queue_ms / 1e3;
     const StageResult& last = event.result.stages.back();
-    if (answer < 0) Append(run, last.text, last.tokens, last.token_logprobs);
+    if (answer < 0) Append(run, last.text, last.sampled(), last.token_logprobs);
+    EndPace(choice.pace);
     choice.finish = OpenAiName(last.finish);
     choice.done = true;
     Usage usage;
@@ -382,7 +431,7 @@ class Completion final : public GenerationBase {
   void Append(size_t run, const std::string& text, std::span<const TokenId> tokens,
               std::span<const TokenLogprobs> logprobs) {
     Choice& choice = choices_[run];
-    SawTokens(tokens.size());
+    SawTokens(tokens.size(), &choice.pace);
     std::vector<TokenLogprob> named = Named(tokens, logprobs);
     // Parts of a character share its place: the text alone says how long they are together.
     const size_t begin = choice.characters;
@@ -421,6 +470,9 @@ class Completion final : public GenerationBase {
   // A streamed part. delta: of chat an object, of completions text, or an empty object at the end.
   void Chunk(size_t run, ordered_json delta, std::span<const TokenId> tokens,
              std::span<const TokenLogprob> logprobs, const char* finish) {
+    if (chat_ && !std::exchange(choices_[run].role_sent, true)) {
+      Chunk(run, {{"role", "assistant"}, {"content", ""}}, {}, {}, nullptr);
+    }
     ordered_json body = Head(chat_ ? "chat.completion.chunk" : "text_completion");
     ordered_json choice;
     choice["index"] = run;
@@ -454,6 +506,13 @@ class Completion final : public GenerationBase {
       exchange_->EndStream();
       return End(choices_.front().finish.c_str(), 200);
     }
+    int64_t tokens = 0;
+    for (const Choice& choice : choices_) tokens += std::ssize(choice.tokens);
+    const int64_t values = tokens * (2 + std::max(0, request_.sampling.logprobs));
+    RespondWith(values, choices_.front().finish.c_str(), [this] { return WholeAnswer(); });
+  }
+
+  std::string WholeAnswer() const {
     ordered_json body = Head(chat_ ? "chat.completion" : "text_completion");
     body["choices"] = ordered_json::array();
     for (size_t i = 0; i < choices_.size(); ++i) {
@@ -474,8 +533,7 @@ class Completion final : public GenerationBase {
       body["choices"].push_back(std::move(json));
     }
     body["usage"] = UsageToJson(facts_.usage);
-    Respond(body);
-    End(choices_.front().finish.c_str(), 200);
+    return JsonLine(body);
   }
 
   const GenerationRequest request_;
@@ -491,7 +549,7 @@ class ChainRunExchange final : public GenerationBase {
                    ChainRunRequest request, const std::string& id,
                    std::shared_ptr<HttpExchange> exchange)
       : GenerationBase(context, model, "run-", id, std::move(exchange)),
-        request_(std::move(request)) {}
+        request_(Seeded(std::move(request))) {}
 
  private:
   Result<RunOrders> Orders() override {
@@ -522,7 +580,7 @@ class ChainRunExchange final : public GenerationBase {
         json["handoff"] = NameOf(plan.steps[event.step].handoff);
         return Send("stage_started", json);
       case RunEvent::Kind::kToken:
-        SawTokens(event.tokens.size());
+        if (event.step == model_.answer_step()) SawTokens(event.tokens.size(), &pace_);
         json["text"] = event.text;
         json["token_ids"] = event.tokens;
         return Send("token", json);
@@ -538,6 +596,7 @@ class ChainRunExchange final : public GenerationBase {
     if (!event.result.status.ok()) return EndWith(event.result.status);
     facts_.queue = event.queue_ms / 1e3;
     facts_.usage.Add(event.result);
+    EndPace(pace_);
     ordered_json body;
     body["id"] = id_;
     body["object"] = "chain.run";
@@ -553,7 +612,7 @@ class ChainRunExchange final : public GenerationBase {
       exchange_->Write("data: [DONE]\n\n");
       exchange_->EndStream();
     } else {
-      Respond(body);
+      Respond(JsonLine(body));
     }
     End(reason, 200);
   }
@@ -564,6 +623,7 @@ class ChainRunExchange final : public GenerationBase {
 
   const ChainRunRequest request_;
   const BoundChain* chain_ = nullptr;
+  Pace pace_;
 };
 
 }  // namespace

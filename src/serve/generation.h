@@ -13,6 +13,7 @@
 #include "serve/http_server.h"
 #include "serve/metrics.h"
 #include "serve/wire.h"
+#include "serve/worker_thread.h"
 
 namespace onepass {
 
@@ -21,6 +22,7 @@ struct GenerationContext {
   const Tokenizer* tokenizer = nullptr;
   EngineThread* engine = nullptr;
   std::function<void(std::function<void()>)> post;  // to the HTTP server's thread
+  WorkerThread* reader = nullptr;                   // writes large answers too
   std::chrono::steady_clock::time_point begin;      // when the request came
   std::chrono::milliseconds max_time{0};            // for it, from then on
   std::function<int64_t()> retry_after_seconds;
@@ -32,8 +34,8 @@ struct GenerationContext {
 class Generation {
  public:
   virtual ~Generation() = default;
-  // Makes the request's runs, which takes as long as its texts are. First, and on any thread. Does
-  // not throw.
+  // Makes the request's runs, which takes as long as its texts are. First, and on any thread, one
+  // at a time. Does not throw.
   virtual void Prepare() = 0;
   // Submits them. On the HTTP server's thread. The exchange is answered in any case.
   virtual void Begin() = 0;

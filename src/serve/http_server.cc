@@ -69,7 +69,7 @@ class Server final : public HttpServer {
   HttpResponse Fault(int status, std::string_view why) const { return fault_(status, why); }
   void Add(Connection* connection) { connections_.insert(connection); }
   void Remove(Connection* connection) { connections_.erase(connection); }
-  // Sets bytes aside for a body; false: others hold too many.
+  // For a part of a body that has come; false: connections hold too many.
   bool TakeBodyBytes(int64_t count) {
     if (body_bytes_ + count > options_.max_total_body_bytes) return false;
     body_bytes_ += count;
@@ -87,7 +87,7 @@ class Server final : public HttpServer {
   const HttpFault fault_;
   // Both outlive what io_ still holds of connections.
   std::unordered_set<Connection*> connections_;
-  int64_t body_bytes_ = 0;  // set aside by them
+  int64_t body_bytes_ = 0;  // that they hold
   asio::io_context io_{1};
   Tcp::acceptor acceptor_;
   asio::steady_timer retry_;
@@ -101,7 +101,10 @@ class Server final : public HttpServer {
 // answered the socket is watched, so that a client that goes away is noticed at once.
 class Connection final : public HttpExchange, public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Server& server, Tcp::socket socket) : server_(server), stream_(std::move(socket)) {
+  Connection(Server& server, Tcp::socket socket)
+      : server_(server),
+        stream_(std::move(socket)),
+        buffer_(static_cast<size_t>(server.options().max_header_bytes) + 2 * kMaxPipelined) {
     server_.Add(this);
   }
   ~Connection() override {
@@ -134,6 +137,7 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
   enum class State { kReading, kAnswering, kStreaming, kEnding, kClosed };
 
   void ReadHead();
+  void ReadSome();
   bool TakeBodyBytes();
   void GiveBodyBytes() { server_.GiveBodyBytes(std::exchange(body_bytes_, 0)); }
   void ReadBody();
@@ -155,6 +159,8 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
 
   Server& server_;
   beast::tcp_stream stream_;
+  // Heads, pieces of bodies, and what is pipelined; chunks' extensions and trailers too, which
+  // nothing else bounds.
   beast::flat_buffer buffer_;
   std::optional<http::request_parser<http::string_body>> parser_;
   std::optional<http::response<http::string_body>> response_;
@@ -167,14 +173,14 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
   bool keep_alive_ = true;
   bool close_after_ = false;
   bool head_only_ = false;  // the request's method is HEAD
-  bool began_ = false;      // bytes of a request have come
+  bool began_ = false;      // a request's head has come, or what was pipelined
   bool watching_ = false;
   bool writing_ = false;
   bool stream_ended_ = false;
   bool read_next_ = false;  // when the watch is over
   bool unread_ = false;     // part of the request was not read
   size_t discarded_ = 0;
-  int64_t body_bytes_ = 0;  // set aside
+  int64_t body_bytes_ = 0;  // taken from the server's
   State state_ = State::kReading;
 };
 
@@ -198,27 +204,15 @@ void Connection::ReadHead() {
         if (coded && !beast::iequals(head[http::field::transfer_encoding], "chunked")) {
           return self->Fail(400, "want no transfer coding but chunked");
         }
-        if (!self->TakeBodyBytes()) return self->Fail(503, "too many requests are being read");
         self->ReadBody();
       });
-}
-
-// Until its answer has ended: as many as it says, or where it does not as it may have.
-bool Connection::TakeBodyBytes() {
-  const auto most = static_cast<uint64_t>(server_.options().max_body_bytes);
-  const auto length = parser_->content_length();
-  uint64_t count = length ? *length : parser_->chunked() ? most : 0;
-  if (count > most) count = 0;  // it will not be read
-  if (!server_.TakeBodyBytes(static_cast<int64_t>(count))) return false;
-  body_bytes_ = static_cast<int64_t>(count);
-  return true;
 }
 
 void Connection::ReadBody() {
   const auto read = [self = shared_from_this()](const Error& sent = {}, size_t = 0) {
     if (sent) return self->Close();
-    http::async_read(self->stream_, self->buffer_, *self->parser_,
-                     [self](const Error& error, size_t) { self->OnRead(error); });
+    if (self->parser_->is_done()) return self->OnRead({});
+    self->ReadSome();
   };
   const auto& head = parser_->get();
   // Who asks first whether the body is welcome learns it now.
@@ -228,11 +222,32 @@ void Connection::ReadBody() {
   http::async_write(stream_, *continue_, read);
 }
 
+void Connection::ReadSome() {
+  http::async_read_some(stream_, buffer_, *parser_,
+                        [self = shared_from_this()](const Error& error, size_t) {
+                          if (error) return self->OnRead(error);
+                          if (!self->TakeBodyBytes()) {
+                            return self->Fail(503, "too many requests are being read");
+                          }
+                          if (self->parser_->is_done()) return self->OnRead({});
+                          self->ReadSome();
+                        });
+}
+
+// As many as have come, until the answer has ended; false: others hold too many.
+bool Connection::TakeBodyBytes() {
+  const int64_t more = std::ssize(parser_->get().body()) - body_bytes_;
+  if (!server_.TakeBodyBytes(more)) return false;
+  body_bytes_ += more;
+  return true;
+}
+
 void Connection::OnRead(const Error& error) {
   if (state_ == State::kClosed) return;
   if (!error) return Handle();
   if (error == http::error::header_limit) return Fail(431, "the header is too large");
   if (error == http::error::body_limit) return Fail(413, "the body is too large");
+  if (error == http::error::buffer_overflow) return Fail(400, "a chunk's head is too large");
   const bool protocol =
       error.category() == http::make_error_code(http::error::bad_method).category();
   if (protocol && error != http::error::end_of_stream && error != http::error::partial_message) {
@@ -275,9 +290,11 @@ void Connection::Handle() {
   }
 }
 
-// Reads ahead, only to notice an end: what comes is the next request's.
+// Reads ahead, only to notice an end: what comes is the next request's. Who sends more than so much
+// of it does not wait for answers.
 void Connection::Watch() {
-  if (watching_ || buffer_.size() > kMaxPipelined) return;
+  if (watching_) return;
+  if (buffer_.size() > kMaxPipelined) return GoneAway();
   watching_ = true;
   stream_.async_read_some(
       buffer_.prepare(4096), [self = shared_from_this()](const Error& error, size_t count) {
@@ -437,12 +454,13 @@ Server::~Server() {
 
 Status Server::Open() {
   Error error;
-  const auto address = asio::ip::make_address(options_.host, error);
+  const auto address =
+      asio::ip::make_address(options_.host == "localhost" ? "127.0.0.1" : options_.host, error);
   if (error) {
     return InvalidArgument("host: want an IP address, found " + Quote(options_.host));
   }
   const Tcp::endpoint endpoint(address, options_.port);
-  const std::string where = this->options_.host + ":" + std::to_string(options_.port);
+  const std::string where = options_.host + ":" + std::to_string(options_.port);
   acceptor_.open(endpoint.protocol(), error);
   if (!error) acceptor_.set_option(Tcp::acceptor::reuse_address(true), error);
   if (!error) acceptor_.bind(endpoint, error);

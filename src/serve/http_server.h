@@ -52,8 +52,8 @@ class HttpExchange {
 
 using HttpHandler =
     std::function<void(HttpRequest request, const std::shared_ptr<HttpExchange>& exchange)>;
-// What is answered where there is no request to handle: its status (400, 413, 431, 503) and
-// why.
+// What is answered where there is no request to handle, or its handler threw: its status (400, 413,
+// 431, 500, 503) and why.
 using HttpFault = std::function<HttpResponse(int status, std::string_view why)>;
 
 struct HttpServerOptions {
@@ -63,7 +63,7 @@ struct HttpServerOptions {
   int64_t max_header_bytes = 16 << 10;
   int64_t max_header_fields = 100;
   int64_t max_body_bytes = 4 << 20;
-  // Of the bodies of all connections together; what would be more is answered with 503.
+  // Of the bodies that all connections have sent and wait for answers to; more: 503.
   int64_t max_total_body_bytes = 256 << 20;
   // Of a stream that the client does not read: more than this waits, and it is dropped.
   int64_t max_unsent_bytes = 1 << 20;
@@ -96,7 +96,7 @@ class HttpServer {
   virtual void PostAfter(std::chrono::milliseconds delay, std::function<void()> task) = 0;
   // Called on the server's thread for each of these signals of the process.
   virtual void OnSignals(const std::vector<int>& signals, std::function<void(int)> callback) = 0;
-  // Every connection ends with its next answer, at once where it waits for none. New ones are taken
+  // Every connection ends with its next answer, at once where it has sent no whole head. New ones are taken
   // still, so that who asks learns why. On its thread.
   virtual void Drain() = 0;
   // After Drain: no new connections either. On its thread.

@@ -70,10 +70,11 @@ struct ServeMetrics::Impl {
                                  .Name("onepass:request_success_total")
                                  .Help("Requests that ended, by reason.")
                                  .Register(registry);
-  Family<Counter>& rejected = BuildCounter()
-                                  .Name("onepass:requests_rejected_total")
-                                  .Help("Requests that got no run, by HTTP status.")
-                                  .Register(registry);
+  Family<Counter>& rejected =
+      BuildCounter()
+          .Name("onepass:requests_rejected_total")
+          .Help("Requests that got no answer or a broken one, by HTTP status.")
+          .Register(registry);
   Family<Counter>& prompt_tokens = BuildCounter()
                                        .Name("onepass:prompt_tokens_total")
                                        .Help("Tokens read by stages, those reused included.")
@@ -128,10 +129,11 @@ void ServeMetrics::RequestEnded(const RequestFacts& facts) {
   Impl& m = *impl_;
   const prometheus::Labels model = {{"model_name", facts.model}};
   m.success.Add({{"model_name", facts.model}, {"finished_reason", facts.reason}}).Increment();
-  m.total.Add(model, kSeconds).Observe(facts.total);
+  // Those that were refused would make the rest look quick.
+  if (facts.queue >= 0) m.total.Add(model, kSeconds).Observe(facts.total);
   if (facts.queue >= 0) m.queue.Add(model, kSeconds).Observe(facts.queue);
   if (facts.first_token >= 0) m.first_token.Add(model, kSeconds).Observe(facts.first_token);
-  if (facts.per_token >= 0) m.per_token.Add(model, kSeconds).Observe(facts.per_token);
+  for (const double seconds : facts.per_token) m.per_token.Add(model, kSeconds).Observe(seconds);
   m.prompt_tokens.Add(model).Increment(static_cast<double>(facts.usage.prompt));
   m.generation_tokens.Add(model).Increment(static_cast<double>(facts.usage.completion));
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "serve/scheduler.h"
 #include "serve/wire.h"
@@ -17,8 +18,8 @@ struct RequestFacts {
   std::string reason;  // "stop", "length", "abort", "error"
   double total = 0;
   double queue = -1;
-  double first_token = -1;
-  double per_token = -1;  // between tokens, on average
+  double first_token = -1;        // of the answer that was the first to begin
+  std::vector<double> per_token;  // of each answer: between its tokens, on average
   Usage usage;
 };
 
@@ -31,7 +32,7 @@ class ServeMetrics {
   ServeMetrics& operator=(const ServeMetrics&) = delete;
 
   void RequestEnded(const RequestFacts& facts);
-  // A request that got no run: "400", "401", "429" ...
+  // A request that got no answer, or a broken one: "400", "401", "429" ...
   void RequestRejected(int http_status);
   // The text format, with the scheduler's numbers as of now.
   std::string Expose(const SchedulerStats& stats);

@@ -28,6 +28,8 @@ size_t CertainBytes(std::string_view text, const std::vector<std::string>& stop_
 
 }  // namespace
 
+Status RequestIsLate() { return DeadlineExceeded("deadline: the request was not done in time"); }
+
 Status SchedulerOptions::Validate() const {
   if (max_kv_bytes < 1) {
     return InvalidArgument("max_kv_bytes: want 1 or more, found " + std::to_string(max_kv_bytes));
@@ -101,7 +103,7 @@ uint64_t Scheduler::KeyOf(const PrefillRequest& request) const {
 }
 
 void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
-  ONEPASS_CHECK(CanHold(order->most_pages), "a run that no pool of this size holds");
+  ONEPASS_CHECK(CanHold(order->need), "a run that no pool of this size holds");
   Waiting& waiting = waiting_.emplace_back();
   waiting.id = id;
   waiting.since = Clock::now();
@@ -136,7 +138,8 @@ void Scheduler::Cancel(uint64_t id) {
 
 // What a run was promised, and what it had begun to write for all.
 void Scheduler::Release(const Running& run) {
-  pages_promised_ -= run.order->most_pages;
+  pages_promised_ -= run.order->need.pages;
+  if (reserve_taken_by_ == run.id) reserve_taken_by_.reset();
   for (const Running::Input& input : run.inputs) {
     if (input.task != nullptr && input.index_hash && !input.done) {
       being_written_.erase(*input.index_hash);
@@ -161,24 +164,32 @@ void Scheduler::End(Running& run, const Status& status) {
 }
 
 // In order, so that a large run is not passed by small ones for ever. A run is admitted only when
-// all its pages are free, or held by nothing but the index: what is admitted finishes.
+// all its pages are free, or held by nothing but the index; and beside what all are promised there is
+// a reserve, with which any one of them can end whatever it samples: what is admitted finishes.
 void Scheduler::Admit() {
+  int64_t reserve = 0;
+  for (const std::unique_ptr<Running>& run : running_) {
+    reserve = std::max(reserve, run->order->need.most - run->order->need.pages);
+  }
   while (!waiting_.empty() && std::ssize(running_) < options_.max_running) {
-    const int64_t need = waiting_.front().order->most_pages;
-    if (pages_promised_ + need > pool_.page_count()) return;
-    Waiting waiting = std::move(waiting_.front());
-    waiting_.pop_front();
-    pages_promised_ += need;
+    Waiting& waiting = waiting_.front();
+    const int64_t need = waiting.order->need.pages;
+    reserve = std::max(reserve, waiting.order->need.most - need);
+    if (pages_promised_ + need + reserve > pool_.page_count()) return;
     auto run = std::make_unique<Running>(waiting.id, std::move(waiting.order));
-    run->queue_ms = std::chrono::duration<double, std::milli>(Clock::now() - waiting.since).count();
-    WantFrontPrompts(*run, waiting.needs);
+    const auto waited = Clock::now() - waiting.since;
+    const std::vector<uint64_t> needs = std::move(waiting.needs);
+    waiting_.pop_front();  // if what follows throws, the order's end says so
+    run->queue_ms = std::chrono::duration<double, std::milli>(waited).count();
+    WantFrontPrompts(*run, needs);
     running_.push_back(std::move(run));
+    pages_promised_ += need;
   }
 }
 
 void Scheduler::EndLate() {
   const Clock::time_point now = Clock::now();
-  const Status late = DeadlineExceeded("deadline: the request was not done in time");
+  const Status late = RequestIsLate();
   for (const std::unique_ptr<Running>& run : running_) {
     if (run->order->deadline <= now) End(*run, late);
   }
@@ -213,8 +224,24 @@ void Scheduler::WantFrontPrompts(Running& run, std::span<const uint64_t> keys) {
   }
 }
 
-Status Scheduler::WantGroup(Running& run) {
-  ASSIGN_OR_RETURN(std::vector<PlannedPrefill> prefills, run.run.Prefills(run.group));
+// Whether these fit into what the run was promised, or it has the reserve: texts that are read again
+// may be longer than was reckoned.
+bool Scheduler::MayHold(Running& run, std::span<const PlannedPrefill> prefills) {
+  const PageNeed& need = run.order->need;
+  const bool fits =
+      need.pages == need.most || std::ranges::all_of(prefills, [&](const PlannedPrefill& prefill) {
+        return std::ssize(prefill.request.tokens) <= need.tokens[prefill.id];
+      });
+  if (fits || reserve_taken_by_ == run.id) return true;
+  if (reserve_taken_by_) return false;
+  reserve_taken_by_ = run.id;
+  return true;
+}
+
+Result<bool> Scheduler::WantGroup(Running& run, int group) {
+  ASSIGN_OR_RETURN(std::vector<PlannedPrefill> prefills, run.run.Prefills(group));
+  if (!MayHold(run, prefills)) return false;
+  run.group = group;
   run.inputs.clear();
   for (PlannedPrefill& prefill : prefills) {
     Running::Input& input = run.inputs.emplace_back();
@@ -224,7 +251,7 @@ Status Scheduler::WantGroup(Running& run) {
       input.index_hash = KeyOf(input.request);
     }
   }
-  return Status::Ok();
+  return true;
 }
 
 void Scheduler::TakeInput(Running& run, size_t at, const SegmentRef& segment,
@@ -257,12 +284,11 @@ bool Scheduler::ResolveInputs(Running& run) {
     if (input.done) continue;
     all = false;
     if (input.task != nullptr) continue;
-    if (input.index_hash) {
-      if (being_written_.contains(*input.index_hash)) continue;
-      being_written_.insert(*input.index_hash);
-    }
+    if (input.index_hash && being_written_.contains(*input.index_hash)) continue;
     input.task = std::make_unique<PrefillTask>(input.request, pool_);
-    if (input.index_hash) stats_.index_queried_tokens += input.task->rows_left();
+    if (!input.index_hash) continue;
+    being_written_.insert(*input.index_hash);
+    stats_.index_queried_tokens += input.task->rows_left();
   }
   return all;
 }
@@ -279,14 +305,14 @@ Status Scheduler::BeginOutput(Running& run) {
 
 void Scheduler::EmitTokens(Running& run) {
   const DecodeRequest& request = *run.output;
+  const std::vector<TokenId>& sampled = request.drawn.empty() ? request.tokens : request.drawn;
   const bool done = run.task->done();
   const size_t certain =
       done ? request.text.size() : CertainBytes(request.text, request.stop.strings);
-  size_t tokens = std::min(run.sent_tokens, request.tokens.size());
+  size_t tokens = run.sent_tokens;
   const size_t first = tokens;
   const std::span<const size_t> ends = run.task->text_ends();
-  while (tokens < request.tokens.size() &&
-         (done || (tokens < ends.size() && ends[tokens] <= certain))) {
+  while (tokens < sampled.size() && (done || (tokens < ends.size() && ends[tokens] <= certain))) {
     ++tokens;
   }
   // A token's text goes with the token, what ends an incomplete one with the last.
@@ -298,8 +324,8 @@ void Scheduler::EmitTokens(Running& run) {
   if (bytes > run.sent_bytes) {
     event.text = request.text.substr(run.sent_bytes, bytes - run.sent_bytes);
   }
-  event.tokens.assign(request.tokens.begin() + static_cast<ptrdiff_t>(first),
-                      request.tokens.begin() + static_cast<ptrdiff_t>(tokens));
+  event.tokens.assign(sampled.begin() + static_cast<ptrdiff_t>(first),
+                      sampled.begin() + static_cast<ptrdiff_t>(tokens));
   for (size_t i = first; i < std::min(tokens, request.token_logprobs.size()); ++i) {
     event.logprobs.push_back(request.token_logprobs[i]);
   }
@@ -309,13 +335,11 @@ void Scheduler::EmitTokens(Running& run) {
 }
 
 void Scheduler::EndOutput(Running& run) {
-  stats_.tokens_generated += std::ssize(run.output->tokens);
   const int step = run.run.step();
   run.run.TakeOutput(*std::move(run.output));
   run.task.reset();
   run.output.reset();
   const StageResult& result = run.run.result().stages.back();
-  stats_.tokens_prefilled += result.tokens_prefilled;
   stats_.tokens_reused += result.tokens_reused;
   stats_.tokens_recomputed += result.tokens_recomputed;
   if (run.run.result().stages.size() > 1) ++stats_.hand_offs;
@@ -363,14 +387,16 @@ Status Scheduler::AdvanceUntilWork(Running& run) {
         run.inputs.clear();
         run.phase = Running::Phase::kInputs;
         break;
-      case Running::Phase::kInputs:
+      case Running::Phase::kInputs: {
         if (!ResolveInputs(run)) return Status::Ok();
-        if (++run.group < run.run.group_count()) {
-          RETURN_IF_ERROR(WantGroup(run));
-        } else {
+        if (run.group + 1 == run.run.group_count()) {
           RETURN_IF_ERROR(BeginOutput(run));
+          break;
         }
+        ASSIGN_OR_RETURN(const bool wanted, WantGroup(run, run.group + 1));
+        if (!wanted) return Status::Ok();
         break;
+      }
       case Running::Phase::kOutput:
         if (!run.task->status().ok()) return run.task->status();
         EmitTokens(run);

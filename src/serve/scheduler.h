@@ -10,6 +10,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_set>
@@ -22,6 +23,9 @@
 #include "serve/segment_index.h"
 
 namespace onepass {
+
+// Of a request whose time is over.
+Status RequestIsLate();
 
 // What a run tells. Plain data.
 struct RunEvent {
@@ -51,7 +55,7 @@ struct RunOrder {
   Record record;
   std::vector<OutputOptions> outputs;  // by stage
   PreparedRecord prepared;             // of this record and these outputs
-  int64_t most_pages = 0;              // BoundChain::MostPages
+  PageNeed need;                       // BoundChain::PagesOf
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   // The last call is kEnd. Must not call the scheduler.
   std::function<void(RunEvent&&)> on_event;
@@ -75,8 +79,7 @@ struct SchedulerStats {
   // Part of pages_used that no run holds; counted when nothing runs, else every 64 steps.
   int64_t pages_held_by_index = 0;
   int64_t steps = 0;
-  int64_t tokens_computed = 0;  // rows that went through the model
-  int64_t tokens_prefilled = 0, tokens_generated = 0;
+  int64_t tokens_computed = 0;    // rows that went through the model
   int64_t tokens_reused = 0;      // KV attended to that its reader did not compute
   int64_t tokens_recomputed = 0;  // prefilled though an earlier stage had computed them
   int64_t hand_offs = 0;          // stages that began behind another
@@ -93,11 +96,11 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Whether a run that holds at most so many pages can ever be admitted.
-  bool CanHold(int64_t most_pages) const { return most_pages <= pool_.page_count(); }
+  // Whether a run that may hold so many pages can ever be admitted.
+  bool CanHold(const PageNeed& need) const { return need.most <= pool_.page_count(); }
   const KvLayout& layout() const { return pool_.layout(); }
 
-  // Waits for its admission, in order. REQUIRES: a new id, CanHold(order.most_pages).
+  // Waits for its admission, in order. REQUIRES: a new id, CanHold(order.need).
   void Add(uint64_t id, std::unique_ptr<RunOrder> order);
   // Its pages are free when this returns; no event follows. Unknown ids are ignored.
   void Cancel(uint64_t id);
@@ -121,7 +124,9 @@ class Scheduler {
   Status AdvanceUntilWork(Running& run);
   // keys: of its front prompts, then others.
   void WantFrontPrompts(Running& run, std::span<const uint64_t> keys);
-  Status WantGroup(Running& run);
+  // False: it waits for pages.
+  Result<bool> WantGroup(Running& run, int group);
+  bool MayHold(Running& run, std::span<const PlannedPrefill> prefills);
   bool ResolveInputs(Running& run);
   void TakeInput(Running& run, size_t input, const SegmentRef& segment, std::vector<float> logits,
                  bool own_work);
@@ -143,7 +148,8 @@ class Scheduler {
   std::unordered_set<uint64_t> being_written_;   // hashes of what will be in the index
   std::list<std::unique_ptr<Running>> running_;  // in the order of admission
   std::deque<Waiting> waiting_;
-  int64_t pages_promised_ = 0;
+  int64_t pages_promised_ = 0;  // to admitted runs, the reserve left out
+  std::optional<uint64_t> reserve_taken_by_;
   SchedulerStats stats_;
 };
 

@@ -67,7 +67,7 @@ struct Served {
     auto prepared = chain->Prepare(record, order->outputs);
     EXPECT_TRUE(prepared.ok()) << prepared.status().message();
     order->prepared = std::move(prepared).value();
-    order->most_pages = chain->MostPages(order->prepared, order->outputs, page_tokens);
+    order->need = chain->PagesOf(order->prepared, order->outputs, page_tokens);
     order->on_event = std::move(on_event);
     return order;
   }

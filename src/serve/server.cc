@@ -68,12 +68,12 @@ Result<std::unique_ptr<ChainServer>> ChainServer::Start(const ServeOptions& opti
   return server;
 }
 
-// The reader's and the engine's threads post to the HTTP server: they end first. What the HTTP server still holds of
-// requests speaks to the API when it dies: it dies before the API.
+// The reader's and the engine's threads post to the HTTP server: they end first. What that still
+// holds of requests speaks to the API when it dies: it dies before the API.
 ChainServer::~ChainServer() {
-  closing_ = true;
   reader_.reset();
   engine_.reset();
+  closing_ = true;
   http_.reset();
   api_.reset();
 }

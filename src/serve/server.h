@@ -33,7 +33,7 @@ struct ServeOptions {
 // Keys of a file, one a line. kInvalidArgument: none, or one that is no text of one word.
 Result<std::vector<std::string>> LoadApiKeys(const std::string& path);
 
-// Not copyable. Run is called once; Stop and stats may be called by any thread.
+// Not copyable. Run is called once; Stop may be called by any thread.
 class ChainServer {
  public:
   // Loads everything and listens; answers from Run on.
@@ -68,7 +68,7 @@ class ChainServer {
   std::chrono::milliseconds drain_time_{0};
   std::chrono::steady_clock::time_point drain_end_;
   bool draining_ = false;
-  // Nothing runs any more: what would be posted to the HTTP thread is dropped where it is.
+  // No other thread is left, and HTTP ends: what dying requests would post to it is dropped.
   std::atomic<bool> closing_ = false;
 };
 

@@ -287,22 +287,47 @@ TEST_F(ServerTest, BodiesOfAllConnectionsTogetherHaveALimit) {
   Start(options);
   const std::string head =
       "POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n";
-  const std::string chunked =
-      "POST /tokenize HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
-  Client first(server_->port());
-  first.Send(head + "{");
-  std::string second;
-  for (int i = 0; i < 1000 && second.find("503") == std::string::npos; ++i) {
-    second = Ask(chunked + "0\r\n\r\n");  // the first may not have been seen yet
+  const auto body = [](size_t size) {
+    const std::string text = R"({"prompt":"x"})";
+    return std::string(size - text.size(), ' ') + text;
+  };
+  // What is announced takes nothing; what has come does.
+  Client announces(server_->port());
+  announces.Send(head);
+  Client holds(server_->port());
+  holds.Send(head + body(900).substr(0, 899));
+  std::string refused;
+  for (int i = 0; i < 1000 && refused.find("503") == std::string::npos; ++i) {
+    refused =
+        Ask("POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\n"
+            "Connection: close\r\nContent-Length: 900\r\n\r\n" +
+            body(900));  // the first may not have been seen yet
   }
-  EXPECT_THAT(second, HasSubstr("HTTP/1.1 503"));
-  EXPECT_THAT(second, HasSubstr("Retry-After: "));
+  EXPECT_THAT(refused, HasSubstr("HTTP/1.1 503"));
+  EXPECT_THAT(refused, HasSubstr("Retry-After: "));
   EXPECT_THAT(Ask("GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"), HasSubstr("200"));
-  std::string rest = R"("prompt":"x"})";
-  first.Send(std::string(899 - rest.size(), ' ') + rest);
-  EXPECT_THAT(first.Read(1), HasSubstr("HTTP/1.1 200"));
-  // Its bytes are free for the next one, on its own connection too.
-  EXPECT_THAT(Ask(chunked + "0\r\n\r\n"), HasSubstr("HTTP/1.1 415"));
+  holds.Send("}");
+  EXPECT_THAT(holds.Read(1), HasSubstr("HTTP/1.1 200"));
+  announces.Send(body(900));
+  EXPECT_THAT(announces.Read(1), HasSubstr("HTTP/1.1 200"));
+}
+
+TEST_F(ServerTest, ARequestThatWaitedTooLongToBeReadIsLate) {
+  ServeOptions options;
+  options.api.max_request_time = std::chrono::milliseconds(1);
+  Start(options);
+  // Read one after the other; some 30 ms each.
+  std::vector<std::unique_ptr<Client>> clients;
+  const json body = {{"prompt", std::string(200'000, 'x')}};
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(std::make_unique<Client>(server_->port()));
+    clients.back()->Send(Post("/tokenize", body));
+  }
+  int late = 0;
+  for (const auto& client : clients) {
+    late += client->Read().find("HTTP/1.1 504") != std::string::npos ? 1 : 0;
+  }
+  EXPECT_GE(late, 2);
 }
 
 TEST_F(ServerTest, ALongRequestIsReadBesideStreams) {

@@ -6,6 +6,7 @@
 
 #include "chain/result_json.h"
 #include "core/quote.h"
+#include "core/utf8.h"
 #include "format/strict_json.h"
 
 namespace onepass {
@@ -47,6 +48,14 @@ class Body {
     known_.emplace_back(key);
     const auto found = object_.find(key);
     return failed() || found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  // The same; null also where it is empty and the record's fields stand beside it.
+  const json* FindUnlessFields(const char* key) {
+    const json* value = Find(key);
+    if (value == nullptr || Find("fields") == nullptr) return value;
+    const bool empty = value->empty() || (value->is_string() && *value == "");
+    return empty ? nullptr : value;
   }
 
   // The value's text as the body spells it.
@@ -101,7 +110,8 @@ class Body {
     for (const auto& [key, value] : object_.items()) {
       if (failed()) return;
       if (std::ranges::find(known_, key) != known_.end()) continue;
-      error_ = BadRequest("Unrecognized request argument supplied: " + Quote(key), Quote(key, 64));
+      error_ = BadRequest("Unrecognized request argument supplied: " + Quote(key),
+                          key.substr(0, CharacterBorder(key, 64)));
     }
   }
 
@@ -159,14 +169,14 @@ void ReadHandoff(Body& body, std::optional<Handoff>* out) {
 void ReadStop(Body& body, const WireLimits& limits, std::vector<std::string>* out) {
   const json* value = body.Find("stop");
   if (value == nullptr) return;
-  const std::string wanted =
-      "a string or at most " + std::to_string(limits.max_stops) + " of them, none empty";
+  const std::string wanted = "a string or at most " + std::to_string(limits.max_stops) +
+                             " of them, each of 1 to " + std::to_string(limits.max_stop_bytes) +
+                             " bytes";
   const json list = value->is_array() ? *value : json::array({*value});
   if (std::ssize(list) > limits.max_stops) return body.Fail("stop", wanted);
   for (const json& stop : list) {
-    if (!stop.is_string() || stop.get_ref<const std::string&>().empty()) {
-      return body.Fail("stop", wanted);
-    }
+    const int64_t size = stop.is_string() ? std::ssize(stop.get_ref<const std::string&>()) : 0;
+    if (size < 1 || size > limits.max_stop_bytes) return body.Fail("stop", wanted);
     out->push_back(stop.get<std::string>());
   }
 }
@@ -187,7 +197,7 @@ void ReadSampling(Body& body, const WireLimits& limits, SamplingRequest* samplin
 }
 
 void ReadPrompts(Body& body, const WireLimits& limits, std::vector<std::string>* out) {
-  const json* value = body.Find("prompt");
+  const json* value = body.FindUnlessFields("prompt");
   if (value == nullptr) return;
   const std::string wanted =
       "a string or a list of 1 to " + std::to_string(limits.max_choices) + " strings";
@@ -217,7 +227,7 @@ bool ReadContent(const json& content, std::string* out) {
 }
 
 void ReadMessages(Body& body, std::vector<ChatMessage>* out) {
-  const json* value = body.Find("messages");
+  const json* value = body.FindUnlessFields("messages");
   if (value == nullptr) return;
   if (!value->is_array() || value->empty()) return body.Fail("messages", "a list of messages");
   for (size_t i = 0; i < value->size(); ++i) {
@@ -433,7 +443,7 @@ void Usage::Add(const RecordResult& result) {
   for (const StageResult& stage : result.stages) {
     prompt += stage.tokens_prefilled + stage.tokens_reused;
     cached += stage.tokens_reused;
-    completion += std::ssize(stage.tokens);
+    completion += std::ssize(stage.sampled());
   }
 }
 
@@ -456,6 +466,7 @@ ordered_json CompletionLogprobs(std::span<const TokenLogprob> tokens) {
     json["token_logprobs"].push_back(token.logprob);
     ordered_json top = ordered_json::object();
     for (const auto& [text, logprob] : token.likeliest) top[text] = logprob;
+    if (!token.likeliest.empty()) top[token.token] = token.logprob;  // one more, if it is not there
     json["top_logprobs"].push_back(std::move(top));
     json["text_offset"].push_back(token.offset);
   }

@@ -75,7 +75,7 @@ struct WireLimits {
   int max_depth = 16;
   int64_t max_values = 20'000;
   int64_t max_choices = 128;  // prompts times n
-  int64_t max_stops = 16;
+  int64_t max_stops = 16, max_stop_bytes = 1024;
 };
 
 template <class T>

@@ -13,10 +13,10 @@ WorkerThread::~WorkerThread() {
   thread_.join();
 }
 
-void WorkerThread::Run(int64_t cost, std::function<void()> work) {
+void WorkerThread::Run(std::chrono::microseconds cost, std::function<void()> work) {
   {
     std::lock_guard lock(mutex_);
-    waiting_.emplace(cost, std::move(work));
+    waiting_.emplace(std::chrono::steady_clock::now() + cost, std::move(work));
   }
   wake_.notify_one();
 }

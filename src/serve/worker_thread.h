@@ -1,8 +1,8 @@
 // One thread for work that would hold up the one that serves connections: reading requests.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -19,16 +19,18 @@ class WorkerThread {
   WorkerThread(const WorkerThread&) = delete;
   WorkerThread& operator=(const WorkerThread&) = delete;
 
-  // Does it soon, the least costs first (whatever their unit is), equal ones in order: what is cheap
-  // waits for one dear piece of work at most. `work` must not throw.
-  void Run(int64_t cost, std::function<void()> work);
+  // Does it soon. `cost`: what it may take. What came when later work would have been done already
+  // goes first, so that what is cheap does not wait behind much that is dear, and nothing for ever.
+  // `work` must not throw.
+  void Run(std::chrono::microseconds cost, std::function<void()> work);
 
  private:
   void Work();
 
   std::mutex mutex_;  // guards what stands below
   std::condition_variable wake_;
-  std::multimap<int64_t, std::function<void()>> waiting_;
+  // By when it would be done, were there nothing else.
+  std::multimap<std::chrono::steady_clock::time_point, std::function<void()>> waiting_;
   bool stop_ = false;
   std::thread thread_;
 };

@@ -15,10 +15,10 @@ import unittest
 from pathlib import Path
 
 from hostile_test import hostile_bodies
-from program import Server, records
+from program import SANITIZED, Server, records, resident_bytes
 
 CLIENTS = 64
-SANITIZED = os.environ.get("ONEPASS_SANITIZED") == "1"
+ACTS = {"ask": 0.75, "abort": 0.15, "lie": 0.1}
 SECONDS = float(os.environ.get("FIRE_SECONDS", "6"))
 
 
@@ -110,15 +110,19 @@ class Fire:
         while time.monotonic() < end:
             due += rng.expovariate(1 / pause) if pause > 0 else 0
             time.sleep(max(0, min(due, end) - time.monotonic()))
-            act = rng.choices([self.ask, self.abort, self.lie], [75, 15, 10])[0]
+            act = rng.choices(list(ACTS), list(ACTS.values()))[0]
             try:
-                act(rng)
+                getattr(self, act)(rng)
             except (ConnectionError, http.client.HTTPException, AssertionError, OSError) as error:
-                self.note("broken", f"{act.__name__}: {error!r}")
+                self.note("broken", f"{act}: {error!r}")
 
-    def burn(self, clients: int, seconds: float, pause: float) -> float:
-        """Answers a second."""
-        before = self.counts["answered"]
+    def asked(self) -> int:
+        """How many asks came to an end."""
+        return sum(self.counts[end] for end in ("answered", "rejected", "failed"))
+
+    def burn(self, clients: int, seconds: float, pause: float) -> tuple[float, float]:
+        """Answers a second, and asks a second."""
+        answered, asked = self.counts["answered"], self.asked()
         begin = time.monotonic()
         threads = [threading.Thread(target=self.client, args=(i, begin + seconds, pause))
                    for i in range(clients)]
@@ -126,13 +130,8 @@ class Fire:
             thread.start()
         for thread in threads:
             thread.join()
-        return (self.counts["answered"] - before) / (time.monotonic() - begin)
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of a process that is in RAM."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        elapsed = time.monotonic() - begin
+        return (self.counts["answered"] - answered) / elapsed, (self.asked() - asked) / elapsed
 
 
 class FireTest(unittest.TestCase):
@@ -144,25 +143,24 @@ class FireTest(unittest.TestCase):
                 record, False))[2])["choices"][0]["message"]["content"] for record in given]
             fire = Fire(server, given, expected)
             # As many clients as keep it busy: what it can do.
-            sustainable = fire.burn(8, max(1.5, SECONDS / 6), 0)
+            sustainable, _ = fire.burn(8, max(1.5, SECONDS / 6), 0)
             server.wait_until_idle()
             warm = resident_bytes(server.process.pid)
-            # Requests come four times as fast.
-            pause = CLIENTS / (4 * sustainable)
-            before = sum(fire.counts.values())
-            begin = time.monotonic()
-            served = fire.burn(CLIENTS, SECONDS, pause)
-            rate = (sum(fire.counts.values()) - before) / (time.monotonic() - begin)
+            # Asks come four times as fast; what else clients do comes beside them.
+            served, rate = fire.burn(CLIENTS, SECONDS, CLIENTS * ACTS["ask"] / (4 * sustainable))
             server.wait_until_idle(60)
+            aborts = server.metric("onepass:request_success_total", finished_reason="abort")
             grown = resident_bytes(server.process.pid) - warm
-            facts = dict(fire.counts, sustainable=round(sustainable, 1), rate=round(rate, 1),
-                         served=round(served, 1),
-                         grown_bytes=grown)
+            facts = dict(fire.counts, sustainable=round(sustainable, 1), asks=round(rate, 1),
+                         times=round(rate / sustainable, 2), served=round(served, 1),
+                         aborts_seen=int(aborts), grown_bytes=grown)
             print("\nfire:", json.dumps(facts))
             self.assertEqual(fire.wrong, [])
             self.assertEqual(fire.counts["failed"] + fire.counts["broken"], 0)
             self.assertGreater(fire.counts["answered"], 20)
             self.assertGreater(fire.counts["aborted"], 5)
+            self.assertGreater(fire.counts["hostile"], 0)
+            self.assertGreater(aborts, 0, "no client that went away was noticed")
             self.assertEqual(server.request("GET", "/ready")[0], 200)
             first = json.loads(server.request("POST", "/v1/chat/completions",
                                               body_of(given[0], False))[2])
@@ -172,6 +170,7 @@ class FireTest(unittest.TestCase):
             # they slow down has too few answers in this time to be exact about a rate.)
             if SANITIZED:
                 return
+            self.assertGreater(fire.counts["rejected"], 0)
             self.assertGreater(rate, 3 * sustainable)
             self.assertLess(grown, 24 << 20)
             # As long as it went on, memory had the time to show a leak of a kilobyte a request.

@@ -13,9 +13,37 @@ import time
 import unittest
 from pathlib import Path
 
-from program import CHAIN, PROGRAM, ROOT, Server
+from program import CHAIN, PROGRAM, ROOT, SANITIZED, Server, resident_bytes
 
 GOOD = {"model": "base", "prompt": "Bert lives in", "max_tokens": 3}
+CHAT = {"model": "base", "messages": [{"role": "user", "content": "Bert lives in"}],
+        "max_tokens": 3}
+RECORD = {"fields": {"I_ALL": "Who is it?", "I_A": "It is Bert."}}
+COUNTS = [-1, 0, 1.5, "x", True, [], 1e308, 2**63]
+# Values of a key that no request may have, by route.
+WRONG_SAMPLING = [
+    ("max_tokens", COUNTS), ("max_completion_tokens", COUNTS),
+    ("temperature", [-1, 3, 1e308, "x", True]), ("top_p", [-1, 0, 2, "x", True]),
+    ("top_k", [-2, 1.5, "x", True, 2**63]), ("seed", [1.5, "x", True, 2**63, 10**30]),
+    ("stop", [1, True, {}, "", [""], [1], ["x", 1], ["x"] * 17]), ("stream", [0, 1, "x", []]),
+    ("ignore_eos", [1, "x"]), ("handoff", [1, True, "", "x", []])]
+WRONG_MODEL = WRONG_SAMPLING + [
+    ("model", [None, 1, True, "", [], {}]), ("n", [-1, 0, 129, 1.5, "x", True]),
+    ("stream_options", [1, "x", [], {"include_usage": True}]), ("return_token_ids", [1, "x"]),
+    ("echo", [True, "x"]), ("tools", [[{}], "x"])]
+WRONG = {
+    "/v1/completions": (GOOD, WRONG_MODEL + [
+        ("prompt", [None, 1, True, {}, [], [1], ["x", 1], [["x"]], ["x"] * 129]),
+        ("logprobs", [-1, 21, 1.5, "x", True])]),
+    "/v1/chat/completions": (CHAT, WRONG_MODEL + [
+        ("messages", [None, [], "x", {}, [1], [{"role": 1}], [{"role": "user"}],
+                      [{"role": "user", "content": 1}], [{"role": "x", "content": "x"}],
+                      [{"content": "x"}]]),
+        ("logprobs", [-1, 1, "x"]), ("top_logprobs", [-1, 2, 21, "x"])]),
+    "/v1/chains/qa/run": (RECORD, WRONG_SAMPLING + [("fields", [None, [], 1, "x"])]),
+    "/tokenize": ({"prompt": "x"}, [("prompt", [None, 1, []]), ("add_special_tokens", [1, "x"])]),
+    "/detokenize": ({}, [("tokens", [None, 1, "x", {}, [-1], [1.5], ["x"], [[1]], [2**40]])]),
+}
 
 
 def hostile_bodies() -> list[bytes]:
@@ -82,6 +110,18 @@ class HostileTest(unittest.TestCase):
                     self.assertNotIn("\n", answer["error"]["message"])
                     self.assertEqual(set(answer["error"]), {"message", "type", "param", "code"})
 
+    def test_a_value_that_is_wrong_is_refused_by_its_name(self):
+        for path, (good, wrong) in WRONG.items():
+            if good:
+                self.assertEqual(self.server.request("POST", path, good)[0], 200, path)
+            for key, value in ((key, value) for key, values in wrong for value in values):
+                with self.subTest(path=path, key=key, value=value):
+                    status, _, text = self.server.request("POST", path, {**good, key: value})
+                    self.assertEqual(status, 400)
+                    error = json.loads(text)["error"]
+                    self.assertEqual((error["param"], error["type"]),
+                                     (key, "invalid_request_error"))
+
     def test_broken_bodies_at_random(self):
         rng = random.Random(20261122)
         whole = json.dumps({**GOOD, "stop": ["a", "b"], "stream": False, "seed": 3}).encode()
@@ -114,6 +154,30 @@ class HostileTest(unittest.TestCase):
         status, _, text = self.server.request("POST", "/v1/completions", b" " * 3_000_000)
         self.assertEqual(status, 413)
         self.assertIn("error", json.loads(text))
+
+    def test_heads_of_chunks_and_trailers_have_an_end(self):
+        head = (b"POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n")
+        for begin in (b"5;a=", b"0\r\nA: ", b"1\r\nx\r\n5;a="):
+            before = resident_bytes(self.server.process.pid)
+            with socket.create_connection(("127.0.0.1", self.server.port), timeout=5) as client:
+                client.sendall(head + begin)
+                with self.assertRaises((ConnectionError, TimeoutError)):
+                    for _ in range(200):
+                        client.sendall(b"x" * 1_000_000)
+            self.assertLess(resident_bytes(self.server.process.pid) - before, 20_000_000)
+
+    def test_many_answers_copy_nothing_that_is_large(self):
+        before = resident_bytes(self.server.process.pid)
+        fields = {"I_ALL": "Who?", "I_A": "Nobody.", "junk": "x" * 900_000}
+        status, _, _ = self.server.request("POST", "/v1/completions", {
+            "model": "qa", "fields": fields, "n": 128, "max_tokens": 2})
+        self.assertEqual(status, 200)
+        if not SANITIZED:  # which keeps what was freed
+            self.assertLess(resident_bytes(self.server.process.pid) - before, 64 << 20)
+        status, _, text = self.server.request("POST", "/v1/completions",
+                                              {**GOOD, "n": 128, "stop": "x" * 100_000})
+        self.assertEqual((status, json.loads(text)["error"]["param"]), (400, "stop"))
 
     def test_paths_methods_and_types(self):
         for method, path, wanted in (("GET", "/nothing", 404), ("DELETE", "/v1/models", 405),
@@ -273,13 +337,23 @@ class StartAndStopTest(unittest.TestCase):
         self.assertNotIn("secret", text)
         self.assertNotIn(str(ROOT), text)
 
-    def long_request(self, server: Server) -> socket.socket:
-        body = json.dumps({**GOOD, "max_tokens": 900, "ignore_eos": True, "stream": True}).encode()
+    def long_request(self, server: Server, **options) -> socket.socket:
+        body = json.dumps({**GOOD, "max_tokens": 900, "ignore_eos": True, "stream": True,
+                           **options}).encode()
         client = socket.create_connection(("127.0.0.1", server.port), timeout=30)
         client.sendall(b"POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\n"
                        b"Content-Length: %d\r\n\r\n" % len(body) + body)
         self.assertIn(b" 200 ", client.recv(100))
         return client
+
+    def drain(self, server: Server) -> str:
+        """What /ready says once the server drains."""
+        server.process.send_signal(signal.SIGTERM)
+        status, text, end = 200, "", time.monotonic() + 10
+        while status == 200 and time.monotonic() < end:
+            status, _, text = server.request("GET", "/ready")
+        self.assertEqual(status, 503)
+        return text
 
     def test_the_first_sigterm_drains(self):
         with Server() as server:
@@ -296,21 +370,30 @@ class StartAndStopTest(unittest.TestCase):
             client.close()
 
     def test_while_it_drains_probes_learn_of_it(self):
-        with Server() as server:
-            client = self.long_request(server)
-            server.process.send_signal(signal.SIGTERM)
-            status, text = 200, ""
-            while status == 200:
-                status, _, text = server.request("GET", "/ready")
-            self.assertEqual((status, json.loads(text)), (503, {"status": "draining"}))
+        with Server("--drain-seconds=300") as server:
+            length = 20 if SANITIZED else 200
+            clients = [self.long_request(server, n=60, max_tokens=length) for _ in range(3)]
+            answers = [b""] * len(clients)
+
+            def read(i: int) -> None:
+                while block := clients[i].recv(65536):
+                    answers[i] = answers[i][-100:] + block
+
+            readers = [threading.Thread(target=read, args=(i,)) for i in range(len(clients))]
+            for reader in readers:
+                reader.start()
+            self.assertEqual(json.loads(self.drain(server)), {"status": "draining"})
             self.assertEqual(server.request("GET", "/health")[0], 200)
             status, headers, _ = server.request("POST", "/v1/completions", GOOD)
             self.assertEqual(status, 503)
             self.assertGreaterEqual(int(headers["Retry-After"]), 1)
-            while client.recv(65536):
-                pass
+            self.assertTrue(any(reader.is_alive() for reader in readers), "the drain was over")
+            for reader, client in zip(readers, clients):
+                reader.join()
+                client.close()
+            for answer in answers:
+                self.assertTrue(answer.rstrip().endswith(b"data: [DONE]\n\n\r\n0"), answer[-60:])
             self.assertEqual(server.process.wait(timeout=10), 0)
-            client.close()
 
     def test_what_is_not_done_in_the_time_to_drain_is_dropped(self):
         with Server("--drain-seconds=0.1") as server:
@@ -328,11 +411,13 @@ class StartAndStopTest(unittest.TestCase):
 
     def test_the_second_sigterm_stops_at_once(self):
         with Server() as server:
-            client = self.long_request(server)
+            client = self.long_request(server, n=60)
+            self.drain(server)
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.02)
-            server.process.send_signal(signal.SIGTERM)
-            self.assertEqual(server.process.wait(timeout=3), 0)
+            self.assertEqual(server.process.wait(timeout=5), 0)
+            lines = server.log_lines()
+            self.assertIn("stopping", [line["event"] for line in lines])
+            self.assertEqual((lines[-1]["event"], lines[-1]["unfinished"]), ("stopped", 1))
             client.close()
 
     def test_a_request_that_takes_too_long_is_told_so(self):

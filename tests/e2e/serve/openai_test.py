@@ -13,7 +13,7 @@ from pathlib import Path
 
 import openai
 
-from program import CHAIN, PROGRAM, ROOT, Server, records, run_chain
+from program import CHAIN, PROGRAM, ROOT, SANITIZED, Server, records, run_chain
 
 PROMPT = "Answer the question.\nQuestion: Where is the kitchen?\nAnswer:"
 LONG = {"ignore_eos": True}  # as many tokens as may be
@@ -128,6 +128,81 @@ class OpenAiTest(unittest.TestCase):
                          chat.choices[0].message.content)
         self.assertTrue(all(len(entry.top_logprobs) == 2 for entry in content))
 
+    def test_streamed_logprobs_and_token_ids_are_those_of_the_whole(self):
+        def joined(lists) -> list:
+            return [entry for entries in lists for entry in entries or []]
+
+        options = dict(model="base", prompt=PROMPT, max_tokens=12, temperature=1, seed=7,
+                       logprobs=3, extra_body={**LONG, "return_token_ids": True})
+        whole = self.client.completions.create(**options).choices[0]
+        parts = [part.choices[0]
+                 for part in self.client.completions.create(**options, stream=True)]
+        for key in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+            self.assertEqual(joined(getattr(part.logprobs, key) for part in parts if part.logprobs),
+                             getattr(whole.logprobs, key), key)
+        self.assertEqual(len(whole.token_ids), 12)
+        tokens = json.loads(self.server.request("POST", "/tokenize", {"prompt": PROMPT})[2])
+        chat = dict(logprobs=True, top_logprobs=2, extra_body={"return_token_ids": True})
+        whole_chat = ask(self.client, self.records[0], **chat).choices[0]
+        chat_parts = [part.choices[0]
+                      for part in ask(self.client, self.records[0], **chat, stream=True)]
+        self.assertEqual(joined(part.logprobs.content for part in chat_parts if part.logprobs),
+                         whole_chat.logprobs.content)
+        self.assertEqual(whole_chat.token_ids, self.expected[0]["stages"][-1]["token_ids"])
+        for answer, streamed in ((whole, parts), (whole_chat, chat_parts)):
+            self.assertGreater(len(answer.token_ids), 0)
+            for key in ("token_ids", "prompt_token_ids"):
+                self.assertEqual(joined(getattr(part, key, []) for part in streamed),
+                                 getattr(answer, key), key)
+        self.assertEqual(whole.prompt_token_ids, tokens["tokens"])
+
+    def test_a_chat_streams_its_usage_where_it_is_asked_for(self):
+        whole = ask(self.client, self.records[1])
+        parts = list(ask(self.client, self.records[1], stream=True,
+                         stream_options={"include_usage": True}))
+        usage = parts.pop().usage
+        for key in ("prompt_tokens", "completion_tokens", "total_tokens"):
+            self.assertEqual(getattr(usage, key), getattr(whole.usage, key), key)
+        for part in parts:
+            self.assertIsNone(part.usage)
+            self.assertEqual(len(part.choices), 1)
+        self.assertEqual(parts[-1].choices[0].finish_reason, whole.choices[0].finish_reason)
+        self.assertTrue(all(part.choices and part.usage is None
+                            for part in ask(self.client, self.records[1], stream=True)))
+
+    def test_a_seed_decides_a_draw(self):
+        def draw(seed: int) -> str:
+            return self.client.completions.create(
+                model="base", prompt=PROMPT, max_tokens=20, temperature=1, seed=seed,
+                extra_body=LONG).choices[0].text
+
+        one, two = draw(1), draw(2)
+        self.assertNotEqual(one, two)
+        self.assertEqual([draw(1), draw(2)], [one, two])
+
+    def test_cuts_that_leave_one_token_are_greedy_at_any_temperature(self):
+        def draw(temperature: float, **cuts) -> str:
+            return self.client.completions.create(
+                model="base", prompt=PROMPT, max_tokens=20, temperature=temperature, seed=9,
+                extra_body={**LONG, **cuts}).choices[0].text
+
+        greedy = draw(0)
+        self.assertNotEqual(draw(2), greedy)
+        self.assertEqual(draw(2, top_k=1), greedy)
+        self.assertEqual(draw(2, top_p=1e-6), greedy)
+        self.assertNotEqual(draw(2, top_k=1000, top_p=1), greedy)
+
+    def test_a_hand_off_by_text_has_less_cached(self):
+        def cached(handoff: str) -> int:
+            fields = {key: self.records[2][key] for key in ("I_ALL", "I_A")}
+            answer = self.client.completions.create(
+                model="qa", prompt="", extra_body={"handoff": handoff, "fields": fields})
+            return answer.usage.prompt_tokens_details.cached_tokens
+
+        for _ in range(2):  # the second time prompts and shared inputs are there
+            text, kv = cached("text"), cached("kv")
+        self.assertLess(text, kv)
+
     def test_a_stop_string_ends_the_answer_and_is_not_in_it(self):
         whole = self.client.completions.create(model="base", prompt=PROMPT, max_tokens=12, extra_body=LONG,
                                                temperature=1, seed=11).choices[0].text
@@ -141,6 +216,48 @@ class OpenAiTest(unittest.TestCase):
                                                temperature=1, seed=11, stop=stop, stream=True,
                                                extra_body=LONG)
         self.assertEqual("".join(part.choices[0].text for part in parts), cut.choices[0].text)
+
+    def test_at_a_stop_string_ids_logprobs_and_usage_are_of_what_was_sampled(self):
+        options = dict(model="base", prompt=PROMPT, max_tokens=12, logprobs=1)
+        whole = self.client.completions.create(
+            **options, extra_body={**LONG, "return_token_ids": True}).choices[0]
+        tokens, offsets = whole.logprobs.tokens, whole.logprobs.text_offset
+        for first in (0, 3, 7):
+            # From the midst of a token to the midst of another.
+            begin = offsets[first] + (offsets[first + 1] - offsets[first]) // 2
+            stop = whole.text[begin:begin + 3]
+            found = whole.text.find(stop)
+            count = next(i for i in range(1, 12) if offsets[i] >= found + len(stop))
+            for stream in (False, True):
+                answer = self.client.completions.create(
+                    **options, stop=stop, stream=stream,
+                    extra_body={**LONG, "return_token_ids": True})
+                parts = [part for part in answer if part.choices] if stream else [answer]
+                choices = [part.choices[0] for part in parts]
+                self.assertEqual("".join(choice.text for choice in choices), whole.text[:found])
+                ids = [id for choice in choices for id in getattr(choice, "token_ids", None) or []]
+                self.assertEqual(ids, whole.token_ids[:count], stop)
+                named = [token for choice in choices if choice.logprobs
+                         for token in choice.logprobs.tokens]
+                self.assertEqual(named, tokens[:count])
+                if not stream:
+                    self.assertEqual(answer.usage.completion_tokens, count)
+
+    def test_without_a_seed_chance_differs_and_what_is_not_asked_for_does_not(self):
+        def answer(**options) -> str:
+            return self.client.completions.create(model="base", prompt=PROMPT, max_tokens=20,
+                                                  extra_body=LONG, **options).choices[0].text
+        self.assertGreater(len({answer(temperature=1.5) for _ in range(4)}), 1)
+        self.assertEqual(len({answer() for _ in range(3)}), 1)
+
+    def test_fields_go_where_the_clients_types_want_messages(self):
+        fields = {key: self.records[0][key] for key in ("I_ALL", "I_A")}
+        chat = self.client.chat.completions.create(model="qa", messages=[],
+                                                   extra_body={"fields": fields})
+        self.assertEqual(chat.choices[0].message.content, self.expected[0]["text"])
+        with self.assertRaisesRegex(openai.BadRequestError, 'a system message too.*"I_A\\\\?"'):
+            self.client.chat.completions.create(
+                model="qa", messages=[{"role": "user", "content": fields["I_ALL"]}])
 
     def test_a_chain_whose_stage_has_no_start_token_is_served_too(self):
         chain = CHAIN.parent / "rag.yaml"
@@ -183,14 +300,42 @@ class OpenAiTest(unittest.TestCase):
                                       {"role": "assistant", "content": "b"},
                                       {"role": "user", "content": "c"}])
 
+    def steps(self) -> float:
+        """Forward calls so far: counters are those of the last step."""
+        self.server.wait_until_idle()
+        return self.server.metric("onepass:engine_steps_total")
+
     def test_a_client_that_goes_away_frees_its_pages(self):
+        def aborted() -> float:
+            return self.server.metric("onepass:request_success_total", finished_reason="abort")
+
+        steps, before = self.steps(), aborted()
         for _ in range(5):
             stream = self.client.completions.create(
                 model="base", prompt=PROMPT, max_tokens=800, temperature=1, stream=True,
                 extra_body=LONG)
             next(iter(stream))
             stream.close()
-        self.server.wait_until_idle()
+        steps = self.steps() - steps
+        self.assertEqual(aborted() - before, 5)
+        self.assertLess(steps, 5 * 800 / 2, "nobody read what they computed")
+
+    def test_requests_at_once_share_their_steps(self):
+        prompts = ["Bert lives in" + " the house of Anna" * i for i in range(8)]
+
+        def answer(prompt: str) -> str:
+            return self.client.completions.create(
+                model="base", prompt=prompt, max_tokens=400, extra_body=LONG).choices[0].text
+
+        begin = self.steps()
+        alone = [answer(prompt) for prompt in prompts[:3]]
+        between = self.steps()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            together = list(pool.map(answer, prompts))
+        end = self.steps()
+        self.assertGreaterEqual(between - begin, 3 * 399)
+        self.assertLess(end - between, between - begin)
+        self.assertEqual(together[:3], alone)
 
     def test_a_chains_run_tells_its_stages(self):
         record = {key: self.records[0][key] for key in ("I_ALL", "I_A")}
@@ -347,6 +492,32 @@ class MetricsTest(unittest.TestCase):
             client.close()
 
 
+    def test_pages_and_rows_are_counted(self):
+        config = json.loads((ROOT / "models/base/config.json").read_text())
+        page = 16  # tokens
+        page_bytes = (2 * config["num_hidden_layers"] * config["num_key_value_heads"] *
+                      config["head_dim"] * 4 * page)
+        names = ("kv_bytes_live", "kv_bytes_freed_total", "tokens_computed_total")
+        with Server() as server:
+            def state() -> list[float]:
+                server.wait_until_idle()
+                return [server.metric(f"onepass:{name}") for name in names]
+
+            self.assertEqual(state(), [0, 0, 0])
+            freed = 0
+            for i, length in enumerate((1, 17, 100)):
+                computed = state()[2]
+                status, _, text = server.request("POST", "/v1/completions", {
+                    "model": "base", "prompt": PROMPT, "max_tokens": length, **LONG})
+                self.assertEqual(status, 200)
+                prompt = json.loads(text)["usage"]["prompt_tokens"]
+                # The prompt's pages stay; the last token of an answer is not read.
+                freed += -(-(length - 1) // page)
+                self.assertEqual(state(), [-(-prompt // page) * page_bytes, freed * page_bytes,
+                                           computed + length - 1 + (prompt if i == 0 else 0)])
+                self.assertEqual(server.metric("onepass:kv_pages_used") * page_bytes, state()[0])
+
+
 class KeyTest(unittest.TestCase):
     def test_without_the_key_the_api_is_closed(self):
         with tempfile.NamedTemporaryFile("w") as keys:
@@ -457,6 +628,7 @@ class BenchTest(unittest.TestCase):
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertEqual([row["failed"] for row in json.loads(done.stdout)["rows"]], [0, 0])
 
+    @unittest.skipIf(SANITIZED, "measures for minutes; its server and client are tested above")
     def test_bench_sh_makes_its_table(self):
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(

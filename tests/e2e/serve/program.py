@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = os.environ["ONEPASS"]
+SANITIZED = os.environ.get("ONEPASS_SANITIZED") == "1"  # it is some thirty times slower
 CHAIN = ROOT / "chains/demo/fthss.yaml"
 
 
@@ -86,6 +87,12 @@ class Server:
                 return
             time.sleep(0.02)
         raise AssertionError(f"{busy} runs, {used} pages are still held")
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is in RAM."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def records(count: int, seed: int = 2) -> list[dict]:
