@@ -31,8 +31,10 @@ int64_t UnixSeconds() {
 template <class Request>
 Request Seeded(Request request) {
   SamplingRequest& sampling = request.sampling;
-  if (sampling.temperature.value_or(0) > 0 && !sampling.seed)
+  if (sampling.temperature.value_or(0) > 0 && !sampling.seed) {
     sampling.seed = std::random_device()();
+    sampling.seed_is_drawn = true;
+  }
   return request;
 }
 
@@ -109,9 +111,9 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
     if (shorten) order->outputs.front().max_tokens = 1;
     ASSIGN_OR_RETURN(order->prepared, chain->Prepare(order->record, order->outputs));
     if (shorten) {
-      const int64_t used = std::ssize(order->prepared.inputs.shared) +
-                           chain->PromptLengths().front() +
-                           std::ssize(chain->templates().StartTokens(0));
+      int64_t used = std::ssize(order->prepared.inputs.shared) + chain->PromptLengths().front() +
+                     std::ssize(chain->templates().StartTokens(0));
+      for (const auto& own : order->prepared.inputs.own) used += std::ssize(own);
       const int64_t left = chain->base().config().max_positions - used;
       order->outputs.front().max_tokens = std::clamp<int64_t>(left, 1, most);
     }
@@ -215,11 +217,13 @@ class GenerationBase : public Generation, public std::enable_shared_from_this<Ge
         body = write();
       } catch (const std::exception&) {  // no memory
       }
-      post([self = std::move(self), reason, body = std::move(body)] {
+      post([self = std::move(self), reason, body = std::make_shared<std::string>(std::move(body))] {
         if (self->ended_) return;
-        if (body.empty()) return self->EndWith(NotFinished());
-        self->Respond(body);
-        self->End(reason, 200);
+        self->EndIfItThrows([&] {
+          if (body->empty()) return self->EndWith(NotFinished());
+          self->Respond(std::move(*body));
+          self->End(reason, 200);
+        });
       });
     });
   }
@@ -298,9 +302,12 @@ class Completion final : public GenerationBase {
     for (const std::vector<RecordField>& fields : records) {
       ASSIGN_OR_RETURN(const std::unique_ptr<RunOrder> order,
                        Order(fields, handoff, request_.sampling));
-      std::vector<TokenId> prompt_tokens = order->prepared.inputs.shared;
-      for (const std::vector<TokenId>& own : order->prepared.inputs.own) {
-        prompt_tokens.insert(prompt_tokens.end(), own.begin(), own.end());
+      std::vector<TokenId> prompt_tokens;
+      if (request_.return_token_ids) {
+        prompt_tokens = order->prepared.inputs.shared;
+        for (const std::vector<TokenId>& own : order->prepared.inputs.own) {
+          prompt_tokens.insert(prompt_tokens.end(), own.begin(), own.end());
+        }
       }
       // A prompt's answers differ in their draws alone.
       for (int64_t k = 0; k < request_.n; ++k) {
@@ -308,7 +315,9 @@ class Completion final : public GenerationBase {
         choice.first_of_prompt = k == 0;
         choice.prompt_tokens = prompt_tokens;
         orders.push_back(std::make_unique<RunOrder>(*order));
-        orders.back()->record.number = 1 + k;
+        // Where nobody chose the draws, those of equal prompts differ too.
+        orders.back()->record.number =
+            request_.sampling.seed_is_drawn ? std::ssize(choices_) : 1 + k;
       }
     }
     return orders;
@@ -506,9 +515,12 @@ class Completion final : public GenerationBase {
       exchange_->EndStream();
       return End(choices_.front().finish.c_str(), 200);
     }
-    int64_t tokens = 0;
-    for (const Choice& choice : choices_) tokens += std::ssize(choice.tokens);
-    const int64_t values = tokens * (2 + std::max(0, request_.sampling.logprobs));
+    int64_t tokens = 0, prompts = 0;
+    for (const Choice& choice : choices_) {
+      tokens += std::ssize(choice.tokens);
+      prompts += std::ssize(choice.prompt_tokens);
+    }
+    const int64_t values = prompts + tokens * (2 + std::max(0, request_.sampling.logprobs));
     RespondWith(values, choices_.front().finish.c_str(), [this] { return WholeAnswer(); });
   }
 

@@ -104,7 +104,7 @@ uint64_t Scheduler::KeyOf(const PrefillRequest& request) const {
 
 void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
   ONEPASS_CHECK(CanHold(order->need), "a run that no pool of this size holds");
-  Waiting& waiting = waiting_.emplace_back();
+  Waiting waiting;
   waiting.id = id;
   waiting.since = Clock::now();
   const Plan& plan = order->chain->plan();
@@ -125,6 +125,7 @@ void Scheduler::Add(uint64_t id, std::unique_ptr<RunOrder> order) {
     break;
   }
   waiting.order = std::move(order);
+  waiting_.push_back(std::move(waiting));
 }
 
 void Scheduler::Cancel(uint64_t id) {
@@ -172,16 +173,17 @@ void Scheduler::Admit() {
     reserve = std::max(reserve, run->order->need.most - run->order->need.pages);
   }
   while (!waiting_.empty() && std::ssize(running_) < options_.max_running) {
-    Waiting& waiting = waiting_.front();
-    const int64_t need = waiting.order->need.pages;
-    reserve = std::max(reserve, waiting.order->need.most - need);
+    const PageNeed& first = waiting_.front().order->need;
+    const int64_t need = first.pages;
+    reserve = std::max(reserve, first.most - need);
     if (pages_promised_ + need + reserve > pool_.page_count()) return;
+    // If what follows throws, the order's end says so.
+    Waiting waiting = std::move(waiting_.front());
+    waiting_.pop_front();
     auto run = std::make_unique<Running>(waiting.id, std::move(waiting.order));
     const auto waited = Clock::now() - waiting.since;
-    const std::vector<uint64_t> needs = std::move(waiting.needs);
-    waiting_.pop_front();  // if what follows throws, the order's end says so
     run->queue_ms = std::chrono::duration<double, std::milli>(waited).count();
-    WantFrontPrompts(*run, needs);
+    WantFrontPrompts(*run, waiting.needs);
     running_.push_back(std::move(run));
     pages_promised_ += need;
   }
@@ -193,13 +195,14 @@ void Scheduler::EndLate() {
   for (const std::unique_ptr<Running>& run : running_) {
     if (run->order->deadline <= now) End(*run, late);
   }
-  std::erase_if(waiting_, [&](Waiting& waiting) {
-    if (waiting.order->deadline > now) return false;
+  const auto is_late = [&](const Waiting& waiting) { return waiting.order->deadline <= now; };
+  for (const Waiting& waiting : waiting_) {
+    if (!is_late(waiting)) continue;
     RunEvent event;
     event.result.status = late;
     Tell(*waiting.order, std::move(event));
-    return true;
-  });
+  }
+  std::erase_if(waiting_, is_late);
 }
 
 // Gives the pages of an idle segment back; false: there is none.
@@ -228,9 +231,12 @@ void Scheduler::WantFrontPrompts(Running& run, std::span<const uint64_t> keys) {
 // may be longer than was reckoned.
 bool Scheduler::MayHold(Running& run, std::span<const PlannedPrefill> prefills) {
   const PageNeed& need = run.order->need;
+  const auto pages = [&](int64_t tokens) {
+    return (tokens + options_.page_tokens - 1) / options_.page_tokens;
+  };
   const bool fits =
       need.pages == need.most || std::ranges::all_of(prefills, [&](const PlannedPrefill& prefill) {
-        return std::ssize(prefill.request.tokens) <= need.tokens[prefill.id];
+        return pages(std::ssize(prefill.request.tokens)) <= pages(need.tokens[prefill.id]);
       });
   if (fits || reserve_taken_by_ == run.id) return true;
   if (reserve_taken_by_) return false;
@@ -477,7 +483,11 @@ bool Scheduler::Step() {
 
 void Scheduler::EndAll(const Status& status) {
   for (const std::unique_ptr<Running>& run : running_) {
-    if (run->phase != Running::Phase::kEnded) End(*run, status);
+    if (run->phase == Running::Phase::kEnded) continue;
+    try {
+      End(*run, status);
+    } catch (const std::exception&) {  // still no memory: the order's end says so
+    }
   }
   EraseEnded();
 }

@@ -42,12 +42,16 @@ const SegmentIndex::Entry* SegmentIndex::Find(uint64_t hash, const PrefillReques
 
 void SegmentIndex::Add(uint64_t hash, const PrefillRequest& request) {
   Remove(hash);
-  Entry& entry = entries_[hash];
-  entry.segment = request.segment;
-  entry.logits = request.logits;
-  entry.view = HashesOf(request.view);
+  Entry made{.segment = request.segment,
+             .logits = request.logits,
+             .view = HashesOf(request.view),
+             .age = {}};
+  // Whole or not at all, also where there is no memory.
+  std::list<uint64_t> age(1, hash);
+  Entry& entry = entries_.emplace(hash, std::move(made)).first->second;
   std::list<uint64_t>& ages = AgesOf(entry);
-  entry.age = ages.insert(ages.end(), hash);
+  entry.age = age.begin();
+  ages.splice(ages.end(), age);
   logits_bytes_ += std::ssize(entry.logits) * static_cast<int64_t>(sizeof(float));
   for (const uint64_t old : inputs_) {
     if (logits_bytes_ <= max_logits_bytes_) break;

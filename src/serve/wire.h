@@ -36,6 +36,7 @@ struct SamplingRequest {
   std::optional<double> temperature, top_p;
   std::optional<int64_t> top_k, max_tokens;
   std::optional<uint64_t> seed;  // of all stages
+  bool seed_is_drawn = false;    // by the server
   std::vector<std::string> stop;
   int logprobs = -1;        // OutputOptions::logprobs
   bool ignore_eos = false;  // OutputOptions::ignore_stop_tokens

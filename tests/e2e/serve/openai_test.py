@@ -248,6 +248,9 @@ class OpenAiTest(unittest.TestCase):
             return self.client.completions.create(model="base", prompt=PROMPT, max_tokens=20,
                                                   extra_body=LONG, **options).choices[0].text
         self.assertGreater(len({answer(temperature=1.5) for _ in range(4)}), 1)
+        listed = self.client.completions.create(model="base", prompt=[PROMPT] * 4, max_tokens=20,
+                                                temperature=1.5, n=2, extra_body=LONG)
+        self.assertGreater(len({choice.text for choice in listed.choices}), 4)
         self.assertEqual(len({answer() for _ in range(3)}), 1)
 
     def test_fields_go_where_the_clients_types_want_messages(self):
