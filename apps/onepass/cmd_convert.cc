@@ -42,7 +42,7 @@ ConvertOptions OptionsOf(const ConvertFlags& flags) {
 }
 
 // One line that rewrites itself on a terminal; nothing elsewhere.
-void ShowProgress(const char* what, int64_t done, int64_t total) {
+void ShowDone(const char* what, int64_t done, int64_t total) {
   static const bool is_terminal = isatty(STDERR_FILENO) != 0;
   if (!is_terminal) return;
   std::fprintf(stderr, "\r\033[K%s: %lld/%lld%s", what, static_cast<long long>(done),
@@ -65,7 +65,7 @@ Status PrintError(const ConvertFlags& flags, std::string_view text) {
   ASSIGN_OR_RETURN(
       const BaseError error,
       CompareBases(*before, *after, text, {.max_tokens = flags.text_tokens},
-                   [](int64_t done, int64_t total) { ShowProgress("tokens", done, total); }));
+                   [](int64_t done, int64_t total) { ShowDone("tokens", done, total); }));
   fmt::print(
       "perplexity {:.4f}, was {:.4f} ({:+.2f}%); mean KL {:.6f} nats; top-1 agreement "
       "{:.2f}%; {} tokens\n",
@@ -85,7 +85,7 @@ Status Run(const ConvertFlags& flags) {
   ThreadPool pool(flags.thread_count);
   ASSIGN_OR_RETURN(const ConvertReport report, ConvertBase(*base, OptionsOf(flags), flags.out, pool,
                                                            [](int64_t done, int64_t total) {
-                                                             ShowProgress("tensors", done, total);
+                                                             ShowDone("tensors", done, total);
                                                            }));
   fmt::print("{}: {:.1f} MB, was {:.1f}; {} matrices quantised", flags.out,
              static_cast<double>(report.bytes) * 1e-6,

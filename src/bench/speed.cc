@@ -8,7 +8,7 @@
 namespace onepass {
 namespace {
 
-constexpr int64_t kPageTokens = 32;
+constexpr int64_t kSpeedPageTokens = 32;
 
 }  // namespace
 
@@ -28,9 +28,9 @@ Result<BenchReport> BenchMachine(int thread_count) {
 }
 
 Result<TimedWork> TimePrefill(Base& base, const PrefillRun& run) {
-  const KvLayout layout = base.config().Layout(kPageTokens, run.kv_dtype);
+  const KvLayout layout = base.config().Layout(kSpeedPageTokens, run.kv_dtype);
   RETURN_IF_ERROR(WantPositions(base.config(), run.token_count));
-  const int64_t page_count = run.token_count / kPageTokens + 1;
+  const int64_t page_count = run.token_count / kSpeedPageTokens + 1;
   RETURN_IF_ERROR(WantPages(layout, page_count));
   PagePool pool(layout, page_count);
   Engine engine(base, pool);
@@ -88,10 +88,10 @@ Result<BenchReport> BenchPrefill(const PrefillBenchOptions& options) {
 }
 
 Result<TimedWork> TimeDecode(Base& base, const DecodeRun& run) {
-  const KvLayout layout = base.config().Layout(kPageTokens, run.kv_dtype);
+  const KvLayout layout = base.config().Layout(kSpeedPageTokens, run.kv_dtype);
   RETURN_IF_ERROR(WantPositions(base.config(), run.context_tokens + run.step_count));
-  const int64_t pages_context = run.context_tokens / kPageTokens + 1;
-  const int64_t pages_output = run.step_count / kPageTokens + 2;
+  const int64_t pages_context = run.context_tokens / kSpeedPageTokens + 1;
+  const int64_t pages_output = run.step_count / kSpeedPageTokens + 2;
   const int64_t page_count = run.batch_size * (pages_context + pages_output);
   RETURN_IF_ERROR(WantPages(layout, page_count));
   PagePool pool(layout, page_count);

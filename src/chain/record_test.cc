@@ -12,7 +12,7 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
-std::string FaultOf(const std::string& json) {
+std::string RecordFaultOf(const std::string& json) {
   const Result<Record> record = ParseRecord(json, 7, 9);
   return record.ok() ? "" : record.status().message();
 }
@@ -57,8 +57,9 @@ TEST(Record, TakesStringsNumbersBooleansAndLists) {
 }
 
 TEST(Record, NothingStandsBehindAZeroByte) {
-  EXPECT_EQ(FaultOf(std::string("{\"a\": 1}\0{", 10)), "record 7 (line 9): byte 8: a zero byte");
-  EXPECT_EQ(FaultOf("\xef\xbb\xbf{}"), "record 7 (line 9): byte 0: a byte order mark");
+  EXPECT_EQ(RecordFaultOf(std::string("{\"a\": 1}\0{", 10)),
+            "record 7 (line 9): byte 8: a zero byte");
+  EXPECT_EQ(RecordFaultOf("\xef\xbb\xbf{}"), "record 7 (line 9): byte 0: a byte order mark");
   EXPECT_THAT(Walk(std::string("{\"a\": 1}\0\n{\"a\": 2}", 18)),
               ElementsAre("fault: f.jsonl: record 1 (line 1): byte 8: a zero byte", "2"));
 }
@@ -71,26 +72,26 @@ TEST(Record, AMissingFieldNamesTheOnesThatExist) {
 }
 
 TEST(Record, FaultsNameRecordLineAndCause) {
-  EXPECT_EQ(FaultOf("[1]"), "record 7 (line 9): want an object, found an array");
-  EXPECT_EQ(FaultOf("\"x\""), "record 7 (line 9): want an object, found a string");
-  EXPECT_EQ(FaultOf("null"), "record 7 (line 9): want an object, found null");
-  EXPECT_EQ(FaultOf(R"({"a": 1, "a": 2})"), "record 7 (line 9): key \"a\" stands twice");
-  EXPECT_THAT(FaultOf(R"({"a": )"), HasSubstr("record 7 (line 9): not JSON at byte 7: "));
-  EXPECT_THAT(FaultOf(R"({"a": 1} x)"), HasSubstr("not JSON at byte 10"));
-  EXPECT_THAT(FaultOf(""), HasSubstr("not JSON"));
-  const std::string bad_utf8 = FaultOf("{\"a\": \"\xff\"}");
+  EXPECT_EQ(RecordFaultOf("[1]"), "record 7 (line 9): want an object, found an array");
+  EXPECT_EQ(RecordFaultOf("\"x\""), "record 7 (line 9): want an object, found a string");
+  EXPECT_EQ(RecordFaultOf("null"), "record 7 (line 9): want an object, found null");
+  EXPECT_EQ(RecordFaultOf(R"({"a": 1, "a": 2})"), "record 7 (line 9): key \"a\" stands twice");
+  EXPECT_THAT(RecordFaultOf(R"({"a": )"), HasSubstr("record 7 (line 9): not JSON at byte 7: "));
+  EXPECT_THAT(RecordFaultOf(R"({"a": 1} x)"), HasSubstr("not JSON at byte 10"));
+  EXPECT_THAT(RecordFaultOf(""), HasSubstr("not JSON"));
+  const std::string bad_utf8 = RecordFaultOf("{\"a\": \"\xff\"}");
   EXPECT_THAT(bad_utf8, HasSubstr("ill-formed UTF-8"));
   EXPECT_EQ(bad_utf8.find('\xff'), std::string::npos);
-  EXPECT_THAT(FaultOf(R"({"a": "\ud800"})"), HasSubstr("not JSON"));
-  EXPECT_LT(FaultOf("{\"a\": \"" + std::string(100000, 'x')).size(), 300u);
+  EXPECT_THAT(RecordFaultOf(R"({"a": "\ud800"})"), HasSubstr("not JSON"));
+  EXPECT_LT(RecordFaultOf("{\"a\": \"" + std::string(100000, 'x')).size(), 300u);
 }
 
 TEST(Record, LimitsHold) {
   const std::string deep = "{\"a\": " + std::string(100000, '[') + std::string(100000, ']') + "}";
-  EXPECT_EQ(FaultOf(deep), "record 7 (line 9): nested deeper than 32");
+  EXPECT_EQ(RecordFaultOf(deep), "record 7 (line 9): nested deeper than 32");
   std::string wide = "{";
   for (int i = 0; i < 2000; ++i) wide += (i ? ",\"k" : "\"k") + std::to_string(i) + "\": 1";
-  EXPECT_EQ(FaultOf(wide + "}"), "record 7 (line 9): want at most 1024 fields");
+  EXPECT_EQ(RecordFaultOf(wide + "}"), "record 7 (line 9): want at most 1024 fields");
   RecordLimits limits;
   limits.max_record_bytes = 10;
   EXPECT_EQ(ParseRecord(R"({"a": "12345"})", 1, 1, limits).status().message(),

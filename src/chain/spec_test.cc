@@ -39,7 +39,7 @@ stages:
     handoff: kv
 )";
 
-std::string FaultOf(const std::string& yaml) {
+std::string SpecFaultOf(const std::string& yaml) {
   const Result<ChainSpec> spec = ParseChainSpec(yaml, "dir/c.yaml");
   return spec.ok() ? "" : spec.status().message();
 }
@@ -93,28 +93,28 @@ TEST(ChainSpec, DefaultsAreTheMethods) {
 }
 
 TEST(ChainSpec, APlainRequestFillsFieldsThatTheTemplatesUse) {
-  EXPECT_EQ(FaultOf(With("shared: \"{Q}\"\napi: {prompt: Q}\n")), "");
-  EXPECT_EQ(FaultOf(With("shared: \"{Q}\"\napi: {prompt: Q, system: D}\n")),
+  EXPECT_EQ(SpecFaultOf(With("shared: \"{Q}\"\napi: {prompt: Q}\n")), "");
+  EXPECT_EQ(SpecFaultOf(With("shared: \"{Q}\"\napi: {prompt: Q, system: D}\n")),
             "dir/c.yaml: api: want a field that a template uses, found \"D\"");
-  EXPECT_NE(FaultOf(With("shared: \"{Q}\"\napi: {user: Q}\n")), "");
+  EXPECT_NE(SpecFaultOf(With("shared: \"{Q}\"\napi: {user: Q}\n")), "");
 }
 
 TEST(ChainSpec, UnknownKeysAreRefusedWithTheNearestAndAllKnown) {
   EXPECT_EQ(
-      FaultOf(With("placment: front\n")),
+      SpecFaultOf(With("placment: front\n")),
       "dir/c.yaml:2: unknown key \"placment\", did you mean \"placement\"? Known keys: name, "
       "base, placement, handoff, shared, room, overlong, cut_field, api, stages, tools, flow");
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - name: a\n    start: x\n    max_token: 3\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - name: a\n    start: x\n    max_token: 3\n"),
               HasSubstr("dir/c.yaml:5: unknown key \"stages[0].max_token\", did you mean "
                         "\"max_tokens\"?"));
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - name: a\n    sampling: {heat: 1}\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - name: a\n    sampling: {heat: 1}\n"),
               HasSubstr("dir/c.yaml:4: unknown key \"stages[0].sampling.heat\"; known keys: "
                         "temperature, top_k, top_p, seed"));
 }
 
 TEST(ChainSpec, AnInputThatStandsFirstNeedsARoom) {
   const auto fault = [](const std::string& chain, const std::string& stage) {
-    return FaultOf("base: b\n" + chain + "stages:\n  - {name: a" + stage + "}\n");
+    return SpecFaultOf("base: b\n" + chain + "stages:\n  - {name: a" + stage + "}\n");
   };
   const std::string first = ", input: \"{I}\", input_first: true";
   EXPECT_EQ(fault("room: 9\n", first), "");
@@ -131,28 +131,30 @@ TEST(ChainSpec, AnInputThatStandsFirstNeedsARoom) {
 }
 
 TEST(ChainSpec, FaultsNameLineKeyWantedAndFound) {
-  EXPECT_EQ(FaultOf(With("placement: middle\n")),
+  EXPECT_EQ(SpecFaultOf(With("placement: middle\n")),
             "dir/c.yaml:2: placement: want front or inline, found \"middle\"");
-  EXPECT_EQ(FaultOf(With("handoff: [kv]\n")), "dir/c.yaml:2: handoff: want a value, found a list");
-  EXPECT_EQ(FaultOf(With("handoff: KV\n")),
+  EXPECT_EQ(SpecFaultOf(With("handoff: [kv]\n")),
+            "dir/c.yaml:2: handoff: want a value, found a list");
+  EXPECT_EQ(SpecFaultOf(With("handoff: KV\n")),
             "dir/c.yaml:2: handoff: want text, text-cached or kv, found \"KV\"");
-  EXPECT_EQ(FaultOf("base: b\nstages:\n  - {name: a, max_tokens: many}\n"),
+  EXPECT_EQ(SpecFaultOf("base: b\nstages:\n  - {name: a, max_tokens: many}\n"),
             "dir/c.yaml:3: stages[0].max_tokens: want a whole number 1 to 1048576, found \"many\"");
-  EXPECT_EQ(FaultOf("base: b\nstages:\n  - {name: a, max_tokens: 0}\n"),
+  EXPECT_EQ(SpecFaultOf("base: b\nstages:\n  - {name: a, max_tokens: 0}\n"),
             "dir/c.yaml:3: stages[0].max_tokens: want a whole number 1 to 1048576, found \"0\"");
-  EXPECT_EQ(FaultOf("base: b\nstages:\n  - {name: a, max_tokens: 99999999999999999999}\n"),
+  EXPECT_EQ(SpecFaultOf("base: b\nstages:\n  - {name: a, max_tokens: 99999999999999999999}\n"),
             "dir/c.yaml:3: stages[0].max_tokens: want a whole number 1 to 1048576, found "
             "\"99999999999999999999\"");
-  EXPECT_EQ(FaultOf("base: b\nstages:\n  - {name: a, sampling: {top_p: .nan}}\n"),
+  EXPECT_EQ(SpecFaultOf("base: b\nstages:\n  - {name: a, sampling: {top_p: .nan}}\n"),
             "dir/c.yaml:3: stages[0].sampling.top_p: want a number 0 to 1, found \".nan\"");
-  EXPECT_EQ(FaultOf("base: b\nstages: 3\n"), "dir/c.yaml:2: stages: want a list, found \"3\"");
-  EXPECT_EQ(FaultOf("base: b\nstages: [3]\n"), "dir/c.yaml:2: stages[0]: want a map, found \"3\"");
-  EXPECT_EQ(FaultOf("stages: []\n"), "dir/c.yaml:1: base: this key is needed and missing");
-  EXPECT_EQ(FaultOf("base: b\n"), "dir/c.yaml:1: stages: this key is needed and missing");
-  EXPECT_EQ(FaultOf("base: b\nstages: []\n"), "dir/c.yaml: stages: want 1 to 64, found 0");
-  EXPECT_EQ(FaultOf(""), "dir/c.yaml: want a map, found nothing");
-  EXPECT_EQ(FaultOf("- a\n"), "dir/c.yaml:1: want a map, found a list");
-  EXPECT_EQ(FaultOf(With("shared: \"{open\"\n")),
+  EXPECT_EQ(SpecFaultOf("base: b\nstages: 3\n"), "dir/c.yaml:2: stages: want a list, found \"3\"");
+  EXPECT_EQ(SpecFaultOf("base: b\nstages: [3]\n"),
+            "dir/c.yaml:2: stages[0]: want a map, found \"3\"");
+  EXPECT_EQ(SpecFaultOf("stages: []\n"), "dir/c.yaml:1: base: this key is needed and missing");
+  EXPECT_EQ(SpecFaultOf("base: b\n"), "dir/c.yaml:1: stages: this key is needed and missing");
+  EXPECT_EQ(SpecFaultOf("base: b\nstages: []\n"), "dir/c.yaml: stages: want 1 to 64, found 0");
+  EXPECT_EQ(SpecFaultOf(""), "dir/c.yaml: want a map, found nothing");
+  EXPECT_EQ(SpecFaultOf("- a\n"), "dir/c.yaml:1: want a map, found a list");
+  EXPECT_EQ(SpecFaultOf(With("shared: \"{open\"\n")),
             "dir/c.yaml:2: shared: template: byte 1: want {FIELD} or \"{{\" for a brace, found a "
             "\"{\" that nothing closes");
 }
@@ -175,15 +177,15 @@ TEST(ChainSpec, AFlowHasStagesAndLoops) {
   EXPECT_THAT(spec->flow[1].names, ElementsAre("a"));
 
   const std::string plain = "base: b\nstages:\n  - {name: a}\n  - {name: b}\nflow:\n";
-  EXPECT_EQ(FaultOf(plain + "  - c\n"),
+  EXPECT_EQ(SpecFaultOf(plain + "  - c\n"),
             "dir/c.yaml:6: flow[0]: want a stage or tool of the chain, found \"c\"");
-  EXPECT_EQ(FaultOf(plain + "  - a\n"),
+  EXPECT_EQ(SpecFaultOf(plain + "  - a\n"),
             "dir/c.yaml:6: flow: want every stage and tool in it, found no \"b\"");
-  EXPECT_THAT(FaultOf(plain + "  []\n"), EndsWith("found an empty list"));
-  EXPECT_THAT(FaultOf(plain + "  - [a, b]\n"),
+  EXPECT_THAT(SpecFaultOf(plain + "  []\n"), EndsWith("found an empty list"));
+  EXPECT_THAT(SpecFaultOf(plain + "  - [a, b]\n"),
               EndsWith("flow[0]: want a stage or {loop: [...], rounds: n}, found a list"));
   const auto loop = [&](const std::string& rest) {
-    return FaultOf(plain + "  - {loop: [a, b], " + rest + "}\n");
+    return SpecFaultOf(plain + "  - {loop: [a, b], " + rest + "}\n");
   };
   EXPECT_THAT(loop("until: {tokens: 1}"), HasSubstr("rounds"));
   EXPECT_THAT(loop("rounds: 0"), HasSubstr("flow[0].rounds: want"));
@@ -199,51 +201,52 @@ TEST(ChainSpec, AFlowHasStagesAndLoops) {
 }
 
 TEST(ChainSpec, StagesMustMakeSenseTogether) {
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a, start: x}\n  - {name: a, start: x}\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - {name: a, start: x}\n  - {name: a, start: x}\n"),
               EndsWith("want a name of its own, found \"a\" again"));
-  EXPECT_EQ(FaultOf("base: b\nstages:\n  - {name: a, reads: [b]}\n  - {name: b}\n"),
+  EXPECT_EQ(SpecFaultOf("base: b\nstages:\n  - {name: a, reads: [b]}\n  - {name: b}\n"),
             "dir/c.yaml:3: stage \"a\": reads: want stages that run before it (there are none), "
             "found \"b\", which does not");
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [b]}\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [b]}\n"),
               EndsWith("want stages that run before it (\"a\"), found \"b\", which does not"));
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [x]}\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [x]}\n"),
               EndsWith("found \"x\", which is no stage"));
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [a, a]}\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - {name: a}\n  - {name: b, reads: [a, a]}\n"),
               EndsWith("\"a\" stands twice"));
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a, read_as: 'none'}\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - {name: a, read_as: 'none'}\n"),
               EndsWith("read_as: want {text} once, found it 0 times"));
-  EXPECT_THAT(FaultOf("base: b\nstages:\n  - {name: a, read_as: '{text}{other}'}\n"),
+  EXPECT_THAT(SpecFaultOf("base: b\nstages:\n  - {name: a, read_as: '{text}{other}'}\n"),
               EndsWith("want the field {text} alone, found {other}"));
-  EXPECT_THAT(FaultOf(With("overlong: cut\ncut_field: X\n")),
+  EXPECT_THAT(SpecFaultOf(With("overlong: cut\ncut_field: X\n")),
               EndsWith("cut_field: want a field that a template uses, found \"X\""));
-  EXPECT_THAT(FaultOf(With("cut_field: X\n")),
+  EXPECT_THAT(SpecFaultOf(With("cut_field: X\n")),
               EndsWith("cut_field: only `overlong: cut` has one, found \"X\""));
 }
 
 TEST(ChainSpec, HostileYamlIsRefused) {
-  EXPECT_THAT(FaultOf("base: &a b\nname: *a\nstages: []\n"), HasSubstr("c.yaml:1: anchors"));
-  EXPECT_THAT(FaultOf("base: b\nbase: c\nstages: []\n"),
+  EXPECT_THAT(SpecFaultOf("base: &a b\nname: *a\nstages: []\n"), HasSubstr("c.yaml:1: anchors"));
+  EXPECT_THAT(SpecFaultOf("base: b\nbase: c\nstages: []\n"),
               HasSubstr("c.yaml:2: key \"base\" stands twice"));
-  EXPECT_THAT(FaultOf("base: b\n---\nbase: c\n"), HasSubstr("want one YAML document"));
-  EXPECT_THAT(FaultOf("base: !!binary b\n"), HasSubstr("tags are not allowed"));
-  EXPECT_THAT(FaultOf("? [a]\n: b\n"), HasSubstr("want a word as a key, found a list"));
-  EXPECT_THAT(FaultOf(std::string("base: a\0b\n", 10)), HasSubstr("control character 0"));
-  EXPECT_THAT(FaultOf("base: \"\xff\"\n"), HasSubstr("want UTF-8"));
-  EXPECT_THAT(FaultOf("base: b\nstages: [\n"), HasSubstr("dir/c.yaml:"));
-  EXPECT_THAT(FaultOf("base: " + std::string(200, '[') + std::string(200, ']')),
+  EXPECT_THAT(SpecFaultOf("base: b\n---\nbase: c\n"), HasSubstr("want one YAML document"));
+  EXPECT_THAT(SpecFaultOf("base: !!binary b\n"), HasSubstr("tags are not allowed"));
+  EXPECT_THAT(SpecFaultOf("? [a]\n: b\n"), HasSubstr("want a word as a key, found a list"));
+  EXPECT_THAT(SpecFaultOf(std::string("base: a\0b\n", 10)), HasSubstr("control character 0"));
+  EXPECT_THAT(SpecFaultOf("base: \"\xff\"\n"), HasSubstr("want UTF-8"));
+  EXPECT_THAT(SpecFaultOf("base: b\nstages: [\n"), HasSubstr("dir/c.yaml:"));
+  EXPECT_THAT(SpecFaultOf("base: " + std::string(200, '[') + std::string(200, ']')),
               HasSubstr("nested deeper than 16"));
-  EXPECT_NE(FaultOf("base: " + std::string(5000, '[')), "");
-  EXPECT_NE(FaultOf("base: " + std::string(5000, '{')), "");
+  EXPECT_NE(SpecFaultOf("base: " + std::string(5000, '[')), "");
+  EXPECT_NE(SpecFaultOf("base: " + std::string(5000, '{')), "");
   std::string deep = "a:\n";
   for (int i = 1; i < 40; ++i) deep += std::string(i, ' ') + "a:\n";
-  EXPECT_THAT(FaultOf(deep), HasSubstr("nested deeper than 16"));
+  EXPECT_THAT(SpecFaultOf(deep), HasSubstr("nested deeper than 16"));
   std::string many = "base: [a";
   for (int i = 0; i < 30000; ++i) many += ",a";
-  EXPECT_THAT(FaultOf(many + "]\n"), HasSubstr("more than 20000 values"));
+  EXPECT_THAT(SpecFaultOf(many + "]\n"), HasSubstr("more than 20000 values"));
   std::string keys;
   for (int i = 0; i < 2000; ++i) keys += "k" + std::to_string(i) + ": 1\n";
-  EXPECT_EQ(FaultOf(keys), "dir/c.yaml:1001: more than 1000 keys");
-  EXPECT_THAT(FaultOf(std::string(size_t{2} << 20, ' ')), HasSubstr("want at most 1048576 bytes"));
+  EXPECT_EQ(SpecFaultOf(keys), "dir/c.yaml:1001: more than 1000 keys");
+  EXPECT_THAT(SpecFaultOf(std::string(size_t{2} << 20, ' ')),
+              HasSubstr("want at most 1048576 bytes"));
 }
 
 TEST(Yaml, NearestWordNeedsToBeNear) {

@@ -29,7 +29,7 @@ std::vector<BabiSample> Read(const std::string& text, const BabiOptions& options
   return samples.ok() ? *samples : std::vector<BabiSample>();
 }
 
-std::string Fault(const std::string& bad_line) {
+std::string BabiFault(const std::string& bad_line) {
   // Line 901 of a file that is otherwise fine.
   return ReadBabi(Stories(300) + bad_line + "\n", "f.txt", {}).status().message();
 }
@@ -75,18 +75,19 @@ TEST(Babi, LongStoriesKeepTheirEnd) {
 }
 
 TEST(Babi, FaultsNameFileAndLine) {
-  EXPECT_THAT(Fault("x Ann ran."), HasSubstr("f.txt:901: want line id 1 or 4, found \"x\""));
-  EXPECT_THAT(Fault("5 Ann ran."), HasSubstr("f.txt:901: want line id 1 or 4, found \"5\""));
-  EXPECT_THAT(Fault("99999999999999999999 Ann ran."), HasSubstr("f.txt:901: want line id"));
-  EXPECT_THAT(Fault("4"), HasSubstr("f.txt:901: want a sentence after the line id"));
-  EXPECT_THAT(Fault("4 Where?\there"), HasSubstr("f.txt:901: want question, answer and"));
-  EXPECT_THAT(Fault("4 Where?\there\t1\t2"), HasSubstr("found 4 fields"));
-  EXPECT_THAT(Fault("4 Where?\there\t3"), HasSubstr("found \"3\""));  // a question's id
-  EXPECT_THAT(Fault("4 Where?\there\t-1"), HasSubstr("found \"-1\""));
-  EXPECT_THAT(Fault("4 Where?\there\t"), HasSubstr("f.txt:901: want ids of supporting sentences"));
-  EXPECT_THAT(Fault("4 Where?\t \t1"), HasSubstr("f.txt:901: want a question and an answer"));
-  EXPECT_THAT(Fault("1 Where?\there\t1"), HasSubstr("found \"1\""));  // no story before it
-  EXPECT_THAT(Fault("4 caf\xe9."), HasSubstr("f.txt:901: want UTF-8"));
+  EXPECT_THAT(BabiFault("x Ann ran."), HasSubstr("f.txt:901: want line id 1 or 4, found \"x\""));
+  EXPECT_THAT(BabiFault("5 Ann ran."), HasSubstr("f.txt:901: want line id 1 or 4, found \"5\""));
+  EXPECT_THAT(BabiFault("99999999999999999999 Ann ran."), HasSubstr("f.txt:901: want line id"));
+  EXPECT_THAT(BabiFault("4"), HasSubstr("f.txt:901: want a sentence after the line id"));
+  EXPECT_THAT(BabiFault("4 Where?\there"), HasSubstr("f.txt:901: want question, answer and"));
+  EXPECT_THAT(BabiFault("4 Where?\there\t1\t2"), HasSubstr("found 4 fields"));
+  EXPECT_THAT(BabiFault("4 Where?\there\t3"), HasSubstr("found \"3\""));  // a question's id
+  EXPECT_THAT(BabiFault("4 Where?\there\t-1"), HasSubstr("found \"-1\""));
+  EXPECT_THAT(BabiFault("4 Where?\there\t"),
+              HasSubstr("f.txt:901: want ids of supporting sentences"));
+  EXPECT_THAT(BabiFault("4 Where?\t \t1"), HasSubstr("f.txt:901: want a question and an answer"));
+  EXPECT_THAT(BabiFault("1 Where?\there\t1"), HasSubstr("found \"1\""));  // no story before it
+  EXPECT_THAT(BabiFault("4 caf\xe9."), HasSubstr("f.txt:901: want UTF-8"));
 }
 
 TEST(Babi, EndlessStoryIsRefused) {

@@ -9,7 +9,7 @@ namespace {
 using nlohmann::ordered_json;
 
 template <class T>
-ordered_json OrNull(const std::optional<T>& value) {
+ordered_json ValueOrNull(const std::optional<T>& value) {
   return value.has_value() ? ordered_json(*value) : ordered_json();
 }
 
@@ -20,9 +20,9 @@ ordered_json ToJson(const Interval& interval) {
 void AddMetric(const std::string& key, const MetricResult& metric, ordered_json* row) {
   (*row)[key] = metric.mean;
   (*row)[key + "_interval"] = ToJson(metric.interval);
-  (*row)[key + "_spread"] = OrNull(metric.spread);
+  (*row)[key + "_spread"] = ValueOrNull(metric.spread);
   (*row)[key + "_by_seed"] = metric.by_seed;
-  (*row)[key + "_minus_reference"] = OrNull(metric.minus_reference);
+  (*row)[key + "_minus_reference"] = ValueOrNull(metric.minus_reference);
   (*row)[key + "_minus_reference_interval"] = metric.minus_reference_interval.has_value()
                                                   ? ToJson(*metric.minus_reference_interval)
                                                   : ordered_json();
@@ -70,12 +70,12 @@ std::string ResultsToJson(const TaskResults& results) {
     for (const MetricView& view : MetricsOf(results)) {
       if (const MetricResult* metric = view.of(method)) AddMetric(view.key, *metric, &row);
     }
-    row["ms"] = OrNull(method.ms);
-    row["handoff_ms"] = OrNull(method.handoff_ms);
+    row["ms"] = ValueOrNull(method.ms);
+    row["handoff_ms"] = ValueOrNull(method.handoff_ms);
     row["recomputed_tokens"] = method.recomputed_tokens;
     row["peak_kv_bytes"] = method.peak_kv_bytes;
-    row["rounds"] = OrNull(method.rounds);
-    row["tool_runs"] = OrNull(method.tool_runs);
+    row["rounds"] = ValueOrNull(method.rounds);
+    row["tool_runs"] = ValueOrNull(method.tool_runs);
     json["methods"].push_back(std::move(row));
   }
   return json.dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n";

@@ -65,33 +65,38 @@ TEST(Results, TheSuitesMetricLeads) {
 }
 
 // The fault where one place of a good file is another value; null removes the key.
-std::string Fault(const char* place, const std::string& value) {
+std::string ResultsFault(const char* place, const std::string& value) {
   json file = json::parse(ResultsToJson(SomeResults()));
   file[json::json_pointer(place)] = json::parse(value);
   return ParseResults(file.dump(), "r.json").status().message();
 }
 
 TEST(Results, FaultsNameTheirPlace) {
-  EXPECT_EQ(Fault("/version", "2"), "r.json: version: want 3, found 2");
-  EXPECT_EQ(Fault("/methods/1/em", "101"),
+  EXPECT_EQ(ResultsFault("/version", "2"), "r.json: version: want 3, found 2");
+  EXPECT_EQ(ResultsFault("/methods/1/em", "101"),
             "r.json: methods[1].em: want numbers from 0 to 100, found 101");
-  EXPECT_EQ(Fault("/methods/1/em_interval", "[3, 2]"),
+  EXPECT_EQ(ResultsFault("/methods/1/em_interval", "[3, 2]"),
             "r.json: methods[1].em_interval: want [low, high], found a list");
-  EXPECT_EQ(Fault("/methods/1/em_interval", "null"),
+  EXPECT_EQ(ResultsFault("/methods/1/em_interval", "null"),
             "r.json: methods[1].em_interval: want [low, high], found null");
-  EXPECT_THAT(Fault("/methods/0/peak_kv_bytes", "1e300"), HasSubstr("want a whole number from 0"));
-  EXPECT_THAT(Fault("/methods/0/peak_kv_bytes", "-1"), HasSubstr("want a whole number from 0"));
-  EXPECT_THAT(Fault("/methods/0/ms", "1e16"), HasSubstr("methods[0].ms: want numbers from 0"));
-  EXPECT_THAT(Fault("/methods/0/n", "0"), HasSubstr("methods[0].n: want a whole number from 1"));
-  EXPECT_THAT(Fault("/methods/0/seeds", "[-1]"), HasSubstr("methods[0].seeds"));
-  EXPECT_THAT(Fault("/methods/0/more", "1"), HasSubstr("want no other keys, found \"more\""));
-  EXPECT_THAT(Fault("/methods/0", "1"), HasSubstr("methods[0].want an object, found 1"));
-  EXPECT_THAT(Fault("/methods", "[]"), HasSubstr("methods: want some, found none"));
-  EXPECT_THAT(Fault("/metric", "\"bleu\""), HasSubstr("r.json: metric: want squad"));
-  EXPECT_THAT(Fault("/paper/0/values/x", "[1]"),
+  EXPECT_THAT(ResultsFault("/methods/0/peak_kv_bytes", "1e300"),
+              HasSubstr("want a whole number from 0"));
+  EXPECT_THAT(ResultsFault("/methods/0/peak_kv_bytes", "-1"),
+              HasSubstr("want a whole number from 0"));
+  EXPECT_THAT(ResultsFault("/methods/0/ms", "1e16"),
+              HasSubstr("methods[0].ms: want numbers from 0"));
+  EXPECT_THAT(ResultsFault("/methods/0/n", "0"),
+              HasSubstr("methods[0].n: want a whole number from 1"));
+  EXPECT_THAT(ResultsFault("/methods/0/seeds", "[-1]"), HasSubstr("methods[0].seeds"));
+  EXPECT_THAT(ResultsFault("/methods/0/more", "1"),
+              HasSubstr("want no other keys, found \"more\""));
+  EXPECT_THAT(ResultsFault("/methods/0", "1"), HasSubstr("methods[0].want an object, found 1"));
+  EXPECT_THAT(ResultsFault("/methods", "[]"), HasSubstr("methods: want some, found none"));
+  EXPECT_THAT(ResultsFault("/metric", "\"bleu\""), HasSubstr("r.json: metric: want squad"));
+  EXPECT_THAT(ResultsFault("/paper/0/values/x", "[1]"),
               HasSubstr("paper[0].values: want 2 numbers from 0 to 100"));
-  EXPECT_THAT(Fault("/paper/0/values", "[[1, 2]]"), HasSubstr("values: want an object"));
-  EXPECT_THAT(Fault("/paper/0/metrics", "[1]"), HasSubstr("paper[0].metrics: want texts"));
+  EXPECT_THAT(ResultsFault("/paper/0/values", "[[1, 2]]"), HasSubstr("values: want an object"));
+  EXPECT_THAT(ResultsFault("/paper/0/metrics", "[1]"), HasSubstr("paper[0].metrics: want texts"));
   json file = json::parse(ResultsToJson(SomeResults()));
   file["methods"][0].erase("f1");
   EXPECT_EQ(ParseResults(file.dump(), "r.json").status().message(),

@@ -31,7 +31,7 @@ SquadSplit SplitOf(size_t article) {
   }
 }
 
-std::string_view Trim(std::string_view text) {
+std::string_view WithoutBlanks(std::string_view text) {
   const size_t begin = std::min(text.find_first_not_of(kBlank), text.size());
   text.remove_prefix(begin);
   return text.substr(0, text.find_last_not_of(kBlank) + 1);
@@ -61,7 +61,7 @@ Result<const json*> Member(const json& parent, const char* name, json::value_t t
 Result<std::string_view> TextMember(const json& parent, const char* name,
                                     const std::string& place) {
   ASSIGN_OR_RETURN(const json* member, Member(parent, name, json::value_t::string, place));
-  const std::string_view text = Trim(member->get_ref<const std::string&>());
+  const std::string_view text = WithoutBlanks(member->get_ref<const std::string&>());
   if (text.empty()) {
     return InvalidArgument(fmt::format("{}.{}: want a text, found an empty one", place, name));
   }
@@ -107,7 +107,7 @@ struct Answer {
 
 Result<Answer> ReadAnswer(const json& value, std::string_view context, const std::string& place) {
   if (value.is_string()) {
-    Answer answer{.text = Trim(value.get_ref<const std::string&>()), .places = {}};
+    Answer answer{.text = WithoutBlanks(value.get_ref<const std::string&>()), .places = {}};
     if (answer.text.empty()) return Want(place, "a text", value);
     answer.places = OccurrencesOf(answer.text, context);
     if (answer.places.empty()) return Want(place, "a text of the paragraph", value);
@@ -122,12 +122,12 @@ Result<Answer> ReadAnswer(const json& value, std::string_view context, const std
     return Want(place + ".answer_start", "a number of characters", *start);
   }
   const std::optional<size_t> at = ByteOf(context, start->get<uint64_t>());
-  if (!at || Trim(spelled).empty() || !context.substr(*at).starts_with(spelled)) {
+  if (!at || WithoutBlanks(spelled).empty() || !context.substr(*at).starts_with(spelled)) {
     return Want(fmt::format("{}: at character {} of the paragraph", place, start->dump()),
                 "the answer's text", *text);
   }
   const size_t skipped = std::min(spelled.find_first_not_of(kBlank), spelled.size());
-  const std::string_view trimmed = Trim(spelled);
+  const std::string_view trimmed = WithoutBlanks(spelled);
   return Answer{.text = trimmed, .places = {{*at + skipped, *at + skipped + trimmed.size()}}};
 }
 
@@ -190,7 +190,7 @@ Result<SquadSample> ReadQuestion(const json& value, std::string_view context,
     answers.push_back(std::move(answer));
   }
   if (answers.empty()) return Want(place + ".answers", "at least one answer", *list);
-  sample.paragraph = fmt::format(" {}", Trim(context));
+  sample.paragraph = fmt::format(" {}", WithoutBlanks(context));
   sample.sentence =
       fmt::format(" {}", SupportOf(answers, sample.question, context, sentences).In(context));
   sample.answer = " " + sample.answers.front();

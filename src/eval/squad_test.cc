@@ -35,7 +35,7 @@ SquadSample One(const std::string& json) {
   return samples.ok() ? samples->front() : SquadSample();
 }
 
-std::string Fault(const std::string& json, SquadSplit split = SquadSplit::kTrain) {
+std::string SquadFault(const std::string& json, SquadSplit split = SquadSplit::kTrain) {
   const std::string message = ReadSquad(json, "f.json", split).status().message();
   EXPECT_EQ(message.find('\n'), std::string::npos) << message;
   EXPECT_TRUE(IsUtf8(message));
@@ -107,36 +107,39 @@ TEST(Squad, SplitsAreByArticle) {
 
 TEST(Squad, FaultsNameFileAndPlace) {
   const std::string good = Article(R"(["Hull"])");
-  EXPECT_THAT(Fault(good.substr(0, good.size() / 2)), HasSubstr("f.json"));
-  EXPECT_THAT(Fault(""), HasSubstr("f.json"));
-  EXPECT_THAT(Fault("[\"caf\xe9\"]"), HasSubstr("f.json"));
-  EXPECT_THAT(Fault(std::string(100, '[')), HasSubstr("f.json"));
-  EXPECT_THAT(Fault("7"), HasSubstr("f.json: want an object, found 7"));
-  EXPECT_THAT(Fault("{}"), HasSubstr("f.json: want a list named \"data\", found no such member"));
-  EXPECT_THAT(Fault(R"({"data": {}})"), HasSubstr("f.json.data: want a list, found an object"));
-  EXPECT_THAT(Fault(R"([3])"), HasSubstr("f.json: [0]: want an object, found 3"));
-  EXPECT_THAT(Fault(R"({"data": [{"title": "T", "paragraphs": 1}]})"),
+  EXPECT_THAT(SquadFault(good.substr(0, good.size() / 2)), HasSubstr("f.json"));
+  EXPECT_THAT(SquadFault(""), HasSubstr("f.json"));
+  EXPECT_THAT(SquadFault("[\"caf\xe9\"]"), HasSubstr("f.json"));
+  EXPECT_THAT(SquadFault(std::string(100, '[')), HasSubstr("f.json"));
+  EXPECT_THAT(SquadFault("7"), HasSubstr("f.json: want an object, found 7"));
+  EXPECT_THAT(SquadFault("{}"),
+              HasSubstr("f.json: want a list named \"data\", found no such member"));
+  EXPECT_THAT(SquadFault(R"({"data": {}})"),
+              HasSubstr("f.json.data: want a list, found an object"));
+  EXPECT_THAT(SquadFault(R"([3])"), HasSubstr("f.json: [0]: want an object, found 3"));
+  EXPECT_THAT(SquadFault(R"({"data": [{"title": "T", "paragraphs": 1}]})"),
               HasSubstr("f.json: data[0].paragraphs: want a list, found 1"));
-  EXPECT_THAT(Fault(R"([{"title": "T", "paragraphs": [{"context": " "}]}])"),
+  EXPECT_THAT(SquadFault(R"([{"title": "T", "paragraphs": [{"context": " "}]}])"),
               HasSubstr("[0].paragraphs[0].context: want a text, found an empty one"));
-  EXPECT_THAT(Fault(R"([{"title": "T", "paragraphs": [{"context": "a"}]}])"),
+  EXPECT_THAT(SquadFault(R"([{"title": "T", "paragraphs": [{"context": "a"}]}])"),
               HasSubstr("[0].paragraphs[0]: want a list named \"qas\""));
   const std::string place = "f.json: [0].paragraphs[0].qas[0].answers";
-  EXPECT_THAT(Fault(Article("[]")), HasSubstr(place + ": want at least one answer"));
-  EXPECT_THAT(Fault(Article("[null]")), HasSubstr(place + "[0]: want a string, or an object"));
-  EXPECT_THAT(Fault(Article(R"([" "])")), HasSubstr(place + "[0]: want a text, found \" \""));
-  EXPECT_THAT(Fault(Article(R"(["Hull", "a\nmoon"])")),
+  EXPECT_THAT(SquadFault(Article("[]")), HasSubstr(place + ": want at least one answer"));
+  EXPECT_THAT(SquadFault(Article("[null]")), HasSubstr(place + "[0]: want a string, or an object"));
+  EXPECT_THAT(SquadFault(Article(R"([" "])")), HasSubstr(place + "[0]: want a text, found \" \""));
+  EXPECT_THAT(SquadFault(Article(R"(["Hull", "a\nmoon"])")),
               HasSubstr(place + "[1]: want a text of the paragraph, found \"a\\nmoon\""));
-  EXPECT_THAT(Fault(Article(R"([{"text": "Hull", "answer_start": 3}])")),
+  EXPECT_THAT(SquadFault(Article(R"([{"text": "Hull", "answer_start": 3}])")),
               HasSubstr(place + "[0]: at character 3 of the paragraph: want the answer's text, "
                                 "found \"Hull\""));
   for (const char* start : {"-1", "1.5", "\"3\"", "null"}) {
-    EXPECT_THAT(Fault(Article(std::string(R"([{"text": "Hull", "answer_start": )") + start + "}]")),
-                HasSubstr(place + "[0].answer_start: want a number of characters"));
+    EXPECT_THAT(
+        SquadFault(Article(std::string(R"([{"text": "Hull", "answer_start": )") + start + "}]")),
+        HasSubstr(place + "[0].answer_start: want a number of characters"));
   }
-  EXPECT_THAT(Fault(Article(R"([{"text": "Hull", "answer_start": 99999999999999999}])")),
+  EXPECT_THAT(SquadFault(Article(R"([{"text": "Hull", "answer_start": 99999999999999999}])")),
               HasSubstr("at character 99999999999999999"));
-  EXPECT_THAT(Fault(good, SquadSplit::kTest), HasSubstr("found none in 1 articles"));
+  EXPECT_THAT(SquadFault(good, SquadSplit::kTest), HasSubstr("found none in 1 articles"));
 }
 
 TEST(Squad, EveryPrefixOfAFileIsAFault) {
@@ -144,7 +147,7 @@ TEST(Squad, EveryPrefixOfAFileIsAFault) {
       Article(R"(["3 hens", {"text": "Élan", "answer_start": 0}])", "Who?", "Élan has 3 hens.");
   EXPECT_EQ(One(good).sentence, " Élan has 3 hens.");
   for (size_t size = 0; size < good.size(); ++size) {
-    EXPECT_THAT(Fault(good.substr(0, size)), HasSubstr("f.json"));
+    EXPECT_THAT(SquadFault(good.substr(0, size)), HasSubstr("f.json"));
   }
 }
 

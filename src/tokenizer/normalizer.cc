@@ -46,9 +46,9 @@ class PrependStep : public NormalizerStep {
   std::string prefix_;
 };
 
-class StripStep : public NormalizerStep {
+class StripNormalizerStep : public NormalizerStep {
  public:
-  StripStep(bool left, bool right) : left_(left), right_(right) {}
+  StripNormalizerStep(bool left, bool right) : left_(left), right_(right) {}
   void Apply(SourceText* source) const override {
     const std::string& text = source->text;
     size_t begin = 0;
@@ -135,7 +135,7 @@ Status Normalizer::Add(const JsonNode& node) {
   } else if (type == "Strip") {
     ASSIGN_OR_RETURN(const bool left, node.Member("strip_left").BoolOr(true));
     ASSIGN_OR_RETURN(const bool right, node.Member("strip_right").BoolOr(true));
-    steps_.push_back(std::make_unique<StripStep>(left, right));
+    steps_.push_back(std::make_unique<StripNormalizerStep>(left, right));
   } else if (type == "ByteLevel") {
     writes_byte_level_ = true;
     steps_.push_back(MakeMap([](std::string_view text) {

@@ -125,9 +125,9 @@ class ByteLevelStep : public PreTokenizerStep {
   std::unique_ptr<const PreTokenizerStep> split_;
 };
 
-class MetaspaceStep : public PreTokenizerStep {
+class MetaspacePreTokenizerStep : public PreTokenizerStep {
  public:
-  explicit MetaspaceStep(MetaspaceOptions options) : options_(std::move(options)) {}
+  explicit MetaspacePreTokenizerStep(MetaspaceOptions options) : options_(std::move(options)) {}
   void Apply(Words* words) const override {
     const std::string& mark = options_.replacement;
     RewriteSpans(words, [&](std::string_view text, size_t at_origin, std::string* out) {
@@ -202,7 +202,7 @@ Status PreTokenizer::Add(const JsonNode& node) {
         MakeCharSplit(IsNumeric, single ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "Metaspace") {
     ASSIGN_OR_RETURN(MetaspaceOptions options, ParseMetaspace(node));
-    steps_.push_back(std::make_unique<MetaspaceStep>(std::move(options)));
+    steps_.push_back(std::make_unique<MetaspacePreTokenizerStep>(std::move(options)));
   } else if (type == "Whitespace") {
     ASSIGN_OR_RETURN(auto step, MakeRegexSplit(kWhitespacePattern, RegexDialect::kRust,
                                                SplitBehavior::kRemoved, true));

@@ -10,7 +10,7 @@
 namespace onepass {
 namespace {
 
-std::string Fresh(const char* name) {
+std::string FreshStateFolder(const char* name) {
   const std::string path = ::testing::TempDir() + "/onepass_train_state_" + name;
   std::remove(path.c_str());
   return path;
@@ -41,7 +41,7 @@ TrainState Example() {
 }
 
 TEST(TrainState, ComesBackBitForBit) {
-  const std::string path = Fresh("same.safetensors");
+  const std::string path = FreshStateFolder("same.safetensors");
   const TrainState want = Example();
   ASSERT_TRUE(SaveTrainState(want, path).ok());
   const Result<TrainState> got = LoadTrainState(path);
@@ -64,7 +64,7 @@ TEST(TrainState, ComesBackBitForBit) {
 }
 
 TEST(TrainState, NoneIsNotFoundAndAnythingElseIsRefused) {
-  const std::string path = Fresh("bad.safetensors");
+  const std::string path = FreshStateFolder("bad.safetensors");
   EXPECT_EQ(LoadTrainState(path).status().code(), StatusCode::kNotFound);
   ASSERT_TRUE(WriteFileAtomically(path, "not safetensors").ok());
   EXPECT_EQ(LoadTrainState(path).status().code(), StatusCode::kInvalidArgument);
@@ -77,7 +77,7 @@ TEST(TrainState, NoneIsNotFoundAndAnythingElseIsRefused) {
 }
 
 TEST(TrainState, ATornFileIsRefused) {
-  const std::string path = Fresh("torn.safetensors");
+  const std::string path = FreshStateFolder("torn.safetensors");
   ASSERT_TRUE(SaveTrainState(Example(), path).ok());
   const std::string whole = ReadFile(path).value();
   for (size_t size : {size_t{0}, size_t{4}, size_t{100}, whole.size() / 2, whole.size() - 1}) {
