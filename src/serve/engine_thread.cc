@@ -68,6 +68,14 @@ void EngineThread::Cancel(uint64_t id) {
   wake_.notify_one();
 }
 
+void EngineThread::EndAll() {
+  {
+    std::lock_guard lock(mutex_);
+    end_all_ = true;
+  }
+  wake_.notify_one();
+}
+
 void EngineThread::DropIdleSegments() {
   {
     std::lock_guard lock(mutex_);
@@ -88,16 +96,17 @@ void EngineThread::Run() {
   while (true) {
     std::vector<std::pair<uint64_t, std::unique_ptr<RunOrder>>> added;
     std::vector<uint64_t> cancelled;
-    bool drop_idle = false;
+    bool drop_idle = false, end_all = false;
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [&] {
-        return busy || stop_ || drop_idle_ || !added_.empty() || !cancelled_.empty();
+        return busy || stop_ || drop_idle_ || end_all_ || !added_.empty() || !cancelled_.empty();
       });
       if (stop_) return;
       added.swap(added_);
       cancelled.swap(cancelled_);
       std::swap(drop_idle, drop_idle_);
+      std::swap(end_all, end_all_);
       stats_.waiting += std::ssize(added);  // until the step has told
     }
     for (const uint64_t id : cancelled) scheduler_.Cancel(id);
@@ -107,6 +116,11 @@ void EngineThread::Run() {
         // Who cancelled it before it began does not want it.
         if (std::ranges::find(cancelled, id) != cancelled.end()) continue;
         scheduler_.Add(id, std::move(order));
+      }
+      if (end_all) {
+        const Status stopped = Unavailable("the server stopped before the answer was done");
+        scheduler_.EndAll(stopped);
+        scheduler_.EndWaiting(stopped);
       }
       busy = scheduler_.Step();
     } catch (const std::exception&) {  // of a library: no memory, above all

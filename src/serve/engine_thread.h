@@ -38,6 +38,8 @@ class EngineThread {
   Result<std::vector<uint64_t>> Submit(std::vector<std::unique_ptr<RunOrder>> orders);
   // Its pages are free before the thread's next step; events may still come until then.
   void Cancel(uint64_t id);
+  // Ends all runs with an error that says so, soon.
+  void EndAll();
   const KvLayout& layout() const { return layout_; }
   // As of the last step.
   SchedulerStats stats() const;
@@ -56,6 +58,7 @@ class EngineThread {
   std::vector<std::pair<uint64_t, std::unique_ptr<RunOrder>>> added_;
   std::vector<uint64_t> cancelled_;
   bool drop_idle_ = false;
+  bool end_all_ = false;
   bool stop_ = false;
   uint64_t next_id_ = 1;
   SchedulerStats stats_;

@@ -492,6 +492,15 @@ void Scheduler::EndAll(const Status& status) {
   EraseEnded();
 }
 
+void Scheduler::EndWaiting(const Status& status) {
+  for (const Waiting& waiting : waiting_) {
+    RunEvent event;
+    event.result.status = status;
+    Tell(*waiting.order, std::move(event));
+  }
+  waiting_.clear();
+}
+
 SchedulerStats Scheduler::stats() const {
   SchedulerStats stats = stats_;
   stats.running = std::ssize(running_);

@@ -106,8 +106,9 @@ class Scheduler {
   void Cancel(uint64_t id);
   // Admits what fits, and runs one forward call. False: nothing was there to do.
   bool Step();
-  // Ends all admitted runs with this status: after Step threw.
+  // Ends all admitted runs with this status, after Step threw; and those that wait.
   void EndAll(const Status& status);
+  void EndWaiting(const Status& status);
 
   SchedulerStats stats() const;
   // Drops what no run holds: afterwards, without runs, no page is used.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <utility>
 
 #include "core/file.h"
 
@@ -22,8 +23,10 @@ Result<std::vector<std::string>> LoadApiKeys(const std::string& path) {
         std::ranges::all_of(line, [](unsigned char c) { return std::isgraph(c) != 0; });
     if (!word || line.size() < 8 || line.size() > 512) {
       // A message goes to logs: it never has the key.
+      const std::string found =
+          word ? std::to_string(line.size()) + " of them" : "a blank or a byte that is no such one";
       return InvalidArgument(path + ":" + std::to_string(line_number) +
-                             ": want a key of 8 to 512 printable characters, found another line");
+                             ": want a key of 8 to 512 printable characters, found " + found);
     }
     keys.push_back(line);
   }
@@ -59,6 +62,11 @@ Result<std::unique_ptr<ChainServer>> ChainServer::Start(const ServeOptions& opti
           [raw](int status, std::string_view why) { return raw->api_->Fault(status, why); }));
   api.check_host = server->http_->on_loopback() || !api.hosts.empty();
   server->engine_ = std::make_unique<EngineThread>(*server->base_, options.engine);
+  if (server->engine_->stats().pages == 0) {
+    return InvalidArgument("max_kv_bytes: want at least a page, " +
+                           std::to_string(server->engine_->layout().PageBytes()) + ", found " +
+                           std::to_string(options.engine.scheduler.max_kv_bytes));
+  }
   server->reader_ = std::make_unique<WorkerThread>();
   server->api_ =
       std::make_unique<Api>(*server->base_, *server->catalog_, *server->engine_, *server->reader_,
@@ -94,10 +102,7 @@ void ChainServer::Stop() {
 }
 
 void ChainServer::OnStop() {
-  if (draining_) {
-    log_->Write("warning", "stopping", {{"unfinished", api_->running()}});
-    return http_->Stop();
-  }
+  if (draining_) return StopNow();
   draining_ = true;
   drain_end_ = std::chrono::steady_clock::now() + drain_time_;
   log_->Write("info", "draining", {{"running", api_->running()}});
@@ -106,11 +111,21 @@ void ChainServer::OnStop() {
   StopWhenIdle();
 }
 
+// Who waits for an answer is told that it ends here.
+void ChainServer::StopNow() {
+  if (std::exchange(stopping_, true)) return http_->Stop();
+  log_->Write("warning", "stopping", {{"unfinished", api_->running()}});
+  engine_->EndAll();
+  constexpr std::chrono::milliseconds kToTell(200);
+  http_->PostAfter(kToTell, [this] { http_->Stop(); });
+}
+
 void ChainServer::StopWhenIdle() {
   const bool late = std::chrono::steady_clock::now() >= drain_end_;
   const bool done = api_->running() == 0;
   if (done) http_->StopListening();
-  if (late || (done && http_->connections() == 0)) return http_->Stop();
+  if (done && http_->connections() == 0) return http_->Stop();
+  if (late && !stopping_) StopNow();
   http_->PostAfter(std::chrono::milliseconds(20), [this] { StopWhenIdle(); });
 }
 

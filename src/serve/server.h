@@ -56,6 +56,7 @@ class ChainServer {
  private:
   ChainServer() = default;
   void OnStop();
+  void StopNow();
   void StopWhenIdle();
 
   std::unique_ptr<EventLog> log_;
@@ -67,7 +68,7 @@ class ChainServer {
   std::unique_ptr<Api> api_;
   std::chrono::milliseconds drain_time_{0};
   std::chrono::steady_clock::time_point drain_end_;
-  bool draining_ = false;
+  bool draining_ = false, stopping_ = false;
   // No other thread is left, and HTTP ends: what dying requests would post to it is dropped.
   std::atomic<bool> closing_ = false;
 };

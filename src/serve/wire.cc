@@ -32,12 +32,14 @@ class Body {
 
   bool failed() const { return error_.has_value(); }
   const ApiError& error() const { return *error_; }
-  void Fail(const std::string& key, const std::string& wanted) {
+  // found: part of the value; null: all of it.
+  void Fail(const std::string& key, const std::string& wanted, const json* found = nullptr) {
     if (failed()) return;
-    const auto found = object_.find(key);
-    error_ = BadRequest(key + ": want " + wanted + ", found " +
-                            (found == object_.end() ? "nothing" : DescribeJson(*found)),
-                        key);
+    const auto value = object_.find(key);
+    if (found == nullptr && value != object_.end()) found = &*value;
+    std::string what = found == nullptr ? "nothing" : DescribeJson(*found);
+    if (found != nullptr && found->is_structured() && found->empty()) what = "an empty one";
+    error_ = BadRequest(key + ": want " + wanted + ", found " + what, key);
   }
   void Fail(const std::string& key, const Status& status) {
     if (!failed()) error_ = BadRequest(key + ": " + status.message(), key);
@@ -176,7 +178,7 @@ void ReadStop(Body& body, const WireLimits& limits, std::vector<std::string>* ou
   if (std::ssize(list) > limits.max_stops) return body.Fail("stop", wanted);
   for (const json& stop : list) {
     const int64_t size = stop.is_string() ? std::ssize(stop.get_ref<const std::string&>()) : 0;
-    if (size < 1 || size > limits.max_stop_bytes) return body.Fail("stop", wanted);
+    if (size < 1 || size > limits.max_stop_bytes) return body.Fail("stop", wanted, &stop);
     out->push_back(stop.get<std::string>());
   }
 }
@@ -204,7 +206,7 @@ void ReadPrompts(Body& body, const WireLimits& limits, std::vector<std::string>*
   const json list = value->is_array() ? *value : json::array({*value});
   if (list.empty() || std::ssize(list) > limits.max_choices) return body.Fail("prompt", wanted);
   for (const json& prompt : list) {
-    if (!prompt.is_string()) return body.Fail("prompt", wanted + " (no token ids)");
+    if (!prompt.is_string()) return body.Fail("prompt", wanted + " (no token ids)", &prompt);
     out->push_back(prompt.get<std::string>());
   }
 }
@@ -239,10 +241,12 @@ void ReadMessages(Body& body, std::vector<ChatMessage>* out) {
     }
     if (read.role == "developer") read.role = "system";
     if (read.role != "system" && read.role != "user" && read.role != "assistant") {
-      return body.Fail("messages", "the role system, developer, user or assistant in " + place);
+      const bool has_role = message.is_object() && message.contains("role");
+      return body.Fail("messages", "the role system, developer, user or assistant in " + place,
+                       has_role ? &message["role"] : &message);
     }
     if (!message.contains("content") || !ReadContent(message["content"], &read.text)) {
-      return body.Fail("messages", "text as the content of " + place);
+      return body.Fail("messages", "text as the content of " + place, &message);
     }
   }
 }

@@ -395,7 +395,17 @@ class StartAndStopTest(unittest.TestCase):
                 self.assertTrue(answer.rstrip().endswith(b"data: [DONE]\n\n\r\n0"), answer[-60:])
             self.assertEqual(server.process.wait(timeout=10), 0)
 
-    def test_what_is_not_done_in_the_time_to_drain_is_dropped(self):
+    def stopped_with(self, server: Server, unfinished: int) -> None:
+        """It ended by itself, and said how many it ended."""
+        self.assertEqual(server.process.wait(timeout=5), 0)
+        lines = server.log_lines()
+        events = [line["event"] for line in lines]
+        self.assertEqual(lines[events.index("stopping")]["unfinished"], unfinished)
+        self.assertEqual((lines[-1]["event"], lines[-1]["unfinished"]), ("stopped", 0))
+        self.assertEqual([line["status"] for line in lines[events.index("stopping"):]
+                          if line["event"] == "request"], [503] * unfinished)
+
+    def test_what_is_not_done_in_the_time_to_drain_is_told_so(self):
         with Server("--drain-seconds=0.1") as server:
             body = json.dumps({**GOOD, "max_tokens": 900, "ignore_eos": True, "n": 60}).encode()
             client = socket.create_connection(("127.0.0.1", server.port), timeout=30)
@@ -404,9 +414,10 @@ class StartAndStopTest(unittest.TestCase):
             while server.metric("onepass:num_requests_running") == 0:
                 pass
             server.process.send_signal(signal.SIGTERM)
-            self.assertEqual(server.process.wait(timeout=5), 0)
-            last = server.log_lines()[-1]
-            self.assertEqual((last["event"], last["unfinished"]), ("stopped", 1))
+            answer = client.recv(65536)
+            self.assertIn(b" 503 ", answer)
+            self.assertIn(b"the server stopped", answer)
+            self.stopped_with(server, 1)
             client.close()
 
     def test_the_second_sigterm_stops_at_once(self):
@@ -414,10 +425,12 @@ class StartAndStopTest(unittest.TestCase):
             client = self.long_request(server, n=60)
             self.drain(server)
             server.process.send_signal(signal.SIGTERM)
-            self.assertEqual(server.process.wait(timeout=5), 0)
-            lines = server.log_lines()
-            self.assertIn("stopping", [line["event"] for line in lines])
-            self.assertEqual((lines[-1]["event"], lines[-1]["unfinished"]), ("stopped", 1))
+            answer = b""
+            while block := client.recv(65536):
+                answer += block
+            self.assertIn(b"the server stopped", answer[-400:])
+            self.assertNotIn(b"[DONE]", answer[-400:])
+            self.stopped_with(server, 1)
             client.close()
 
     def test_a_request_that_takes_too_long_is_told_so(self):
