@@ -80,7 +80,7 @@ class Server final : public HttpServer {
  private:
   void Accept();
   void WaitForSignal();
-  void CloseIdle();
+  void CloseIdle(bool new_too);
 
   const HttpServerOptions options_;
   const HttpHandler handler_;
@@ -119,9 +119,9 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
     close_after_ = unread_ = true;
     Respond(server_.Fault(503, "too many connections"));
   }
-  // Ends it where it waits for a request.
-  void CloseIfIdle() {
-    if (state_ == State::kReading && !began_) Close();
+  // Ends it where it waits for another request, or even for its first one.
+  void CloseIfIdle(bool new_too) {
+    if (state_ == State::kReading && !began_ && (served_ || new_too)) Close();
   }
 
   void Respond(HttpResponse response) override;
@@ -173,6 +173,7 @@ class Connection final : public HttpExchange, public std::enable_shared_from_thi
   bool keep_alive_ = true;
   bool close_after_ = false;
   bool head_only_ = false;  // the request's method is HEAD
+  bool served_ = false;     // a request was answered
   bool began_ = false;      // a request's head has come, or what was pipelined
   bool watching_ = false;
   bool writing_ = false;
@@ -402,6 +403,7 @@ void Connection::WriteNext() {
 
 void Connection::EndAnswer() {
   if (state_ == State::kClosed) return;
+  served_ = true;
   on_close_ = nullptr;
   if (unread_) return Linger();
   if (close_after_ || server_.draining()) return Close();
@@ -522,18 +524,18 @@ void Server::WaitForSignal() {
 
 void Server::Drain() {
   draining_ = true;
-  CloseIdle();
+  CloseIdle(/*new_too=*/false);
 }
 
 void Server::StopListening() {
   Error ignored;
   acceptor_.close(ignored);
-  CloseIdle();
+  CloseIdle(/*new_too=*/true);
 }
 
-void Server::CloseIdle() {
+void Server::CloseIdle(bool new_too) {
   const std::vector<Connection*> open(connections_.begin(), connections_.end());
-  for (Connection* connection : open) connection->CloseIfIdle();
+  for (Connection* connection : open) connection->CloseIfIdle(new_too);
 }
 
 }  // namespace

@@ -96,7 +96,7 @@ class HttpServer {
   virtual void PostAfter(std::chrono::milliseconds delay, std::function<void()> task) = 0;
   // Called on the server's thread for each of these signals of the process.
   virtual void OnSignals(const std::vector<int>& signals, std::function<void(int)> callback) = 0;
-  // Every connection ends with its next answer, at once where it has sent no whole head. New ones are taken
+  // Every connection ends with its next answer, at once where it has had one and waits. New ones are taken
   // still, so that who asks learns why. On its thread.
   virtual void Drain() = 0;
   // After Drain: no new connections either. On its thread.
